@@ -1,0 +1,7 @@
+"""``python -m difflens_widgets`` is the ``difflens`` command."""
+
+import sys
+
+from .cli import main
+
+sys.exit(main())

@@ -1,0 +1,28 @@
+"""A job that is waited for, with a progress bar."""
+
+from __future__ import annotations
+
+import logging
+
+from tqdm.auto import tqdm
+
+from .events import Event, Notice, Painted, TokenPainted
+from .job import LensJob
+from .run import LensRun
+
+log = logging.getLogger(__name__)
+
+
+def with_progress_bar(job: LensJob) -> LensRun:
+    """Run `job` here; the bar counts pictures, and notices go to the log."""
+    pictures = len(job.run.layers) * (1 + len(job.run.kept))
+    with tqdm(total=pictures, desc="pictures" if job.run.kept else "layers", leave=False) as bar:
+
+        def show(event: Event) -> None:
+            if isinstance(event, (Painted, TokenPainted)):
+                bar.update()
+            elif isinstance(event, Notice):
+                log.warning(event.message)
+
+        job.subscribe(show, previews=False)
+        return job.run_here()

@@ -1,0 +1,170 @@
+"""Linear CKA: how alike two sets of states are as a whole, whatever their rotation and scale.
+
+Kornblith et al., "Similarity of Neural Network Representations Revisited", ICML 2019.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from ..tokens import Kind
+from .states import HasStates, places_of, states_of
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+class CKA(NamedTuple):
+    """A value of linear CKA, and from how many rows it comes."""
+
+    value: float
+    n: int
+
+
+def linear_cka(x: np.ndarray, y: np.ndarray, *, debiased: bool = False) -> CKA:
+    """Compare two representations of the same n things.
+
+    With centred columns, CKA = ‖YᵀX‖² / (‖XᵀX‖ ‖YᵀY‖), Frobenius norms: 1 for the same up to rotation and scale. This
+    is biased: two sets of unrelated noise give about d / (n + d), near 1 where n is small beside the width d. So it
+    warns for n ≤ d. Rows that resemble one another (tokens of one prompt) count for less than n.
+
+    Parameters
+    ----------
+    x, y : float arrays (n, d) and (n, e)
+        Row i of both is the same thing.
+    debiased : bool
+        Use the unbiased estimate of HSIC (Song et al., "Feature Selection via Dependence Maximization", JMLR 2012, as
+        in Nguyen et al., "Do Wide and Deep Networks Learn the Same Things?", ICLR 2021): about 0 for unrelated noise,
+        at any n ≥ 4; may be a little below 0.
+
+    Returns
+    -------
+    CKA
+        `value`, 0..1, and `n`.
+
+    Raises
+    ------
+    ValueError
+        If the shapes do not fit, n is too small, values are not finite, or all rows of one are the same.
+    """
+    x, y = _centred("x", x), _centred("y", y)
+    n = len(x)
+    if n != len(y):
+        raise ValueError(f"x and y: expected as many rows, of the same things; got {n} and {len(y)}")
+    _check_rows(n, max(x.shape[1], y.shape[1]), debiased)
+    lengths = _hsic(x, x, debiased) * _hsic(y, y, debiased)
+    return CKA(_hsic(x, y, debiased) / np.sqrt(lengths).item(), n)
+
+
+@dataclass(frozen=True)
+class LayerCKA:
+    """Linear CKA of every layer with every other.
+
+    Attributes
+    ----------
+    matrix : float64 array (num_layers, num_layers)
+    n : int
+        Tokens that were pooled.
+    width : int
+        Of a state; without `debiased`, n should be well above it.
+    prompts : int
+    debiased : bool
+    """
+
+    matrix: np.ndarray
+    n: int
+    width: int
+    prompts: int
+    debiased: bool
+
+    def plot(self) -> Figure:
+        """The matrix, layer by layer."""
+        from .figures import plot_cka
+
+        return plot_cka(self)
+
+
+def layer_cka(
+    runs: Iterable[HasStates], kinds: Kind | Iterable[Kind] = ("word",), *, debiased: bool = False
+) -> LayerCKA:
+    """Linear CKA between the layers of one text encoder, pooled over the tokens of many prompts.
+
+    Parameters
+    ----------
+    runs : iterable of LensRun or TokenStates
+        Of one model: `[read_states(lens, prompt) for prompt in prompts]` needs no painting.
+    kinds : "start", "word", "end", "pad", or several
+        Which tokens. The start token is the same in every prompt, so it alone cannot be compared.
+    debiased : bool
+        As for `linear_cka`, which see for what n means.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If there are no runs, they differ in layers or width, have no such tokens, or all tokens of a layer are the
+        same.
+    """
+    runs = _several(runs)
+    kinds = kinds if isinstance(kinds, str) else list(kinds)  # read once for each run
+    parts = [states_of(run)[:, places_of(run, kinds)] for run in runs]
+    shapes = {(len(part), part.shape[2]) for part in parts}
+    if len(shapes) > 1:
+        raise ValueError(f"runs: expected one model; got (layers, width) of {sorted(shapes)}")
+    pooled = np.concatenate(parts, axis=1)
+    layers, n, width = pooled.shape
+    _check_rows(n, width, debiased)
+    centred = [_centred(f"layer {layer}", states) for layer, states in enumerate(pooled)]
+    hsic = np.empty((layers, layers))
+    for i in range(layers):
+        for j in range(i + 1):
+            hsic[i, j] = hsic[j, i] = _hsic(centred[i], centred[j], debiased)
+    scale = np.sqrt(np.diag(hsic))
+    return LayerCKA(hsic / np.outer(scale, scale), n, width, len(runs), debiased)
+
+
+def _several(runs: Iterable[HasStates]) -> Sequence[HasStates]:
+    if not isinstance(runs, Iterable):
+        raise TypeError("runs: expected several, got one; CKA needs the tokens of many prompts")
+    found = list(runs)
+    if not found:
+        raise ValueError("runs: empty; give the runs of some prompts")
+    return found
+
+
+def _centred(name: str, states: np.ndarray) -> np.ndarray:
+    states = np.asarray(states, dtype=np.float64)
+    if states.ndim != 2:
+        raise ValueError(f"{name}: expected the shape (n, d), got {states.shape}")
+    if not np.isfinite(states).all():
+        raise ValueError(f"{name}: some values are NaN or infinite")
+    if (states == states[:1]).all():
+        raise ValueError(f"{name}: all rows are the same, so that CKA is not defined")
+    return states - states.mean(0)
+
+
+def _check_rows(n: int, width: int, debiased: bool) -> None:
+    if debiased and n < 4:
+        raise ValueError(f"n: the unbiased estimate needs at least 4 rows, got {n}")
+    if not debiased and n <= width:
+        warnings.warn(
+            f"linear CKA of n = {n} rows of width {width}: biased towards 1; take more prompts, or debiased=True",
+            stacklevel=3,
+        )
+
+
+def _hsic(x: np.ndarray, y: np.ndarray, debiased: bool) -> float:
+    """HSIC of the linear kernels of centred `x` and `y`, up to a factor that CKA cancels.
+
+    Unbiased: Song et al. 2012, equation 5, with the (n, n) kernels multiplied out, which centred columns make short.
+    """
+    tall = len(x) > x.shape[1]  # two ways to the same number, one with fewer multiplications
+    biased = float(np.sum((x.T @ y) ** 2 if tall else (x @ x.T) * (y @ y.T)))
+    if not debiased:
+        return biased
+    n, of_x, of_y = len(x), (x**2).sum(1), (y**2).sum(1)  # the kernels' diagonals
+    return biased - (n / (n - 2)) * float(of_x @ of_y) + float(of_x.sum() * of_y.sum()) / ((n - 1) * (n - 2))

@@ -1,0 +1,162 @@
+"""Emergence over many prompts and seeds, painted by the lens; what was judged is kept, so a stopped experiment goes on.
+
+A picture is painted once, however many tasks judge it, and not kept: only verdicts are. Cost: prompts × seeds runs of
+the lens.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from tqdm.auto import tqdm
+
+from .. import checks
+from .._fingerprint import weight_hash
+from .emergence import emergence
+from .judges import PictureJudge
+from .table import EmergenceTable, read_verdicts, verdicts_in, write_verdicts
+
+if TYPE_CHECKING:
+    from ..lens import DiffusionLens
+
+log = logging.getLogger(__name__)
+_Key = tuple[str, str, int]  # task, prompt, seed
+
+
+@dataclass(frozen=True)
+class EmergenceTask:
+    """Prompts of one kind, and who judges their pictures. Several tasks may share prompts."""
+
+    name: str
+    prompts: Sequence[str]
+    judge: PictureJudge
+
+
+def emergence_table(
+    lens: DiffusionLens,
+    tasks: Iterable[EmergenceTask],
+    *,
+    seeds: Iterable[int] = range(3),
+    layers: Iterable[int] | None = None,
+    path: str | Path | None = None,
+    **options: Any,
+) -> EmergenceTable:
+    """Paint every prompt of every task from every seed, and judge all layers.
+
+    Parameters
+    ----------
+    lens : DiffusionLens
+    tasks : iterable of EmergenceTask
+        With different names, each with different prompts.
+    seeds : iterable of int
+    layers : iterable of int, optional
+        Default: all. The last must be among them; emergence is the first of *these* that stays right.
+    path : str or Path, optional
+        A JSON file that gets the verdicts after every run. If it is there already the experiment goes on with it,
+        also with more prompts, seeds or tasks than before.
+    **options
+        What the lens takes besides: steps, guidance_scale, negative_prompt, height, width, ...
+
+    Raises
+    ------
+    ValueError, TypeError
+        For arguments that cannot work, prompts that a judge cannot judge, or a file that was made otherwise (another
+        model, settings, layers or judge; or with runs that are not asked for now); before anything is painted.
+    RuntimeError
+        If a run has no picture at all. A single layer that failed counts as not right, and is logged.
+    """
+    tasks = _checked(tasks)
+    numbers = _checked_seeds(seeds)
+    chosen = tuple(sorted(checks.layers(layers, lens.num_layers)))
+    if chosen[-1] != lens.num_layers - 1:
+        raise ValueError(f"layers: the last, {lens.num_layers - 1}, must be among them: what stays right is asked")
+    texts = list(dict.fromkeys(prompt for task in tasks for prompt in task.prompts))
+    settings = dict(lens._jobs(texts, layers=chosen, seed=numbers[0], **options)[0].run.settings)
+    settings["model_hash"] = weight_hash(lens.pipe)
+    prompts = {task.name: tuple(task.prompts) for task in tasks}
+    judges = {task.name: getattr(task.judge, "description", type(task.judge).__qualname__) for task in tasks}
+    for task in tasks:
+        for prompt in task.prompts:
+            task.judge.judge([], prompt)
+    asked = [(task.name, prompt, seed) for task in tasks for prompt in task.prompts for seed in numbers]
+    verdicts: dict[_Key, np.ndarray] = {}
+    if path is not None and Path(path).exists():
+        verdicts = _continued(Path(path), settings, chosen, judges, asked)
+
+    todo = [(prompt, seed) for prompt in texts for seed in numbers if _open(tasks, prompt, seed, verdicts)]
+    for prompt, seed in tqdm(todo, desc="emergence", unit="run", mininterval=1):
+        job = lens._jobs(prompt, layers=chosen, seed=seed, **options)[0]
+        run = job.run_here()
+        if run.status != "done":
+            raise RuntimeError(f"no pictures of {prompt!r} from seed {seed}: {run.message or run.status}")
+        for layer, reason in run.failures.items():
+            log.warning("layer %d of %r from seed %d counts as not right: %s", layer, prompt, seed, reason)
+        for task in _open(tasks, prompt, seed, verdicts):
+            verdicts[task.name, prompt, seed] = np.array([*emergence(run, task.judge).verdicts.values()])
+        if path is not None:
+            write_verdicts(Path(path), chosen, numbers, prompts, judges, settings, verdicts)
+    return EmergenceTable.of(chosen, numbers, prompts, judges, settings, verdicts, "the experiment")
+
+
+def _open(
+    tasks: Sequence[EmergenceTask], prompt: str, seed: int, verdicts: dict[_Key, np.ndarray]
+) -> list[EmergenceTask]:
+    """The tasks that have this prompt and no verdict of it yet."""
+    return [task for task in tasks if prompt in task.prompts and (task.name, prompt, seed) not in verdicts]
+
+
+def _checked(tasks: Iterable[EmergenceTask]) -> list[EmergenceTask]:
+    found = list(tasks)
+    if not found:
+        raise ValueError("tasks: empty; give at least one EmergenceTask")
+    names = [task.name for task in found]
+    for task in found:
+        if names.count(task.name) > 1:
+            raise ValueError(f"tasks: {task.name!r} is the name of {names.count(task.name)} tasks")
+        if isinstance(task.prompts, str) or not task.prompts:
+            raise ValueError(f"tasks: {task.name!r} needs a list of prompts, got {task.prompts!r}")
+        if len(set(task.prompts)) < len(task.prompts):
+            raise ValueError(f"tasks: {task.name!r} has a prompt twice; a second picture of it needs another seed")
+    return found
+
+
+def _checked_seeds(seeds: Iterable[int]) -> tuple[int, ...]:
+    if isinstance(seeds, int):
+        raise TypeError(f"seeds: expected several, such as range({seeds}), got the number {seeds}")
+    numbers = tuple(checks.whole("seeds", seed, at_least=0) for seed in seeds)
+    if not numbers or len(set(numbers)) < len(numbers):
+        raise ValueError(f"seeds: expected different ones, at least one, got {list(numbers)}")
+    return numbers
+
+
+def _continued(
+    path: Path, settings: dict[str, Any], layers: tuple[int, ...], judges: dict[str, str], asked: list[_Key]
+) -> dict[_Key, np.ndarray]:
+    """The verdicts of a former call, if they answer the same question."""
+    content = read_verdicts(path)
+    now = {**_comparable(settings), "layers": list(layers)}
+    then = {**_comparable(content["settings"]), "layers": content["layers"]}
+    for name, task in content["tasks"].items():
+        now[f"judge of {name!r}"] = judges.get(name, task["judge"])
+        then[f"judge of {name!r}"] = task["judge"]
+    other = [name for name in {**then, **now} if then.get(name) != now.get(name)]
+    if other:
+        differences = "; ".join(f"{name}: {then.get(name)!r} there, {now.get(name)!r} now" for name in other)
+        raise ValueError(f"{path}: was made otherwise ({differences}); give another file")
+    verdicts = verdicts_in(content)
+    surplus = len(verdicts.keys() - set(asked))
+    if surplus:
+        raise ValueError(
+            f"{path}: has {surplus} verdicts that are not asked for now (tasks, prompts, seeds); give another file"
+        )
+    return verdicts
+
+
+def _comparable(settings: dict[str, Any]) -> dict[str, Any]:
+    """What makes other pictures; the libraries' versions are recorded only."""
+    return {name: value for name, value in settings.items() if name != "versions"}

@@ -1,0 +1,154 @@
+"""Judges say of pictures whether they show what a prompt asks for."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, Protocol
+
+from PIL import Image
+
+if TYPE_CHECKING:
+    from ..tiny.judge import Judge
+
+
+class PictureJudge(Protocol):
+    """Anything with this one method is a judge; a person who looks at the pictures, too.
+
+    A judge may also have a `description`, a str that changes when its answers may: a table of emergence that was
+    saved is only continued with judges of the same description (without one: of the same class).
+    """
+
+    def judge(self, images: Sequence[Image.Image], prompt: str) -> Sequence[bool]:
+        """For each picture, whether it shows what `prompt` asks for.
+
+        Raises ValueError for a prompt that it cannot judge. Experiments first ask without any picture, so that this
+        is known before hours are spent.
+        """
+        ...
+
+
+class SceneJudge:
+    """Judges pictures of the embedded model: its captions can be read, and so can its pictures.
+
+    Parameters
+    ----------
+    asks : str
+        Of all that the caption claims, what has to be right:
+
+        - "kinds": the kinds of things are there (others may be, too);
+        - "colours": they are there, each in its own colour;
+        - "hues": the colours are there, on whatever kind of thing;
+        - "relation": both kinds are there, and stand as claimed;
+        - "count": the kind is there as often as claimed;
+        - "background": it has its colour;
+        - "everything" (default): all of it, and no other kind of thing.
+    reader : difflens_widgets.tiny.judge.Judge, optional
+        The network that reads pictures; by default the one that ships with the embedded model. How often it is right
+        itself is what ``python -m difflens_widgets.tiny.score`` prints first.
+
+    Raises
+    ------
+    ValueError
+        For an unknown question.
+    """
+
+    def __init__(self, asks: str = "everything", reader: Judge | None = None) -> None:
+        from .._fingerprint import weight_hash
+        from ..tiny.claims import QUESTIONS
+        from ..tiny.judge import Judge
+
+        if asks not in QUESTIONS:
+            raise ValueError(f"asks: {asks!r} is none of {', '.join(QUESTIONS)}")
+        self.asks = asks
+        self.reader = Judge.load() if reader is None else reader
+        self.description = f"SceneJudge({asks}, {weight_hash(SimpleNamespace(components={'reader': self.reader}))})"
+
+    def judge(self, images: Sequence[Image.Image], prompt: str) -> list[bool]:
+        """Read the prompt as a caption, then each picture.
+
+        Raises
+        ------
+        ValueError
+            If the prompt is no caption of the embedded model's world, or claims nothing of the kind that is asked.
+        """
+        from ..tiny.claims import QUESTIONS, is_claimed, read_caption
+
+        claim = read_caption(prompt)
+        if not is_claimed(self.asks, claim):
+            raise ValueError(f"prompt: {prompt!r} claims nothing that the judge of {self.asks!r} could look for")
+        readings = self.reader.read(images) if images else []
+        return [QUESTIONS[self.asks](claim, reading) for reading in readings]
+
+
+class CLIPJudge:
+    """Judges pictures by a CLIP model: whether the prompt fits a picture better than other texts do.
+
+    Parameters
+    ----------
+    model : transformers.CLIPModel
+        Yours, on its device; not the one whose text encoder is looked at, which would judge itself.
+    processor : transformers.CLIPProcessor
+        That goes with it.
+    against : sequence of str
+        Other texts, such as the prompts of all other pictures. Yes needs the prompt to fit best of all; a text that
+        equals the prompt is left out.
+    threshold : float, optional
+        Yes needs a cosine of at least this, -1..1. Cosines differ between CLIP models (right captions have about 0.3
+        with ViT-B/32), so `against` alone is the safer choice. With both, both are needed.
+
+    Raises
+    ------
+    ValueError
+        If neither `against` nor `threshold` is given, or the threshold is outside -1..1.
+    """
+
+    def __init__(
+        self, model: Any, processor: Any, *, against: Sequence[str] = (), threshold: float | None = None
+    ) -> None:
+        from .._fingerprint import weight_hash
+
+        if isinstance(against, str):
+            raise TypeError(f"against: expected several texts, such as [{against!r}], got one str")
+        if not against and threshold is None:
+            raise ValueError("against: give other texts to compare with, or a threshold")
+        if threshold is not None and not -1 <= threshold <= 1:
+            raise ValueError(f"threshold: {threshold} is no cosine, which is -1..1")
+        self.model, self.processor, self.against, self.threshold = model.eval(), processor, tuple(against), threshold
+        weights = weight_hash(SimpleNamespace(components={"model": model}))
+        self.description = f"CLIPJudge({weights}, against={self.against!r}, threshold={threshold})"
+
+    def judge(self, images: Sequence[Image.Image], prompt: str) -> list[bool]:
+        """Compare each picture with the prompt and the other texts, in one batch.
+
+        Raises
+        ------
+        ValueError
+            If `against` holds nothing but the prompt, and there is no threshold.
+        """
+        others = [text for text in self.against if text != prompt]
+        if not others and self.threshold is None:
+            raise ValueError(f"against: has nothing but the prompt {prompt!r} itself; give other texts, or a threshold")
+        if not images:
+            return []
+        first, *rest = self._cosines(images, [prompt, *others]).T.tolist()
+        fits_best = [all(cosine > other[i] for other in rest) for i, cosine in enumerate(first)]
+        if self.threshold is None:
+            return fits_best
+        return [best and cosine >= self.threshold for best, cosine in zip(fits_best, first, strict=True)]
+
+    def _cosines(self, images: Sequence[Image.Image], texts: list[str]) -> Any:
+        """(picture, text), on the CPU."""
+        import torch
+        import torch.nn.functional as F
+
+        inputs = self.processor(
+            text=texts,
+            images=[image.convert("RGB") for image in images],
+            return_tensors="pt",
+            padding=True,
+            truncation=True,
+        ).to(self.model.device)
+        with torch.inference_mode():
+            output = self.model(**{**inputs, "pixel_values": inputs["pixel_values"].to(self.model.dtype)})
+        return (F.normalize(output.image_embeds.float()) @ F.normalize(output.text_embeds.float()).T).cpu()

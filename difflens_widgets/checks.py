@@ -1,0 +1,129 @@
+"""Checks of what a caller gives, before anything is computed; each error says what is wrong and what would be right."""
+
+from __future__ import annotations
+
+import math
+import operator
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+
+def whole(name: str, value: Any, at_least: int | None = None) -> int:
+    """`value` as an int; whole-number types such as numpy's are fine, 2.5 and "2" are not."""
+    try:
+        number = operator.index(value)
+    except TypeError:
+        raise TypeError(f"{name}: expected a whole number, got {value!r}") from None
+    if at_least is not None and number < at_least:
+        raise ValueError(f"{name}: {number} must be at least {at_least}")
+    return number
+
+
+def prompts(prompt: str | Sequence[str], negative_prompt: str | None) -> list[str]:
+    """One or several prompts as a list of str; the negative prompt may be None."""
+    texts = [prompt] if isinstance(prompt, str) else list(prompt)
+    if not texts:
+        raise ValueError("prompt: the list is empty; give at least one prompt")
+    named = [("prompt", text) for text in texts]
+    if negative_prompt is not None:
+        named.append(("negative_prompt", negative_prompt))
+    for name, text in named:
+        if not isinstance(text, str):
+            raise TypeError(f"{name}: expected str, got {type(text).__name__}: {text!r}")
+    return texts
+
+
+def layers(chosen: Iterable[int] | None, num_layers: int) -> tuple[int, ...]:
+    """The layers asked for, each once and within range; None: all."""
+    if chosen is None:
+        return tuple(range(num_layers))
+    if isinstance(chosen, int):
+        raise TypeError(
+            f"layers: expected several, such as [{chosen}] or range(0, {num_layers}), got the number {chosen}"
+        )
+    numbers = tuple(whole("layers", layer) for layer in chosen)
+    if not numbers:
+        raise ValueError(f"layers: empty; give some of 0..{num_layers - 1}, or None for all")
+    for layer in numbers:
+        if not 0 <= layer < num_layers:
+            raise ValueError(f"layers: {layer} is outside 0..{num_layers - 1} for this text encoder")
+        if numbers.count(layer) > 1:
+            raise ValueError(f"layers: {layer} is given {numbers.count(layer)} times")
+    return numbers
+
+
+def seed(value: int | torch.Generator) -> int | torch.Generator:
+    """A seed that torch takes, or a generator."""
+    if isinstance(value, torch.Generator):
+        return value
+    number = whole("seed", value, at_least=0)
+    if number >= 2**63:
+        raise ValueError(f"seed: {number} is outside 0..2**63-1")
+    return number
+
+
+def at_least_zero(name: str, value: float) -> float:
+    """A finite number ≥ 0."""
+    if not math.isfinite(value) or value < 0:
+        raise ValueError(f"{name}: {value} must be a finite number ≥ 0")
+    return float(value)
+
+
+def negative_embeds(
+    pipe: Any, given: Tensor | None, negative_prompt: str | None, *, has_pooled: bool = False
+) -> Tensor | None:
+    """Finite embeddings in place of a negative prompt, as (1, tokens, width); `has_pooled`: more would be needed."""
+    if given is None:
+        return None
+    if has_pooled:
+        raise ValueError(
+            f"negative_prompt_embeds: {type(pipe).__name__} also needs a pooled vector; give negative_prompt instead"
+        )
+    if negative_prompt:
+        raise ValueError("negative_prompt_embeds: contradicts negative_prompt; give one of the two")
+    expected = (pipe.tokenizer.model_max_length, pipe.unet.config.cross_attention_dim)
+    if tuple(given.shape) not in (expected, (1, *expected)):
+        raise ValueError(f"negative_prompt_embeds: the shape is {tuple(given.shape)}, expected {expected}")
+    if not torch.isfinite(given).all():
+        raise ValueError("negative_prompt_embeds: some values are NaN or infinite")
+    return given.reshape(1, *expected)
+
+
+def snapshots(chosen: Iterable[int] | None, steps: int) -> frozenset[int]:
+    """Denoising steps to keep, each within 0..steps-1."""
+    numbers = frozenset(whole("snapshots", step) for step in chosen or ())
+    for step in sorted(numbers):
+        if not 0 <= step < steps:
+            raise ValueError(f"snapshots: step {step} is outside 0..{steps - 1}")
+    return numbers
+
+
+def size(pipe: Any, height: int | None, width: int | None) -> tuple[int, int]:
+    """Height and width in pixels, divisible by 8; None: what `pipe` was trained for."""
+    trained = pipe.unet.config.sample_size
+    trained = trained if isinstance(trained, (list, tuple)) else (trained, trained)
+    sides = []
+    for name, side, default in (("height", height, trained[0]), ("width", width, trained[1])):
+        pixels = default * pipe.vae_scale_factor if side is None else whole(name, side, at_least=8)
+        below = pixels - pixels % 8
+        if pixels != below:
+            raise ValueError(f"{name}: {pixels} is not divisible by 8; the nearest are {below}, {below + 8}")
+        sides.append(pixels)
+    return sides[0], sides[1]
+
+
+def latents(pipe: Any, given: Tensor | None, height: int, width: int) -> Tensor | None:
+    """Finite latents of the right shape, as (1, channels, height / f, width / f)."""
+    if given is None:
+        return None
+    factor = pipe.vae_scale_factor
+    expected = (pipe.unet.config.in_channels, height // factor, width // factor)
+    tensor = torch.as_tensor(given)
+    if tuple(tensor.shape) not in (expected, (1, *expected)):
+        raise ValueError(f"latents: the shape is {tuple(tensor.shape)}, for {height} × {width} it must be {expected}")
+    if not torch.isfinite(tensor).all():
+        raise ValueError("latents: some values are NaN or infinite")
+    return tensor.reshape(1, *expected)

@@ -1,0 +1,68 @@
+"""A run as one picture, a figure, a film or a page: what `LensRun` offers under these names."""
+
+from __future__ import annotations
+
+import io
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from PIL import Image, ImageDraw
+
+from ._files import replacing
+from ._page import runs_to_html, to_html
+from ._plot import plot
+from ._sheet import INK, PAPER, enlarged, font, grid, painted
+
+if TYPE_CHECKING:
+    from .run import LensRun
+
+__all__ = ["grid", "plot", "png", "runs_to_html", "to_gif", "to_html"]
+
+_FASTEST, _SLOWEST = 0.02, 300.0  # seconds a layer: what browsers show, and what GIF can count twice
+
+
+def png(image: Image.Image) -> bytes:
+    """Encode as PNG."""
+    buffer = io.BytesIO()
+    image.save(buffer, "PNG", compress_level=3)
+    return buffer.getvalue()
+
+
+def to_gif(run: LensRun, path: Path, seconds_per_layer: float) -> Path:
+    """Write the film from the first layer to the last, at least 128 pixels a side, the layer's number in a corner.
+
+    It loops for ever; the last picture stays twice as long.
+
+    Raises
+    ------
+    ValueError
+        If the run has no pictures yet, or `seconds_per_layer` is not between 0.02 and 300.
+    OSError
+        If it cannot be written; a file that was there before is untouched.
+    """
+    pictures = enlarged(painted(run))
+    if not _FASTEST <= seconds_per_layer <= _SLOWEST:
+        raise ValueError(f"seconds_per_layer is {seconds_per_layer!r}, expected {_FASTEST} to {_SLOWEST:g}")
+    longest = max(map(run.name_of, pictures), key=len)
+    frames = [_frame(picture, run.name_of(layer), longest) for layer, picture in pictures.items()]
+    duration = round(seconds_per_layer * 100) * 10  # GIF counts in hundredths of a second
+    durations = [*[duration] * (len(frames) - 1), 2 * duration]
+    buffer = io.BytesIO()
+    frames[0].save(buffer, "GIF", save_all=True, append_images=frames[1:], duration=durations, loop=0, optimize=False)
+    with replacing(path, f"the film of {run.prompt[:40]!r}") as file:
+        file.write(buffer.getbuffer())
+    return path
+
+
+def _frame(picture: Image.Image, name: str, longest: str) -> Image.Image:
+    """Burn the layer's name into the lower left corner, as wide as the `longest`; find the frame's own 256 colours."""
+    frame = picture.copy()
+    size = max(13, frame.width // 20)
+    pen = ImageDraw.Draw(frame)
+    width = math.ceil(pen.textlength(longest, font(size))) + size
+    top = frame.height - round(size * 1.6)
+    pen.rectangle((0, top, width - 1, frame.height - 1), PAPER)
+    pen.text((size / 2, (top + frame.height) / 2), name, INK, font(size), anchor="lm")
+    palette = frame.quantize(256, Image.Quantize.MEDIANCUT)
+    return frame.quantize(palette=palette, dither=Image.Dither.FLOYDSTEINBERG)

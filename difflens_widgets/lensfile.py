@@ -1,0 +1,190 @@
+"""``*.lens`` files: one run in one zip of JSON, lossless WebP and safetensors. Needs no torch, runs no pickle.
+
+Entries: ``run.json`` (see `_record`), ``images/LAYER.webp``, ``snapshots/LAYER-STEP.webp``, ``states.safetensors``
+(float16), ``latents.safetensors`` (float32, one tensor per layer), since version 1.1 ``tokens/LAYER-TOKEN.webp``, and
+since 1.2 ``attention.safetensors`` (float32, see `_record_attention`).
+A later minor version may add entries; they are left alone. A picture of 512 × 512 takes about 0.5 MB and 20 ms to
+write, 5 ms to read.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+import stat
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import safetensors
+import safetensors.numpy
+from PIL import Image
+
+from . import _archive, _pictures, _record, _record_attention, _record_items
+from ._files import replacing
+
+if TYPE_CHECKING:
+    from .run import LensRun
+
+_NAMES = re.compile(r"([a-z0-9_-]{1,40}/)?[a-z0-9_-]{1,40}\.(json|webp|safetensors)")
+_MAX_RECORD_BYTES = 2**24
+_DTYPES: dict[str, np.dtype] = {"F16": np.dtype("<f2"), "F32": np.dtype("<f4")}
+
+
+def save(run: LensRun, path: Path) -> Path:
+    """Write a run, also one that still goes on: what it has so far.
+
+    Raises
+    ------
+    ValueError
+        If the run holds what a ``.lens`` file cannot; nothing is written.
+    OSError
+        If it cannot be written; a file that was there before is untouched.
+    """
+    run = _snapshot(run)
+    what = f"the lens run {_brief(run.prompt)}"
+    try:
+        record = _record.to_json(run)
+        _record.from_json(record)  # what would be refused later is refused now
+        if len(record) > _MAX_RECORD_BYTES:
+            raise ValueError(f"its description takes {len(record):,} bytes, at most {_MAX_RECORD_BYTES:,} are allowed")
+        _check_contents(run)
+        with replacing(path, what) as file:
+            _archive.write(file, _entries(run, record))
+    except ValueError as error:
+        raise ValueError(f"{path}: cannot save {what}: {error}") from error
+    return path
+
+
+def load(path: Path) -> LensRun:
+    """Read a run. One that was saved while it was running is returned as stopped.
+
+    Raises
+    ------
+    ValueError
+        If the file is damaged, of a newer version, or holds anything that `save` never writes: names file and reason.
+    FileNotFoundError, PermissionError, ...
+        If it cannot be opened.
+    """
+    mode = path.stat().st_mode
+    if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):  # a pipe would wait for ever; a folder fails in open()
+        raise ValueError(f"{path}: this is not a file")
+    try:
+        with path.open("rb") as file:
+            return _read(_archive.Archive(file, _NAMES))
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
+
+
+def _snapshot(run: LensRun) -> LensRun:
+    """A copy whose dicts the worker thread does not change while they are written."""
+    return replace(
+        run,
+        images=dict(run.images),
+        latents=dict(run.latents),
+        snapshots=dict(run.snapshots),
+        failures=dict(run.failures),
+        token_images=dict(run.token_images),
+        token_failures=dict(run.token_failures),
+        attention=None if run.attention is None else run.attention.copy(),
+    )
+
+
+def _check_contents(run: LensRun) -> None:
+    """Check what run.json does not tell: colour modes and number types."""
+    for key, image in (*run.images.items(), *run.snapshots.items(), *run.token_images.items()):
+        if image.mode != "RGB":
+            raise ValueError(f"the picture of layer {key} is {image.mode}, RGB was expected")
+    if run.states is not None and run.states.dtype != np.float16:
+        raise ValueError(f"states are {run.states.dtype}, float16 was expected")
+    for layer, array in run.latents.items():
+        if array.dtype != np.float32:
+            raise ValueError(f"the latents of layer {layer} are {array.dtype}, float32 was expected")
+
+
+def _entries(run: LensRun, record: bytes) -> Iterator[tuple[str, bytes]]:
+    yield _record_items.ENTRY, record
+    for layer, image in run.images.items():
+        yield _record.image_entry(layer), _pictures.encode(image)
+    for (layer, step), image in run.snapshots.items():
+        yield _record.snapshot_entry(layer, step), _pictures.encode(image)
+    for (layer, token), image in run.token_images.items():
+        yield _record.token_entry(layer, token), _pictures.encode(image)
+    if run.states is not None:
+        yield _record.STATES, safetensors.numpy.save({"states": np.ascontiguousarray(run.states)})
+    if run.latents:
+        latents = {str(layer): np.ascontiguousarray(array) for layer, array in run.latents.items()}
+        yield _record.LATENTS, safetensors.numpy.save(latents)
+    if run.attention:  # painted layers only
+        yield _record_attention.ATTENTION, safetensors.numpy.save(_record_attention.tensors_of(run.attention))
+
+
+def _read(archive: _archive.Archive) -> LensRun:
+    from .run import LensRun  # run.py imports this module
+
+    record = _record.from_json(archive.read(_record_items.ENTRY, _MAX_RECORD_BYTES))
+    unknown = archive.names - record.entries
+    if unknown and not record.newer:
+        raise ValueError(f"entry {min(unknown)!r} is not part of its run")
+
+    states, latents = None, {}
+    if record.states is not None:
+        states = _read_arrays(archive, _record.STATES, {"states": record.states}, "F16")["states"]
+    if record.latents:
+        shapes = {str(layer): shape for layer, shape in record.latents.items()}
+        arrays = _read_arrays(archive, _record.LATENTS, shapes, "F32")
+        latents = {layer: arrays[str(layer)] for layer in record.latents}
+    attention = None
+    if record.attention is not None:
+        shapes = record.attention.shapes
+        maps = _read_arrays(archive, _record_attention.ATTENTION, shapes, "F32") if shapes else {}
+        attention = record.attention.filled(maps)
+    run = LensRun(
+        **record.fields,
+        states=states,
+        latents=latents,
+        attention=attention,
+        images={k: _read_picture(archive, _record.image_entry(k), size) for k, size in record.images.items()},
+        token_images={k: _read_picture(archive, _record.token_entry(*k), s) for k, s in record.token_images.items()},
+        snapshots={k: _read_picture(archive, _record.snapshot_entry(*k), size) for k, size in record.snapshots.items()},
+    )
+    if run.status == "running":  # nothing works on it any more
+        run.status, run.message = "stopped", "saved while it was running"
+    return run
+
+
+def _read_picture(archive: _archive.Archive, entry: str, size: tuple[int, int]) -> Image.Image:
+    data = archive.read(entry, _pictures.packed_limit(size))
+    try:
+        return _pictures.decode(data, size)
+    except ValueError as error:
+        raise ValueError(f"entry {entry!r} {error}") from error
+
+
+def _read_arrays(
+    archive: _archive.Archive, entry: str, shapes: dict[str, tuple[int, ...]], kind: str
+) -> dict[str, np.ndarray]:
+    """Read the tensors of one entry, which must be exactly these, of this kind ("F16", "F32")."""
+    dtype = _DTYPES[kind]
+    size = sum(math.prod(shape) for shape in shapes.values()) * dtype.itemsize
+    data = archive.read(entry, size + 4_096 + 256 * len(shapes))
+    try:
+        tensors = dict(safetensors.deserialize(data))
+    except safetensors.SafetensorError as error:
+        raise ValueError(f"entry {entry!r} is damaged: {error}") from error
+    if tensors.keys() != shapes.keys():
+        raise ValueError(f"entry {entry!r} holds the tensors {sorted(tensors)[:20]}, expected {sorted(shapes)[:20]}")
+    for name, shape in shapes.items():
+        found = (tensors[name]["dtype"], tuple(tensors[name]["shape"]))
+        if found != (kind, shape):
+            raise ValueError(
+                f"entry {entry!r}: {name!r} is {found[0]} of shape {found[1]}, expected {kind} of shape {shape}"
+            )
+    # safetensors gives each tensor a buffer of its own: what is read may be written to
+    return {name: np.frombuffer(tensors[name]["data"], dtype).reshape(shape) for name, shape in shapes.items()}
+
+
+def _brief(prompt: str) -> str:
+    return repr(prompt if len(prompt) <= 40 else prompt[:39] + "…")

@@ -1,0 +1,147 @@
+"""One training loop for all stages: checkpoints, exact resume, moving average of the weights, seeds by step.
+
+A step's batch and noise depend on nothing but (seed, step), so a run that was killed and resumed follows the same
+loss curve as one that was not. Checkpoints are single safetensors files, written aside and renamed.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+import os
+import time
+from collections.abc import Callable
+from copy import deepcopy
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+from tqdm.auto import tqdm
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How one stage is trained."""
+
+    steps: int
+    batch: int
+    learning_rate: float
+    warmup: int = 100
+    weight_decay: float = 0.01
+    ema_decay: float = 0.999
+    checkpoint_seconds: float = 120.0
+    seed: int = 0
+
+
+LossOfStep = Callable[[int, torch.Generator], Tensor]
+Model = TypeVar("Model", bound=nn.Module)
+
+
+def fit(model: Model, loss_of_step: LossOfStep, recipe: Recipe, folder: Path, name: str) -> Model:
+    """Train `model` and return its moving average; go on from `folder/name.safetensors` where that exists.
+
+    Parameters
+    ----------
+    model : nn.Module
+        Trained in place, in float32.
+    loss_of_step : callable
+        (step, CPU generator seeded for this step) → scalar loss; runs under bfloat16 autocast.
+    recipe : Recipe
+        Warm-up, then cosine decay to zero at `recipe.steps`.
+    folder : Path
+        Gets `name.safetensors` (checkpoint) and `name.jsonl` (loss by step).
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    device = next(model.parameters()).device
+    optimizer = torch.optim.AdamW(
+        model.parameters(), lr=recipe.learning_rate, betas=(0.9, 0.99), weight_decay=recipe.weight_decay, fused=True
+    )
+    average = deepcopy(model).requires_grad_(False)
+    checkpoint, curve = folder / f"{name}.safetensors", folder / f"{name}.jsonl"
+    step = _load(checkpoint, model, average, optimizer) if checkpoint.exists() else 0
+    _truncate(curve, step)
+    saved_at, losses = time.monotonic(), []
+    model.train()
+    with tqdm(total=recipe.steps, initial=step, desc=name, mininterval=10, leave=False) as bar:
+        while step < recipe.steps:
+            for group in optimizer.param_groups:
+                group["lr"] = recipe.learning_rate * _schedule(step, recipe)
+            generator = torch.Generator().manual_seed(recipe.seed * 1_000_003 + step)
+            with torch.autocast(device.type, torch.bfloat16):
+                loss = loss_of_step(step, generator)
+            loss.backward()
+            nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
+            step += 1
+            _update_average(average, model, min(recipe.ema_decay, (1 + step) / (10 + step)))
+            losses.append(float(loss.detach()))
+            bar.update()
+            if step % 50 == 0 or step == recipe.steps:
+                mean = sum(losses) / len(losses)
+                with curve.open("a") as file:
+                    file.write(json.dumps({"step": step, "loss": round(mean, 6)}) + "\n")
+                bar.set_postfix(loss=f"{mean:.4f}")
+                losses.clear()
+                # only here, where no loss is pending: the resumed curve has the same means
+                if time.monotonic() - saved_at > recipe.checkpoint_seconds or step == recipe.steps:
+                    _save(checkpoint, step, model, average, optimizer)
+                    saved_at = time.monotonic()
+    return average.eval()
+
+
+def _schedule(step: int, recipe: Recipe) -> float:
+    if step < recipe.warmup:
+        return (step + 1) / recipe.warmup
+    return 0.5 * (1 + math.cos(math.pi * (step - recipe.warmup) / max(1, recipe.steps - recipe.warmup)))
+
+
+@torch.no_grad()
+def _update_average(average: nn.Module, model: nn.Module, decay: float) -> None:
+    torch._foreach_lerp_(list(average.parameters()), list(model.parameters()), 1 - decay)
+    for ours, theirs in zip(average.buffers(), model.buffers(), strict=True):
+        ours.copy_(theirs)
+
+
+def _save(path: Path, step: int, model: nn.Module, average: nn.Module, optimizer: torch.optim.Optimizer) -> None:
+    tensors = {f"model/{key}": value for key, value in model.state_dict().items()}
+    tensors |= {f"average/{key}": value for key, value in average.state_dict().items()}
+    for index, state in optimizer.state_dict()["state"].items():
+        tensors |= {f"optimizer/{index}/{key}": torch.as_tensor(value) for key, value in state.items()}
+    tensors = {key: value.detach().cpu().contiguous().clone() for key, value in tensors.items()}
+    aside = path.with_suffix(".part")
+    save_file(tensors, aside, metadata={"step": str(step)})
+    os.replace(aside, path)
+    log.info("%s: checkpoint at step %d", path.stem, step)
+
+
+def _load(path: Path, model: nn.Module, average: nn.Module, optimizer: torch.optim.Optimizer) -> int:
+    parts: dict[str, dict[str, Tensor]] = {"model": {}, "average": {}, "optimizer": {}}
+    with safe_open(path, framework="pt") as file:
+        step = int(file.metadata()["step"])
+        for key in file.keys():  # noqa: SIM118 (not a dict)
+            part, _, rest = key.partition("/")
+            parts[part][rest] = file.get_tensor(key)
+    model.load_state_dict(parts["model"])
+    average.load_state_dict(parts["average"])
+    state: dict[int, dict[str, Tensor]] = {}
+    for key, value in parts["optimizer"].items():
+        index, _, slot = key.partition("/")
+        state.setdefault(int(index), {})[slot] = value
+    optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
+    log.info("%s: resumed at step %d", path.stem, step)
+    return step
+
+
+def _truncate(curve: Path, step: int) -> None:
+    """Forget what a killed run wrote after its last checkpoint."""
+    if curve.exists():
+        lines = [line for line in curve.read_text().splitlines() if json.loads(line)["step"] <= step]
+        curve.write_text("".join(line + "\n" for line in lines))

@@ -1,0 +1,79 @@
+"""Stage 2: the autoencoder, 64 × 64 pictures to 4 × 16 × 16 latents.
+
+It learns on small crops: all its layers are convolutions, so many cheap steps on crops teach what few dear steps on
+whole pictures would.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from diffusers import AutoencoderKL
+from torch import Tensor
+
+from ._loop import Recipe, fit
+from .pool import ScenePool
+
+_CROP = 32
+_KL_WEIGHT = 1e-7  # larger ones leave half of the channels unused (1e-5 did)
+
+
+def build_autoencoder(picture_size: int) -> AutoencoderKL:
+    """An untrained AutoencoderKL that makes the sides four times smaller."""
+    return AutoencoderKL(
+        sample_size=picture_size,
+        block_out_channels=(16, 32, 64),
+        down_block_types=("DownEncoderBlock2D",) * 3,
+        up_block_types=("UpDecoderBlock2D",) * 3,
+        layers_per_block=1,
+        latent_channels=4,
+        norm_num_groups=8,
+        mid_block_add_attention=False,
+    )
+
+
+def _edges(pixels: Tensor) -> Tensor:
+    return torch.cat([pixels.diff(dim=-1).flatten(1), pixels.diff(dim=-2).flatten(1)], 1)
+
+
+def train_autoencoder(pool: ScenePool, recipe: Recipe, folder: Path, device: torch.device) -> AutoencoderKL:
+    """Train on random crops of `pool`; the latents' scale factor is measured at the end and put into the config."""
+    torch.manual_seed(recipe.seed + 1)
+    size = pool.pictures.shape[1]
+    model = build_autoencoder(size).to(device)
+
+    def loss_of_step(step: int, generator: torch.Generator) -> Tensor:
+        pixels = pool.batch(torch.randint(len(pool.scenes), (recipe.batch,), generator=generator))
+        x, y = torch.randint(0, size - _CROP + 1, (2,), generator=generator).tolist()
+        pixels = pixels[:, :, y : y + _CROP, x : x + _CROP].contiguous().to(device)
+        posterior = model.encode(pixels).latent_dist
+        latents = posterior.mean + posterior.std * torch.randn(posterior.mean.shape, generator=generator).to(device)
+        restored = model.decode(latents).sample.float()
+        pixel_loss = F.l1_loss(restored, pixels) + F.mse_loss(restored, pixels)
+        edge_loss = F.l1_loss(_edges(restored), _edges(pixels))
+        return pixel_loss + edge_loss + _KL_WEIGHT * posterior.kl().mean()
+
+    average = fit(model, loss_of_step, recipe, folder, "autoencoder")
+    sample = average.encode(pool.batch(torch.arange(min(512, len(pool.scenes)))).to(device)).latent_dist.mean
+    standardise_latents(average, sample)
+    return average
+
+
+@torch.no_grad()
+def standardise_latents(model: AutoencoderKL, latents: Tensor) -> None:
+    """Fold mean 0 and variance 1 of every channel of `latents` into the model's own 1 × 1 convolutions.
+
+    One scale factor for all channels, as in Stable Diffusion, would leave the channels that carry outlines far below
+    the noise: their variance was a twentieth of that of the channel of background colours.
+    """
+    mean, std = latents.mean((0, 2, 3)), latents.std((0, 2, 3))
+    to_latents, from_latents = model.quant_conv, model.post_quant_conv
+    channels = len(mean)  # the convolution gives the means first, then the logarithms of the variances
+    to_latents.weight[:channels] /= std.view(-1, 1, 1, 1)
+    to_latents.bias[:channels] = (to_latents.bias[:channels] - mean) / std
+    to_latents.bias[channels:] -= 2 * std.log()
+    from_latents.bias += from_latents.weight[:, :, 0, 0] @ mean
+    from_latents.weight *= std.view(1, -1, 1, 1)
+    model.register_to_config(scaling_factor=1.0)

@@ -1,0 +1,161 @@
+"""Reads a picture back: which kinds of things, in which colours, how many and where, on which background.
+
+A small convolutional network marks the centre of every thing it sees, on a grid of 16 × 16 places, and names its
+colour and size there. Because pictures come from known scenes, "what did this layer understand" becomes a number.
+It is trained in `judge_training.py`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from PIL import Image
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from . import WEIGHTS
+from .scenes import COLOURS, KINDS, Scene
+
+KIND_NAMES, COLOUR_NAMES = list(KINDS), list(COLOURS)
+GRID = 16
+_CERTAIN = 0.5  # what a centre must reach to count
+_FOLDER = WEIGHTS / "judge"
+
+
+@dataclass(frozen=True)
+class Seen:
+    """One kind of thing in a picture; `x`, `y`, `r` as in `scenes.Item` (of one of them, where `count` > 1)."""
+
+    colour: str
+    count: int
+    x: float
+    y: float
+    r: float
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What the judge sees in one picture."""
+
+    background: str
+    things: dict[str, Seen]
+
+    def relation(self, first: str, second: str) -> str | None:
+        """Where the kind `first` is, seen from `second`; None where one of them is missing."""
+        if first not in self.things or second not in self.things:
+            return None
+        a, b = self.things[first], self.things[second]
+        dx, dy = a.x - b.x, a.y - b.y
+        if np.hypot(dx, dy) < 0.5 * b.r and a.r < b.r:
+            return "inside"
+        if abs(dy) > abs(dx):
+            return "above" if dy < 0 else "below"
+        return "left of" if dx < 0 else "right of"
+
+
+def objects_right(scene: Scene, reading: Reading) -> bool:
+    """Exactly the kinds of the scene are there, each in its colour."""
+    return {kind: seen.colour for kind, seen in reading.things.items()} == {i.kind: i.colour for i in scene.items}
+
+
+def relation_right(scene: Scene, reading: Reading) -> bool:
+    """Both kinds of the scene are there, and stand as they should."""
+    return reading.relation(scene.items[0].kind, scene.items[1].kind) == scene.relation
+
+
+def count_right(scene: Scene, reading: Reading) -> bool:
+    """The scene's kind is there as often as it should be."""
+    seen = reading.things.get(scene.items[0].kind)
+    return seen is not None and seen.count == scene.count
+
+
+def background_right(scene: Scene, reading: Reading) -> bool:
+    """The background has its colour."""
+    return reading.background == scene.background
+
+
+def _block(before: int, after: int, stride: int = 1) -> nn.Sequential:
+    return nn.Sequential(
+        *[nn.Conv2d(before, after, 3, stride, 1), nn.GroupNorm(8, after), nn.SiLU()],
+        *[nn.Conv2d(after, after, 3, 1, 1), nn.GroupNorm(8, after), nn.SiLU()],
+    )
+
+
+class Judge(nn.Module):
+    """The network; `read` is what one calls."""
+
+    def __init__(self, size: int = 4 * GRID) -> None:
+        super().__init__()
+        self.size = size
+        self.down = nn.ModuleList([_block(3, 24, 2), _block(24, 64, 2), _block(64, 96, 2), _block(96, 96, 2)])
+        self.up = nn.ModuleList([_block(192, 96), _block(160, 96)])
+        kinds, colours = len(KIND_NAMES), len(COLOUR_NAMES)
+        self.places = nn.Conv2d(96, kinds * (1 + 1 + colours), 1)  # centre, size, colours; for each kind
+        self.background = nn.Linear(96, colours)
+
+    def forward(self, pixels: Tensor) -> dict[str, Tensor]:
+        """Answer for (batch, 3, size, size) in -1..1.
+
+        `centre` (batch, kind, row, column) logits, `r` likewise in fractions of the side, `colour` (batch, kind,
+        colour, row, column) logits, `background` (batch, colour) logits.
+        """
+        levels = [pixels]
+        for block in self.down:
+            levels.append(block(levels[-1]))
+        x = levels[-1]
+        background = self.background(x.mean((2, 3)))
+        for block, level in zip(self.up, (levels[-2], levels[-3]), strict=True):
+            x = block(torch.cat([F.interpolate(x, size=level.shape[-2:]), level], 1))
+        places = self.places(x).float().unflatten(1, (len(KIND_NAMES), -1))
+        return {
+            "centre": places[:, :, 0],
+            "r": places[:, :, 1],
+            "colour": places[:, :, 2:],
+            "background": background.float(),
+        }
+
+    @classmethod
+    def load(cls, folder: Path = _FOLDER) -> Judge:
+        """The judge that ships with the embedded model."""
+        judge = cls(json.loads((folder / "config.json").read_text())["size"])
+        judge.load_state_dict({key: value.float() for key, value in load_file(folder / "model.safetensors").items()})
+        return judge.eval()
+
+    def save(self, folder: Path = _FOLDER) -> None:
+        """Write the weights in float16."""
+        folder.mkdir(parents=True, exist_ok=True)
+        tensors = {key: value.half().contiguous() for key, value in self.state_dict().items()}
+        save_file(tensors, folder / "model.safetensors")
+        (folder / "config.json").write_text(json.dumps({"size": self.size}))
+
+    @torch.inference_mode()
+    def read(self, images: Sequence[Image.Image]) -> list[Reading]:
+        """Read pictures of any size."""
+        arrays = [np.asarray(image.convert("RGB").resize((self.size, self.size))) for image in images]
+        pixels = torch.from_numpy(np.stack(arrays)).permute(0, 3, 1, 2).float() / 127.5 - 1
+        answers = self(pixels.to(next(self.parameters()).device))
+        certain = answers["centre"].sigmoid()
+        peaks = (certain > _CERTAIN) & (certain == F.max_pool2d(certain, 5, 1, 2))
+        return [
+            self._reading(peaks[row], {name: answer[row] for name, answer in answers.items()})
+            for row in range(len(arrays))
+        ]
+
+    @staticmethod
+    def _reading(peaks: Tensor, answers: dict[str, Tensor]) -> Reading:
+        things: dict[str, Seen] = {}
+        for kind, name in enumerate(KIND_NAMES):
+            places = peaks[kind].nonzero().tolist()
+            if places:
+                row, column = places[0]
+                colours = sum(answers["colour"][kind, :, i, j].softmax(0) for i, j in places)
+                colour = COLOUR_NAMES[int(torch.as_tensor(colours).argmax())]
+                x, y = (column + 0.5) / GRID, (row + 0.5) / GRID
+                things[name] = Seen(colour, len(places), x, y, float(answers["r"][kind, row, column]))
+        return Reading(COLOUR_NAMES[int(answers["background"].argmax())], things)

@@ -1,0 +1,29 @@
+"""Writes the trained model as a diffusers folder that old and new releases read alike."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+from diffusers import StableDiffusionPipeline
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+_SHARD = "15MB"
+_PREFIX = "text_model."
+
+
+def publish(pipe: StableDiffusionPipeline, tokenizer_files: Path, out: Path) -> None:
+    """Write `pipe` in float16 to `out`.
+
+    transformers ≥ 5 leaves out what releases before it need: the encoder's keys begin with ``text_model.`` there, and
+    the tokenizer is read from vocab.json and merges.txt. Newer ones read both forms.
+    """
+    for part in (pipe.text_encoder, pipe.vae, pipe.unet):
+        nn.Module.half(part.cpu())  # the plain cast: diffusers' own warns of running in float16, which nobody will
+    pipe.save_pretrained(out, max_shard_size=_SHARD)
+    weights = out / "text_encoder" / "model.safetensors"
+    tensors = {_PREFIX + key.removeprefix(_PREFIX): tensor for key, tensor in load_file(weights).items()}
+    save_file(tensors, weights, metadata={"format": "pt"})
+    for name in ("vocab.json", "merges.txt"):
+        shutil.copyfile(tokenizer_files / name, out / "tokenizer" / name)

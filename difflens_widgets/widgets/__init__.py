@@ -1,0 +1,6 @@
+"""The widgets: one Python file and one TypeScript file each, joined by synced traits."""
+
+from .layer_slider import LayerSlider
+from .token_attention_grid import TokenAttentionGrid
+
+__all__ = ["LayerSlider", "TokenAttentionGrid"]

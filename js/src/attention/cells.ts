@@ -1,0 +1,68 @@
+// MapGrid: words across; each cell is a picture with the map of its word over it.
+import { h } from "../shared/dom";
+import { PictureGrid, type Key, type Row } from "../shared/grid";
+import { Thumb, type Place } from "../shared/thumb";
+import { paintHeat, type Heat } from "./heat";
+
+export interface MapPlace extends Place {
+  text: string;
+  /** What is told of the word itself. */
+  about: string;
+  pinned: boolean;
+  heat: Heat | undefined;
+  /** Names what `heat` is: as long as it stays, the cell is not painted again. */
+  version: string;
+}
+
+class MapCell extends Thumb {
+  private readonly heat = h("canvas", { class: "dlw-heat", hidden: true });
+  private version = "";
+
+  constructor() {
+    super();
+    this.el.firstElementChild!.append(this.heat);
+  }
+
+  override show(place: MapPlace, current: boolean): void {
+    super.show(place, current);
+    const { heat, version } = place;
+    this.el.classList.toggle("dlw-quiet", !place.pinned); // the keys are here, and nothing is pinned
+    this.el.setAttribute("aria-label", place.title);
+    this.heat.hidden = !heat;
+    this.el.classList.toggle("dlw-over", !!heat);
+    if (heat && version !== this.version) paintHeat(this.heat, [heat]);
+    this.version = heat ? version : "";
+  }
+}
+
+export class MapGrid extends PictureGrid<Key> {
+  /** Mark the columns that are on the picture, each in its colour. */
+  mark(rampOf: (token: number) => number): void {
+    this.heads.forEach((head, column) => {
+      const place = this.rows[0]!.places[column] as MapPlace;
+      const ramp = rampOf(place.value);
+      head.title = place.about;
+      head.classList.toggle("dlw-current", ramp >= 0);
+      for (const hue of [0, 1]) head.classList.toggle(`dlw-hue-${hue}`, ramp === hue);
+    });
+  }
+
+  /** The row (none for the heads) and the column that an element belongs to. */
+  spotOf(target: Element): { row: Row | undefined; value: number } | undefined {
+    const cell = target.closest("[role=columnheader], [role=gridcell]");
+    const column = (cells: (Element | undefined)[]) => this.rows[0]?.places[cells.indexOf(cell ?? undefined)]?.value;
+    if (!cell) return undefined;
+    const lines = this.lines.map(({ thumbs }) => thumbs.map(({ el }) => el));
+    const row = lines.findIndex((line) => line.includes(cell as HTMLDivElement));
+    const value = column(row < 0 ? this.heads : lines[row]!);
+    return value === undefined ? undefined : { row: this.rows[row], value };
+  }
+
+  protected override thumb(): Thumb {
+    return new MapCell();
+  }
+
+  protected override name(place: Place): string {
+    return (place as MapPlace).text;
+  }
+}

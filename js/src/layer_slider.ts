@@ -1,0 +1,255 @@
+// LayerSlider: a picture, the film of all layers, a slider over them.
+//
+// The default export is an anywidget definition, and also all that a page without a notebook needs: build a model with
+// `get`, `set`, `save_changes`, `on`, `off` and `send` over the dict of `LayerSlider.static_state(run)`, with each
+// `_frames[key].data` as a DataView, then call
+//
+//     widget.initialize({ model }); widget.render({ model, el });
+//
+// `set` must call the listeners of `change:<name>`; `send` and `save_changes` may do nothing.
+import { HELP } from "./layer_slider_help";
+import { settingFacts } from "./shared/caption";
+import { fileName } from "./shared/save";
+import { layerName, listen, type Status } from "./shared/model";
+import { Session } from "./shared/session";
+import { AXIS, Instrument } from "./shared/instrument";
+import { progressText } from "./shared/progress";
+import { PictureGrid, type Row } from "./shared/grid";
+import { keptOf, keyOf, spotOf, spotsAlong, waysFrom, type Spot, type SpotTraits } from "./shared/spots";
+import { Steps } from "./shared/steps";
+import { holes, type Mark, type Place } from "./shared/thumb";
+import type { Picture } from "./shared/store";
+import { widget } from "./shared/widget";
+
+interface Traits extends SpotTraits {
+  num_layers: number;
+  token_failures: Record<string, string>;
+}
+
+const WATCHED = [
+  ...["layer", "step", "token", "layers", "num_layers", "prompt", "tokens", "settings", "snapshots", "kept"],
+  ...["status", "message", "notice", "progress", "failures", "token_failures"],
+].map((trait) => `change:${trait}`);
+
+const list = (...parts: string[]) => parts.filter(Boolean).join(", ");
+
+/** Tell the traits where to go; what is not named stays. */
+function go(session: Session<Traits>, spot: Partial<Spot>): void {
+  for (const axis of ["token", "step", "layer"] as const) if (axis in spot) session.set(axis, spot[axis]!);
+}
+
+/** Show the next picture there is on the way that is played. */
+function goOn(session: Session<Traits>): boolean {
+  const { model, player, store } = session;
+  const next = spotsAlong(model, player.way).find((spot) => store.get(keyOf(spot)));
+  if (next) go(session, player.way.startsWith("step") ? { step: next.step } : { layer: next.layer });
+  return !!next;
+}
+
+class View extends Instrument<Traits> {
+  private readonly grid = new PictureGrid<number | null>("Tokens and layers", (layer, token) => {
+    this.goTo({ layer, token });
+  });
+  private readonly steps = new Steps((step) => this.goTo({ step }));
+
+  constructor(session: Session<Traits>) {
+    super(session, HELP, "Layer", (layer) => this.goTo({ layer }));
+    this.film.el.after(this.grid.el);
+    this.picture.el.append(this.steps.el);
+    this.offs.push(listen(session.model, WATCHED, () => this.schedule()));
+    this.offs.push(() => (this.grid.dispose(), this.steps.dispose()));
+    this.update();
+  }
+
+  private goTo(spot: Partial<Spot>): void {
+    this.session.player.pause();
+    go(this.session, spot);
+  }
+
+  protected override keyboard(): HTMLElement {
+    return (!this.grid.el.hidden && this.grid.current) || this.film.range;
+  }
+
+  protected override onOwnKey(key: string, target: Element): boolean {
+    if (!target.matches(AXIS)) return false;
+    const row = this.get("kept")[Number(key) - 1];
+    const up = { ArrowUp: 1, ArrowDown: -1 }[key];
+    const on = { ArrowLeft: -1, ArrowRight: 1 }[key];
+    if (row || (key === "Escape" && keptOf(this.session.model))) this.goTo({ token: row?.token ?? null });
+    else if (target === this.grid.current) return this.grid.key(key);
+    else if (up && target === this.film.range && !this.steps.el.hidden) this.steps.move(up);
+    else if (on && target === this.steps.range) this.film.move(on);
+    else return false;
+    return true;
+  }
+
+  protected override current(): [Picture | undefined, string] {
+    const spot = this.spot();
+    const { layer, step, token } = spot;
+    const part = token !== null ? [this.label(token)] : step !== null ? ["step", step + 1] : [];
+    return [this.pictureOf(spot), fileName("lens", this.get("prompt"), "layer", layer, ...part)];
+  }
+
+  protected override update(): void {
+    const { model, player, kernel, store, folded } = this.session;
+    const [settings, kept, snapshots] = [this.get("settings"), this.get("kept"), this.get("snapshots")];
+    const status = this.status();
+    const empty = status === "empty";
+    const spot = this.spot();
+    const picture = this.pictureOf(spot);
+    const name = layerName(settings, spot.layer);
+    const where = settings.question === "ablation" ? name : `${name} of ${this.get("num_layers") - 1}`;
+    const part = kept.length ? this.name(spot.token) : "";
+    const unfinished = picture && (!picture.final || spot.step !== null);
+    const places = empty ? holes() : this.places(spot, status);
+    const place = places.find(({ value }) => value === spot.layer);
+    const missing = { failed: "failed", running: "being painted" }[place?.mark as string] ?? "not computed";
+    const at = spot.step === null ? "" : `step ${spot.step + 1} `;
+    const what = picture ? this.stepping(spot, picture) : at + missing;
+    const { width, height } = store.any?.bitmap ?? { width: empty ? 4 : 1, height: 1 };
+    const ratio = width / height;
+
+    const facts = empty ? [] : [where, part, what, ...settingFacts(settings)].filter(Boolean);
+    const negative = settings.negative_prompt ? `\nnegative prompt: ${settings.negative_prompt}` : "";
+    const marked = keptOf(model)?.places ?? [this.get("token")];
+    this.caption.update(this.get("tokens"), marked, facts, (settings.model ?? "") + negative);
+    const label = list(`${where} of “${this.get("prompt")}”`, part, what);
+    this.picture.update(picture, ratio, label, this.hole(spot, status, place), unfinished ? what : "");
+    const value = list(where, part, picture && !unfinished ? "" : what);
+    this.film.update(places, spot.layer, empty ? "" : value, ratio);
+    const ticks = (snapshots.length ? [...snapshots, null] : []).map((step) => {
+      return { step, ...this.place({ ...spot, step, token: null }, status) };
+    });
+    this.steps.update(ticks, spot.step, what, spot.token === null ? "" : "Steps are kept of the whole prompt only");
+    const open = kept.length > 0 && !folded;
+    this.film.el.hidden = open;
+    this.grid.el.hidden = !open;
+    this.picture.el.classList.toggle("dlw-smaller", open);
+    if (open) this.grid.update("layer", this.rows(spot, status), spot.token, spot.layer, ratio);
+
+    this.notice.update(this.lines(status), status === "failed" || !!kernel.fileError);
+    this.foot.update({
+      playable: spotsAlong(model, player.way).some((each) => this.pictureOf(each)),
+      ways: waysFrom(model),
+      grid: kept.length > 0,
+      progress: empty ? "" : this.progress(status),
+      running: status === "running",
+      picture: !!picture,
+      anything: this.painted(null) > 0,
+    });
+  }
+
+  /** What is on screen; where a linked widget went to what is not here, the nearest below. */
+  private spot(): Spot {
+    return spotOf(this.session.model);
+  }
+
+  private reason(spot: Spot): string | undefined {
+    return spot.token === null ? this.get("failures")[spot.layer] : this.get("token_failures")[keyOf(spot)];
+  }
+
+  /** What there is to show: of what failed not its last preview. */
+  private pictureOf(spot: Spot): Picture | undefined {
+    const picture = this.session.store.get(keyOf(spot));
+    return picture && (picture.final || !this.reason(spot)) ? picture : undefined;
+  }
+
+  /** All layers at the step, or of the token, of a spot. */
+  private places(spot: Spot, status: Status): Place[] {
+    return this.get("layers").map((layer) => this.place({ ...spot, layer }, status));
+  }
+
+  private place(spot: Spot, status: Status): Place {
+    const { layer, step, token } = spot;
+    const [picture, reason] = [this.pictureOf(spot), this.reason(spot)];
+    const { running, running_tokens } = this.get("progress");
+    const own = running_tokens?.some(([of, part]) => of === layer && part === token);
+    const now = token === null ? running?.includes(layer) : own;
+    const how = picture && this.stepping(spot, picture);
+    let mark: Mark = "hollow";
+    let what = "not computed";
+    if (picture?.final) [mark, what] = ["done", step === null ? "painted" : "prediction"];
+    else if (reason) [mark, what] = ["failed", `failed. ${reason}`];
+    else if (status === "running" && now) [mark, what] = ["running", how ?? "being painted"];
+    else if (how) [mark, what] = ["preview", how];
+    return { value: layer, mark, title: `${this.title(spot)}: ${what}`, picture };
+  }
+
+  private title({ layer, step, token }: Spot): string {
+    return list(layerName(this.get("settings"), layer), token !== null ? this.name(token) : step !== null ? `step ${step + 1}` : "");
+  }
+
+  /** The tokens of the grid's rows. */
+  private tokens(): (number | null)[] {
+    return [null, ...this.get("kept").map((row) => row.token)];
+  }
+
+  private rows(spot: Spot, status: Status): Row<number | null>[] {
+    return this.tokens().map((token) => {
+      const places = this.places({ ...spot, step: token === null ? spot.step : null, token }, status);
+      return { key: token, label: this.label(token), title: this.name(token), places };
+    });
+  }
+
+  /** What a row of the grid keeps: “pink”, or a part of the prompt. */
+  private label(token: number | null): string {
+    const parts: Record<string, string> = { null: "whole prompt", "-1": "padding only", "-2": "prompt only" };
+    if (token === null || token < 0) return parts[String(token)] ?? "";
+    const places = this.get("kept").find((row) => row.token === token)?.places ?? [token];
+    const pieces = this.get("tokens").filter(({ index }) => places.includes(index));
+    const texts = pieces.map(({ text, kind, joined }) => (joined ? "" : " ") + (kind === "word" ? text : kind));
+    return texts.join("").trim();
+  }
+
+  private name(token: number | null): string {
+    if (token !== null && token >= 0) return `only “${this.label(token)}”`;
+    const marked = this.get("token");
+    const missing = token === null && marked !== null && !keptOf(this.session.model);
+    return this.label(token) + (missing ? ` (“${this.label(marked)}” by itself is not kept)` : "");
+  }
+
+  /** How far a picture is: `step 20/20`, `prediction at step 6/20` or `preview · step 12/20`. */
+  private stepping(spot: Spot, { step, final }: Picture): string {
+    const of = this.get("settings").steps;
+    const count = `step ${step}${of ? `/${of}` : ""}`;
+    const wanted = spot.token === null ? this.get("step") : null;
+    const missing = wanted === null || wanted === spot.step ? "" : ` (step ${wanted + 1} is not kept)`;
+    if (spot.step !== null) return `prediction at ${count}${missing}`;
+    return final ? of ? count + missing : "" : `preview · ${count}`;
+  }
+
+  private hole(spot: Spot, status: Status, place: Place | undefined): string {
+    if (status === "empty") return 'Nothing yet. Show a run:\nwidget.show(lens.start("a pink cat"))';
+    const [what, reason] = [this.title(spot), this.reason(spot)];
+    if (reason) return `${what} failed.\n${reason}`;
+    if (place?.mark === "running") return `${what}: being painted`;
+    return `${what}: ${status === "running" ? "waiting for its turn" : "not computed"}`;
+  }
+
+  private lines(status: Status): string[] {
+    const lines = [this.get("notice"), this.session.kernel.fileError];
+    if (status === "failed") lines.unshift("The run failed; what is painted stays.", this.get("message"));
+    if (status === "stopped" && this.get("status") === "running") {
+      lines.push("The kernel of this run is gone: what was painted stays, GIF and HTML need a kernel.");
+    }
+    return lines;
+  }
+
+  /** How many layers of the whole prompt, or of one token, are finished. */
+  private painted(token: number | null): number {
+    return this.get("layers").filter((layer) => this.pictureOf({ layer, step: null, token })?.final).length;
+  }
+
+  private progress(status: Status): string {
+    const tokens = this.tokens();
+    const painted = tokens.reduce<number>((sum, token) => sum + this.painted(token), 0);
+    const total = tokens.length * this.get("layers").length;
+    const unit = tokens.length > 1 ? "pictures" : "layers";
+    return progressText(status, painted, total, unit, this.get("progress").seconds_left);
+  }
+}
+
+export default widget<Traits>(
+  (model) => new Session<Traits>(model, goOn, () => fileName("lens", model.get("prompt"))),
+  (session) => new View(session),
+);

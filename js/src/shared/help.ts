@@ -1,0 +1,58 @@
+// Help: a sheet over the widget that says what is seen and which keys there are.
+import { button, h } from "./dom";
+
+export interface HelpText {
+  title: string;
+  paragraphs: string[];
+  keys: [keys: string, meaning: string][];
+  marks: [mark: string, meaning: string][];
+}
+
+export class Help {
+  readonly el: HTMLElement;
+  private readonly close: HTMLButtonElement;
+  private opener: HTMLElement | null = null;
+
+  constructor(text: HelpText) {
+    this.close = button("Close", "Close (Esc)", () => this.hide());
+    this.el = h(
+      "div",
+      { class: "dlw-help", role: "dialog", "aria-label": text.title, hidden: true },
+      h("div", { class: "dlw-help-head" }, h("h3", {}, text.title), this.close),
+    );
+    const table = (title: string, rows: [string, string][], cell: (name: string) => Node) => {
+      const lines = rows.flatMap(([name, meaning]) => [cell(name), h("span", {}, meaning)]);
+      return h("div", {}, h("h4", {}, title), h("div", { class: "dlw-list" }, ...lines));
+    };
+    this.el.append(
+      ...text.paragraphs.map((paragraph) => h("p", {}, paragraph)),
+      h(
+        "div",
+        { class: "dlw-help-tables" },
+        table("Keys", text.keys, (keys) => h("span", { class: "dlw-keys" }, keys)),
+        table("Marks", text.marks, (mark) => h("span", { class: `dlw-is-${mark}` }, h("i", { class: "dlw-mark" }))),
+      ),
+    );
+  }
+
+  get open(): boolean {
+    return !this.el.hidden;
+  }
+
+  toggle(): void {
+    if (this.open) this.hide();
+    else this.show();
+  }
+
+  hide(): void {
+    if (!this.open) return;
+    this.el.hidden = true;
+    this.opener?.focus();
+  }
+
+  private show(): void {
+    this.opener = document.activeElement instanceof HTMLElement ? document.activeElement : null;
+    this.el.hidden = false;
+    this.close.focus();
+  }
+}

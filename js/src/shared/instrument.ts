@@ -1,0 +1,142 @@
+// Instrument: the common frame of the widgets: caption, picture, axis, foot, help, and the keys.
+import { Caption } from "./caption";
+import { h, put, SUPPRESS } from "./dom";
+import { Film } from "./film";
+import { Foot } from "./foot";
+import { Help, type HelpText } from "./help";
+import type { CommonTraits, Off, Status } from "./model";
+import { NoticeLine } from "./notice";
+import { PictureCanvas } from "./picture";
+import { savePng } from "./save";
+import type { Session } from "./session";
+
+export const AXIS = "input, [role=gridcell]";
+
+export abstract class Instrument<T extends CommonTraits> {
+  protected readonly root = h("div", { class: "dlw-root" });
+  protected readonly caption = new Caption();
+  protected readonly notice = new NoticeLine();
+  protected readonly picture = new PictureCanvas();
+  protected readonly film: Film;
+  protected readonly foot: Foot;
+  protected readonly help: Help;
+  protected readonly offs: Off[] = [];
+  private frame = 0;
+  private stale = false;
+  // comes to life again when the notebook puts a cell back that was scrolled away
+  private readonly observer = new ResizeObserver(() => this.stale && this.schedule());
+
+  constructor(
+    protected readonly session: Session<T>,
+    help: HelpText,
+    axis: string,
+    choose: (value: number) => void,
+  ) {
+    const { kernel, player, store } = session;
+    this.film = new Film(axis, choose);
+    this.help = new Help(help);
+    this.foot = new Foot(
+      session,
+      () => this.savePng(),
+      () => this.help.toggle(),
+      () => {
+        session.folded = !session.folded;
+        this.schedule();
+      },
+    );
+    const parts = [this.caption, this.notice, this.picture, this.film, this.foot, this.help];
+    put(this.root, ...parts.map((part) => part.el));
+    this.picture.frame.addEventListener("click", () => this.keyboard().focus());
+    this.listenToUser();
+    for (const part of [kernel, player, store]) this.offs.push(part.listen(() => this.schedule()));
+    this.observer.observe(this.root);
+  }
+
+  /** Put the view on the page; take the keyboard if the view that this one replaces had it. */
+  attach(el: HTMLElement): void {
+    put(el, this.root);
+    const owner = this.session.focusOwner;
+    if (owner && owner !== this.root && !owner.isConnected) {
+      requestAnimationFrame(() => this.keyboard().focus({ preventScroll: true }));
+    }
+  }
+
+  dispose(): void {
+    for (const off of this.offs) off();
+    cancelAnimationFrame(this.frame);
+    this.observer.disconnect();
+    this.film.dispose();
+    this.root.remove();
+  }
+
+  /** Draw what is known now. */
+  protected abstract update(): void;
+  /** The picture on screen, and the name of its file. */
+  protected abstract current(): [{ bitmap: ImageBitmap | HTMLCanvasElement } | undefined, string];
+
+  /** The element of the axis that takes the keys. */
+  protected keyboard(): HTMLElement {
+    return this.film.range;
+  }
+
+  /** Take a key of an axis; false leaves it to the element that has it. */
+  protected abstract onOwnKey(key: string, target: Element, shift: boolean): boolean;
+
+  protected get<K extends keyof T & string>(name: K): T[K] {
+    return this.session.model.get(name);
+  }
+
+  /** A run whose kernel is gone does not run any more. */
+  protected status(): Status {
+    const status = this.session.model.get("status");
+    return status === "running" && this.session.kernel.liveness === "absent" ? "stopped" : status;
+  }
+
+  /** Draw with the next frame of the screen, however much has changed until then. */
+  protected schedule(): void {
+    cancelAnimationFrame(this.frame);
+    this.frame = requestAnimationFrame(() => {
+      this.stale = !this.root.isConnected;
+      if (!this.stale) this.update();
+    });
+  }
+
+  private savePng(): void {
+    const [picture, name] = this.current();
+    if (picture) savePng(picture.bitmap, name);
+  }
+
+  private listenToUser(): void {
+    const { session, root } = this;
+    root.addEventListener("keydown", (event) => this.onKey(event));
+    for (const type of ["keydown", "keyup"] as const) root.addEventListener(type, letShortcutsPass);
+    root.addEventListener("pointerdown", () => session.touch(true));
+    for (const end of ["pointerup", "pointercancel"]) root.addEventListener(end, () => session.touch());
+    root.addEventListener("focusin", () => (session.focusOwner = root));
+    root.addEventListener("focusout", () =>
+      // an element that is taken off the page loses the focus too, but its user did not leave
+      queueMicrotask(() => {
+        const left = root.isConnected && !root.contains(document.activeElement);
+        if (left && session.focusOwner === root) session.focusOwner = null;
+      }),
+    );
+  }
+
+  private onKey(event: KeyboardEvent): void {
+    this.session.touch();
+    if (event.ctrlKey || event.metaKey || event.altKey) return;
+    if (event.key === "Escape" && this.help.open) this.help.hide();
+    else if (event.key === "?") this.help.toggle();
+    else if (event.key === " " && (event.target as Element).matches(AXIS)) this.session.player.toggle();
+    else if (this.help.open || !this.onOwnKey(event.key, event.target as Element, event.shiftKey)) return;
+    event.preventDefault();
+    event.stopPropagation();
+  }
+}
+
+/** What keeps JupyterLab from taking our plain keys also keeps Ctrl+S from it, so it goes while Ctrl is held. */
+function letShortcutsPass({ target, ctrlKey, metaKey }: KeyboardEvent): void {
+  const ours = (target as Element).matches(`${AXIS}, button, select`);
+  if (ours && (ctrlKey || metaKey)) (target as Element).removeAttribute(SUPPRESS);
+  else if (ours) (target as Element).setAttribute(SUPPRESS, "true");
+}

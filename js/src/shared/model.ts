@@ -1,0 +1,75 @@
+// The part of an anywidget model that the widgets use, so that a page without a kernel can hand in a small one.
+import type { AnyModel } from "@anywidget/types";
+
+export interface FrameEntry {
+  mime: string;
+  step: number;
+  final: boolean;
+  run?: number;
+  data: DataView;
+}
+
+export interface Token {
+  index: number;
+  text: string;
+  kind: "start" | "word" | "end" | "pad";
+  joined: boolean;
+}
+
+export interface Progress {
+  layers_done?: number;
+  layers_total?: number;
+  running?: number[];
+  running_tokens?: [layer: number, token: number][];
+  step?: number;
+  steps?: number;
+  seconds_left?: number | null;
+}
+
+export interface Settings {
+  seed?: number;
+  steps?: number;
+  guidance_scale?: number;
+  model?: string;
+  negative_prompt?: string;
+  question?: string;
+}
+
+/** What a layer's picture is called; as `LensRun.name_of`. */
+export function layerName(settings: Settings, layer: number): string {
+  if (settings.question !== "ablation") return `layer ${layer}`;
+  return layer ? `block ${layer} skipped` : "nothing skipped";
+}
+
+export type Status = "empty" | "running" | "done" | "stopped" | "failed";
+
+/** The synced traits of every widget; `_base.py` and `_state.py` are the other side. */
+export interface CommonTraits {
+  status: Status;
+  message: string;
+  notice: string;
+  prompt: string;
+  tokens: Token[];
+  token: number | null;
+  settings: Settings;
+  progress: Progress;
+  failures: Record<string, string>;
+  _uid: string;
+  _run: number;
+  _acknowledged: number;
+  _frames: Record<string, FrameEntry>;
+  _static?: boolean;
+}
+
+export type Model<T extends CommonTraits = CommonTraits> = Pick<
+  AnyModel<T>,
+  "get" | "set" | "on" | "off" | "save_changes" | "send"
+>;
+
+export type Off = () => void;
+
+/** Listen to some events of a model; returns what ends it. */
+export function listen(model: Model<any>, events: readonly string[], callback: (...args: any[]) => void): Off {
+  for (const event of events) model.on(event, callback);
+  return () => events.forEach((event) => model.off(event, callback));
+}

@@ -1,0 +1,21 @@
+// Progress in words: how much is there, and how long the rest takes.
+import type { Status } from "./model";
+
+export function progressText(
+  status: Status,
+  painted: number,
+  total: number,
+  unit: string,
+  left?: number | null,
+): string {
+  const count = `${painted} of ${total} ${unit}`;
+  if (status === "stopped") return `stopped · ${count}`;
+  if (status === "running") return typeof left === "number" ? `${count} · ${duration(left)} left` : count;
+  return painted === total ? `${total} ${unit}` : count;
+}
+
+function duration(seconds: number): string {
+  if (seconds < 10) return `${seconds.toFixed(1)} s`;
+  if (seconds < 90) return `${Math.round(seconds)} s`;
+  return `${Math.round(seconds / 60)} min`;
+}

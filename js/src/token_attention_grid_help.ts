@@ -1,0 +1,32 @@
+// What the TokenAttentionGrid says of itself.
+import type { HelpText } from "./shared/help";
+
+export const HELP: HelpText = {
+  title: "What am I looking at?",
+  paragraphs: [
+    "While the U-Net draws, each pixel looks at the tokens of the prompt, and its attention to all of them sums to 1. " +
+      "A map shows how much of it a word got, in its place on the picture: dark is none, bright is the number in the " +
+      "legend. Under a map the picture is grey, so that colour means attention only.",
+    "Rows: the text encoder's layers, each with its own picture; the U-Net's blocks; or denoising steps. Blocks and " +
+      "steps are those of the layer on screen. All words share one range; start, end and padding, which often take " +
+      "most of the attention, have another.",
+    "Maps tell where the model looks, which is not the same as why the picture is as it is.",
+  ],
+  keys: [
+    ["← →", "one layer back, on; in the grid: words"],
+    ["↑ ↓", "rows"],
+    ["Home End", "first, last"],
+    ["1 – 9", "pin a word"],
+    ["Shift ← →", "a second word"],
+    ["Esc", "clear the pins; close"],
+    ["Space", "play, pause"],
+    ["?", "this help"],
+  ],
+  marks: [
+    ["done", "painted"],
+    ["preview", "preview, not finished"],
+    ["running", "being painted"],
+    ["hollow", "not computed"],
+    ["failed", "failed; its reason on hover"],
+  ],
+};

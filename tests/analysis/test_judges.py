@@ -1,0 +1,232 @@
+"""Judges: the scene judge on drawn scenes, whose truth is known; CLIP with random weights, against its own logits."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from transformers import CLIPConfig, CLIPImageProcessor, CLIPModel, CLIPProcessor
+
+from difflens_widgets import CLIPJudge, SceneJudge
+from difflens_widgets.tiny.claims import QUESTIONS, Claim, is_claimed, read_caption
+from difflens_widgets.tiny.drawing import draw
+from difflens_widgets.tiny.judge import Judge, Reading, Seen
+from difflens_widgets.tiny.scenes import TASKS, sample_scene
+from drawn_runs import picture
+from pipelines import tokenizer
+
+# captions
+
+
+@pytest.mark.parametrize("explicit", [False, True])
+@pytest.mark.parametrize("task", TASKS)
+def test_captions_say_what_is_true_of_their_scenes(task, explicit) -> None:
+    for index in range(300):
+        scene = sample_scene(np.random.default_rng(index), task, explicit=explicit, held_out=index % 5 == 0)
+        claim = read_caption(scene.caption)
+        assert list(claim.things) == list(dict.fromkeys(item.kind for item in scene.items))
+        assert (claim.count, claim.relation) == (scene.count, scene.relation)
+        assert claim.background in ((scene.background,) if explicit else (scene.background, None))
+        for item in scene.items:
+            assert claim.things[item.kind] in ((item.colour,) if explicit else (item.colour, None))
+
+
+@pytest.mark.parametrize(
+    ("caption", "claim"),
+    [
+        ("dog", Claim({"dog": None})),
+        ("A  Photo of a big RED dog", Claim({"dog": "red"})),
+        ("three blue fish", Claim({"fish": "blue"}, count=3)),
+        ("two crosses on an orange background", Claim({"cross": None}, count=2, background="orange")),
+        ("a star inside a red heart", Claim({"star": None, "heart": "red"}, relation="inside")),
+        ("a red dog and a cat", Claim({"dog": "red", "cat": None})),
+    ],
+    ids=str,
+)
+def test_ways_to_write_a_caption(caption, claim) -> None:
+    assert read_caption(caption) == claim
+
+
+@pytest.mark.parametrize("text", ["", "a house", "a red dog on a table", "dogs", "a red dog, a cat", "xon dog"])
+def test_other_prompts_are_no_captions(text) -> None:
+    with pytest.raises(ValueError, match="is no caption of the embedded model's world, such as"):
+        read_caption(text)
+
+
+def test_two_things_of_one_kind_cannot_be_told_apart() -> None:
+    with pytest.raises(ValueError, match="has two things of one kind"):
+        read_caption("a red dog and a blue dog")
+
+
+# questions
+
+SEEN = {"dog": Seen("red", 1, 0.2, 0.5, 0.2), "star": Seen("blue", 2, 0.8, 0.5, 0.2)}
+READING = Reading("white", SEEN)
+
+
+@pytest.mark.parametrize(
+    ("question", "right", "wrong"),
+    [
+        ("kinds", "a pink dog", "a red cat"),
+        ("kinds", "a dog and a star", "a dog and a cat"),
+        ("colours", "a red dog", "a blue dog"),
+        ("colours", "a red dog and a blue star", "a blue dog and a red star"),
+        ("colours", "a dog and a blue star", "a dog and a green star"),
+        ("hues", "a blue dog and a red star", "a green dog and a red star"),
+        ("hues", "a red cat", "a pink dog"),
+        ("count", "two pink stars", "three stars"),
+        ("count", "two stars", "two cats"),
+        ("relation", "a dog left of a star", "a star left of a dog"),
+        ("relation", "a star right of a dog", "a star right of a cat"),
+        ("background", "a cat on a white background", "a red dog on a red background"),
+        ("everything", "a red dog left of a blue star on a white background", "a red dog"),
+        ("everything", "a dog and a star", "a dog and a star on a red background"),
+        ("everything", "a dog and a star", "a dog above a star"),
+        ("everything", "a red dog and a star", "a blue dog and a star"),
+    ],
+)
+def test_questions(question, right, wrong) -> None:
+    assert QUESTIONS[question](read_caption(right), READING)
+    assert not QUESTIONS[question](read_caption(wrong), READING)
+
+
+def test_everything_counts() -> None:
+    only = replace(READING, things={"star": SEEN["star"]})
+    assert QUESTIONS["everything"](read_caption("two blue stars"), only)
+    assert not QUESTIONS["everything"](read_caption("three blue stars"), only)
+
+
+def test_a_caption_claims_what_it_names() -> None:
+    claimed = {question for question in QUESTIONS if is_claimed(question, read_caption("a dog above a cat"))}
+    assert claimed == {"kinds", "relation", "everything"}
+    claimed = {question for question in QUESTIONS if is_claimed(question, read_caption("two red dogs"))}
+    assert claimed == {"kinds", "colours", "hues", "count", "everything"}
+
+
+@pytest.fixture(scope="module")
+def reader() -> Judge:
+    return Judge.load()
+
+
+def test_the_scene_judge_reads_drawn_scenes(reader) -> None:
+    for task, questions in (
+        ("object", ("kinds", "colours", "hues", "background", "everything")),
+        ("pair", ["colours"]),
+    ):
+        scenes = [sample_scene(np.random.default_rng([i, 5]), task, explicit=True) for i in range(20)]
+        images = [draw(scene) for scene in scenes]
+        for question in questions:
+            judge = SceneJudge(question, reader)
+            right = [judge.judge(images[i : i + 1], scene.caption)[0] for i, scene in enumerate(scenes)]
+            # one caption against all pictures: few others show it
+            others = judge.judge(images, scenes[0].caption)
+            assert sum(right) >= 18, question
+            assert others[0] == right[0]
+            assert sum(others) < 12, question
+
+
+def test_the_scene_judge_takes_another_reader(reader) -> None:
+    class Blind(Judge):
+        def read(self, images):
+            return [Reading("white", {}) for _ in images]
+
+    torch.manual_seed(0)
+    scene = sample_scene(np.random.default_rng(3), "object", explicit=True)
+    blind = SceneJudge("kinds", Blind())
+    assert blind.judge([draw(scene)] * 2, scene.caption) == [False, False]
+    assert SceneJudge("kinds").judge([draw(scene)], scene.caption) == [True]  # the one that ships
+    assert SceneJudge("kinds", reader).description == SceneJudge("kinds").description != blind.description
+    assert SceneJudge("hues", reader).description != SceneJudge("kinds").description
+
+
+def test_the_scene_judge_refuses(reader) -> None:
+    with pytest.raises(ValueError, match="asks: 'kind' is none of kinds, colours"):
+        SceneJudge("kind", reader)
+    for asks, prompt in (
+        ("relation", "a dog and a cat"),
+        ("background", "a dog"),
+        ("colours", "a dog"),
+        ("count", "dog"),
+    ):
+        with pytest.raises(ValueError, match=f"claims nothing that the judge of {asks!r} could look for"):
+            SceneJudge(asks, reader).judge([], prompt)
+    assert SceneJudge("kinds", reader).judge([], "a dog") == []
+
+
+# CLIP
+
+TEXTS = ["a red dog", "a blue star", "two pink cats on a white background"]
+PICTURES = [picture(i, 48) for i in range(12)]
+
+
+@pytest.fixture(scope="module")
+def clip() -> tuple[CLIPModel, CLIPProcessor]:
+    torch.manual_seed(3)
+    words = tokenizer()
+    shared = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4}
+    text = {**shared, "vocab_size": len(words), "eos_token_id": words.eos_token_id, "bos_token_id": words.bos_token_id}
+    vision = {**shared, "image_size": 32, "patch_size": 8}
+    model = CLIPModel(CLIPConfig(text_config=text, vision_config=vision, projection_dim=16)).eval()
+    with torch.no_grad():  # as initialised all pictures look alike to it
+        for parameter in model.parameters():
+            parameter.add_(torch.randn_like(parameter) * 0.2)
+    images = CLIPImageProcessor(size={"shortest_edge": 32}, crop_size={"height": 32, "width": 32})
+    return model, CLIPProcessor(images, words)
+
+
+@pytest.fixture(scope="module")
+def cosines(clip) -> np.ndarray:
+    """(picture, text) by the model's own logits."""
+    model, processor = clip
+    inputs = processor(text=TEXTS, images=PICTURES, return_tensors="pt", padding=True)
+    with torch.inference_mode():
+        return (model(**inputs).logits_per_image / model.logit_scale.exp()).numpy()
+
+
+def test_clip_says_yes_where_the_prompt_fits_best(clip, cosines) -> None:
+    best = cosines.argmax(1)
+    assert len(set(best)) > 1, "else nothing is shown"
+    for index, prompt in enumerate(TEXTS):
+        judge = CLIPJudge(*clip, against=TEXTS)  # the prompt itself among them is left out
+        assert judge.judge(PICTURES, prompt) == [found == index for found in best]
+        assert CLIPJudge(*clip, against=[text for text in TEXTS if text != prompt]).judge(PICTURES, prompt) == [
+            found == index for found in best
+        ]
+
+
+def test_clip_with_a_threshold(clip, cosines) -> None:
+    values = np.sort(cosines[:, 0])
+    threshold = float(values[5] + values[6]) / 2
+    over = [bool(value > threshold) for value in cosines[:, 0]]
+    assert CLIPJudge(*clip, threshold=threshold).judge(PICTURES, TEXTS[0]) == over
+    both = CLIPJudge(*clip, against=TEXTS, threshold=threshold).judge(PICTURES, TEXTS[0])
+    assert both == [yes and best == 0 for yes, best in zip(over, cosines.argmax(1), strict=True)]
+    assert CLIPJudge(*clip, threshold=-1).judge([], TEXTS[0]) == []
+
+
+def test_clip_descriptions_follow_what_answers_follow(clip) -> None:
+    plain = CLIPJudge(*clip, against=TEXTS).description
+    assert CLIPJudge(*clip, against=TEXTS).description == plain
+    assert CLIPJudge(*clip, against=TEXTS[:2]).description != plain
+    assert CLIPJudge(*clip, against=TEXTS, threshold=0.1).description != plain
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        ({}, ValueError, "against: give other texts to compare with, or a threshold"),
+        ({"against": "a dog"}, TypeError, r"against: expected several texts, such as \['a dog'\]"),
+        ({"threshold": 25.0}, ValueError, "threshold: 25.0 is no cosine"),
+    ],
+    ids=str,
+)
+def test_clip_arguments_that_cannot_work(clip, options, error, message) -> None:
+    with pytest.raises(error, match=message):
+        CLIPJudge(*clip, **options)
+
+
+def test_clip_needs_another_text(clip) -> None:
+    with pytest.raises(ValueError, match="has nothing but the prompt 'a dog' itself"):
+        CLIPJudge(*clip, against=["a dog"]).judge([], "a dog")

@@ -1,0 +1,296 @@
+"""The pictures stay the same to the bit, and the maps are right: against probabilities stored by another way."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from diffusers import DDIMScheduler, EulerDiscreteScheduler, HeunDiscreteScheduler
+from diffusers.models.attention_processor import AttnProcessor2_0
+from peft import LoraConfig
+
+from difflens_widgets import AttentionOptions, DiffusionLens, Keep, watch_attention
+from pipelines import small_pipeline, small_sd2_pipeline, small_sdxl_pipeline
+from stock import PROMPT
+from stored_attention import daam, store_all
+
+QUICK = {"steps": 3, "guidance_scale": 4.0, "seed": 3}
+GRID = (8, 8)
+
+
+@pytest.fixture(autouse=True)
+def _no_gradients():
+    with torch.inference_mode():
+        yield
+
+
+def with_lora(pipe: Any) -> Any:
+    adapter = LoraConfig(r=2, target_modules=["to_q", "to_k", "to_v"], init_lora_weights=False)
+    pipe.unet.add_adapter(adapter)
+    return pipe
+
+
+class LoudProcessor(AttnProcessor2_0):
+    """A user's own: what attention gives counts twice."""
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return 2 * super().__call__(*args, **kwargs)
+
+
+def with_processor(pipe: Any) -> Any:
+    pipe.unet.set_attn_processor(LoudProcessor())
+    return pipe
+
+
+PIPELINES = {
+    "sd1": lambda: small_pipeline(DDIMScheduler),
+    "sd1-heun": lambda: small_pipeline(HeunDiscreteScheduler),
+    "sd1-lora": lambda: with_lora(small_pipeline(DDIMScheduler)),
+    "sd1-processor": lambda: with_processor(small_pipeline(DDIMScheduler)),
+    "sd2": lambda: small_sd2_pipeline(DDIMScheduler),
+    "sdxl": lambda: small_sdxl_pipeline(EulerDiscreteScheduler),
+}
+
+
+@pytest.fixture(scope="module", params=PIPELINES)
+def lens(request: pytest.FixtureRequest) -> DiffusionLens:
+    return DiffusionLens(PIPELINES[request.param](), chunk=2)
+
+
+@pytest.fixture(scope="module")
+def sd1() -> DiffusionLens:
+    return DiffusionLens(small_pipeline(DDIMScheduler), chunk=2)
+
+
+def assert_shares(lens: DiffusionLens, run: Any) -> None:
+    """All tokens' maps and the padding's together are 1 at each pixel, everywhere."""
+    places = range(sum(token.kind != "pad" for token in run.tokens))
+    for layer in run.layers:
+        for block in (None, *run.attention.blocks):
+            for step in (None, *run.attention.steps):
+                asked = {"layer": layer, "block": block, "step": step}
+                rows = [run.attention.map(word, **asked) for word in (*places, Keep.PADDING)]
+                assert min(row.min() for row in rows) >= 0
+                np.testing.assert_allclose(np.sum(rows, axis=0), 1, atol=1e-5)
+
+
+# the pictures
+
+
+@pytest.mark.parametrize("attention", ["mean", "daam"])
+def test_pictures_are_the_same_to_the_bit(lens, attention) -> None:
+    processors = dict(lens.pipe.unet.attn_processors)
+    plain = lens(PROMPT, **QUICK)
+    run = lens(PROMPT, attention=AttentionOptions(attention, steps="all"), **QUICK)
+    for layer in lens.layers:
+        assert run.images[layer].tobytes() == plain.images[layer].tobytes()
+        assert np.array_equal(run.latents[layer], plain.latents[layer])
+    assert run.attention.layers == tuple(lens.layers)
+    assert plain.attention is None
+    assert lens.pipe.unet.attn_processors == processors
+    assert not any(module._forward_hooks or module._forward_pre_hooks for module in lens.pipe.unet.modules())
+
+
+@pytest.mark.parametrize(
+    "options", [{"guidance_scale": 1.0}, {"height": 24, "width": 56}, {"tokens": "circle"}], ids=str
+)
+def test_also_with_other_arguments_and_several_prompts(sd1, options) -> None:
+    prompts, options = ["a red dog", PROMPT], {"layers": [1, 4], **QUICK, **options}
+    if "tokens" in options:
+        prompts = [PROMPT]
+    plain = sd1(prompts, **options)
+    seen = sd1(prompts, attention=AttentionOptions(steps=[0, 2]), **options)
+    for prompt, before, after in zip(prompts, plain, seen, strict=True):
+        assert all(after.images[layer].tobytes() == before.images[layer].tobytes() for layer in (1, 4))
+        assert all(image.tobytes() == after.token_images[at].tobytes() for at, image in before.token_images.items())
+        assert after.attention.words == tuple(prompt.split())
+        assert after.attention.map("red").shape == (options.get("height", 32) // 4, options.get("width", 32) // 4)
+        assert after.attention.map("red", block="mid_block").shape == ((4, 4) if "height" not in options else (3, 7))
+        assert_shares(sd1, after)
+
+
+def test_on_the_embedded_model() -> None:
+    tiny = DiffusionLens.from_pretrained(device="cpu")
+    prompt, options = "a pink cat on a blue background", {"layers": [3, 12], "steps": 2, "seed": 1}
+    plain = tiny(prompt, **options)
+    run = tiny(prompt, attention=True, **options)
+    assert all(run.images[layer].tobytes() == plain.images[layer].tobytes() for layer in (3, 12))
+    assert_shares(tiny, run)
+
+
+def test_shares_sum_to_one(lens) -> None:
+    run = lens(PROMPT, attention=AttentionOptions(steps=[0, 1]), layers=[0, 2], **QUICK)
+    assert [name.split(".")[0] for name in run.attention.blocks] == ["down_blocks", "mid_block", "up_blocks"]
+    assert_shares(lens, run)
+
+
+# what the maps are
+
+
+@pytest.fixture(scope="module", params=["sd1", "sd1-heun", "sd2", "sdxl"])
+def stored(request: pytest.FixtureRequest):
+    """A lens with a storing processor on each module, and what these stored of one chunk of layers 2 and 1."""
+    lens = DiffusionLens(PIPELINES[request.param](), chunk=2)
+    processors = store_all(lens.pipe.unet)
+    with torch.inference_mode():
+        runs = {}
+        for aggregator in ("daam", "mean"):
+            for processor in processors.values():
+                processor.stored.clear()
+            options = AttentionOptions(aggregator, steps="all")
+            runs[aggregator] = lens(PROMPT, layers=[1, 2], attention=options, **QUICK)
+        conditional = {name: np.stack(one.stored)[:, 2:] for name, one in processors.items()}
+    return lens, runs, conditional
+
+
+def rows_of(lens: DiffusionLens) -> dict[int, int]:
+    """Where in the chunk of two each layer stands."""
+    from difflens_widgets.denoise import place
+    from difflens_widgets.rows import Row
+
+    return {layer: place(Row(layer), 2, lens.num_layers) for layer in (1, 2)}
+
+
+def side(pixels: int) -> tuple[int, int]:
+    return (int(np.sqrt(pixels)),) * 2
+
+
+def test_daam_is_daams_definition(stored) -> None:
+    lens, runs, probabilities = stored
+    attention = runs["daam"].attention
+    sizes = [side(of_layer.shape[-2]) for of_layer in probabilities.values()]
+    for layer, row in rows_of(lens).items():
+        expected = daam(list(probabilities.values()), row, GRID, sizes)
+        for word, places in {"circle": [3], 1: [1], "blue": [6], "red circle": [2, 3]}.items():
+            ours = attention.map(word, layer=layer)
+            reference = expected[places].mean(0)
+            assert np.abs(ours - reference).max() / reference.max() <= 1e-6
+    names = [name for name in probabilities if not name.startswith("mid_block")]
+    some = [probabilities[name] for name in names]
+    expected = daam(some, row, GRID, [side(of_layer.shape[-2]) for of_layer in some])
+    ours = attention.map("circle", layer=layer, block=[name for name in attention.blocks if name != "mid_block"])
+    assert np.abs(ours - expected[3]).max() / expected[3].max() <= 1e-6
+
+
+def test_mean_is_the_mean_over_heads_layers_and_steps(stored) -> None:
+    lens, runs, probabilities = stored
+    attention = runs["mean"].attention
+    order = lens.pipe.scheduler.order
+    for layer, row in rows_of(lens).items():
+        for block in attention.blocks:
+            inside = np.stack([of[:, row].mean(1) for name, of in probabilities.items() if name.startswith(block)])
+            maps = inside.mean(0).transpose(0, 2, 1).reshape(len(inside[0]), 77, *side(inside.shape[2]))
+            ours = attention.map("circle", layer=layer, block=block)
+            np.testing.assert_allclose(ours, maps.mean(0)[3], rtol=2e-5)
+            padding = attention.map(Keep.PADDING, layer=layer, block=block)
+            np.testing.assert_allclose(padding, maps.mean(0)[9:].sum(0), rtol=2e-5)
+            for step in range(3):
+                ours = attention.map("circle", layer=layer, block=block, step=step)
+                of_step = maps[step * order : (step + 1) * order]
+                np.testing.assert_allclose(ours, of_step.mean(0)[3], rtol=2e-5)
+
+
+def test_steps_of_daam_are_clamped_each_by_itself(stored) -> None:
+    lens, runs, probabilities = stored
+    attention, order = runs["daam"].attention, lens.pipe.scheduler.order
+    sizes = [side(of_layer.shape[-2]) for of_layer in probabilities.values()]
+    row = rows_of(lens)[2]
+    for step in range(3):
+        of_step = [of_layer[step * order : (step + 1) * order] for of_layer in probabilities.values()]
+        expected = daam(of_step, row, GRID, sizes)[3]
+        ours = attention.map("circle", layer=2, step=step)
+        # of a single step the rounding of float32 logits is not averaged out: 1.2e-6 was seen
+        assert np.abs(ours - expected).max() / expected.max() <= 3e-6
+
+
+def test_a_layer_has_the_map_of_its_own_row(sd1) -> None:
+    everything = sd1(PROMPT, attention=True, **QUICK)
+    alone = sd1(PROMPT, attention=True, layers=[2], **QUICK)
+    assert np.array_equal(alone.attention.map("circle"), everything.attention.map("circle", layer=2))
+    others = [everything.attention.map("circle", layer=layer) for layer in sd1.layers if layer != 2]
+    assert all(np.abs(other - alone.attention.map("circle")).max() > 1e-4 for other in others)
+    assert np.array_equal(everything.attention.map("circle"), everything.attention.map("circle", layer=4))
+    assert list(everything.attention) == [0, 1, 2, 3, 4]
+    assert 2 in everything.attention
+    assert len(everything.attention) == 5
+
+
+def test_only_steps_asked_for_are_kept(sd1) -> None:
+    run = sd1(PROMPT, attention=AttentionOptions(steps=[2, 0, 2]), layers=[4], **QUICK)
+    assert run.attention.steps == run.attention[4].steps == (0, 2)
+    assert np.abs(run.attention.map("circle", step=0) - run.attention.map("circle", step=2)).max() > 1e-5
+
+
+# a plain stock picture
+
+
+def stock(pipe: Any, prompt: Any, **options: Any) -> Any:
+    pipe.set_progress_bar_config(disable=True)
+    generators = [torch.Generator().manual_seed(3) for _ in range(options.pop("pictures"))]
+    return pipe(prompt, generator=generators, num_inference_steps=3, output_type="np", **options).images
+
+
+@pytest.mark.parametrize("guidance", [1.0, 4.0])
+def test_a_stock_call_with_two_prompts_and_two_pictures_each(lens, guidance) -> None:
+    prompts = [PROMPT, "a green star"]
+    options = {"pictures": 4, "num_images_per_prompt": 2, "guidance_scale": guidance}
+    plain = stock(lens.pipe, prompts, **options)
+    with watch_attention(lens.pipe, prompts, attention=AttentionOptions(steps=[1])) as maps:
+        seen = stock(lens.pipe, prompts, **options)
+    assert np.array_equal(seen, plain)
+    assert [one.words for one in maps] == [tuple(PROMPT.split())] * 2 + [("a", "green", "star")] * 2
+    assert np.allclose(maps[0].map("circle"), maps[1].map("circle"), rtol=1e-4)  # the same noise
+    assert maps[2].map("star", step=1).shape == GRID
+    # and it is what the lens sees at its last layer
+    run = lens(prompts, seed=3, steps=3, guidance_scale=guidance, attention=True, layers=[lens.num_layers - 1])
+    np.testing.assert_allclose(maps[0].map("circle"), run[0].attention.map("circle"), rtol=1e-3)
+    np.testing.assert_allclose(maps[3].map("star"), run[1].attention.map("star"), rtol=1e-3)
+
+
+def test_the_second_encoder_can_name_the_tokens() -> None:
+    pipe = small_sdxl_pipeline(EulerDiscreteScheduler, first_encoder=False)
+    with watch_attention(pipe, PROMPT, encoder=2) as maps:
+        stock(pipe, PROMPT, pictures=1)
+    assert maps[0].map("circle").shape == GRID
+
+
+def test_a_daam_of_a_stock_call(sd1) -> None:
+    with watch_attention(sd1.pipe, PROMPT, attention="daam") as maps:
+        stock(sd1.pipe, PROMPT, pictures=1, guidance_scale=4.0)
+    run = sd1(PROMPT, attention="daam", layers=[4], **QUICK)
+    np.testing.assert_allclose(maps[0].map("circle"), run.attention.map("circle"), rtol=1e-3)
+
+
+def test_an_image_adapter_is_not_taken_for_the_text() -> None:
+    """IP-Adapter attends to the picture's tokens in the same module, by calls of their own."""
+    pipe = small_pipeline(DDIMScheduler)
+    add_image_adapter(pipe.unet)
+    embeds = [torch.randn(2, 1, 16, generator=torch.Generator().manual_seed(1))]
+    options = {"pictures": 1, "ip_adapter_image_embeds": embeds, "guidance_scale": 4.0}
+    plain = stock(pipe, PROMPT, **options)
+    with watch_attention(pipe, PROMPT) as maps:
+        seen = stock(pipe, PROMPT, **options)
+    assert np.array_equal(seen, plain)
+    total = sum(maps[0].map(place) for place in (*range(9), Keep.PADDING))
+    np.testing.assert_allclose(total, 1, atol=1e-5)
+
+
+def add_image_adapter(unet: Any) -> None:
+    """An IP-Adapter with random weights, loaded as diffusers loads one."""
+    generator = torch.Generator().manual_seed(0)
+    states, index = {}, 1
+    for name in unet.attn_processors:
+        if "attn2" in name:
+            width = unet.get_submodule(name.removesuffix(".processor")).to_q.out_features
+            for part in ("to_k_ip", "to_v_ip"):
+                states[f"{index}.{part}.weight"] = torch.randn(width, 32, generator=generator)
+            index += 2
+    projection = {
+        "proj.weight": torch.randn(4 * 32, 16, generator=generator),
+        "proj.bias": torch.zeros(4 * 32),
+        "norm.weight": torch.ones(32),
+        "norm.bias": torch.zeros(32),
+    }
+    unet._load_ip_adapter_weights([{"image_proj": projection, "ip_adapter": states}], low_cpu_mem_usage=False)

@@ -1,0 +1,93 @@
+"""Attention in a job that is stopped, runs out of memory, or paints what is not finite."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from diffusers import DDIMScheduler
+
+from difflens_widgets import DiffusionLens
+from difflens_widgets.events import Event, Painted
+from pipelines import small_pipeline
+from stock import PROMPT
+
+QUICK = {"steps": 2, "guidance_scale": 4.0, "seed": 3}
+
+
+@pytest.fixture
+def lens() -> DiffusionLens:
+    return DiffusionLens(small_pipeline(DDIMScheduler), chunk=2)
+
+
+def test_after_running_out_of_memory_nothing_is_counted_twice(lens) -> None:
+    forwards = []
+
+    def full(module: Any, args: Any) -> None:
+        forwards.append(len(args[0]))
+        if len(forwards) == 2:  # in the second step, when there are sums already
+            raise torch.OutOfMemoryError("full")
+
+    hook = lens.pipe.unet.register_forward_pre_hook(full)
+    run = lens(PROMPT, attention=True, layers=[3, 4], **QUICK)
+    hook.remove()
+    assert forwards == [4, 4, 2, 2, 2, 2]
+    alone = DiffusionLens(lens.pipe, chunk=1)(PROMPT, attention=True, layers=[3, 4], **QUICK)
+    for layer in (3, 4):
+        assert np.array_equal(run.attention.map("circle", layer=layer), alone.attention.map("circle", layer=layer))
+
+
+def test_maps_are_there_when_their_picture_is_and_a_stopped_job_keeps_them(lens) -> None:
+    job = lens._jobs(PROMPT, attention=True, **QUICK)[0]
+    there: list[bool] = []
+
+    def listen(event: Event) -> None:
+        if isinstance(event, Painted):
+            there.append(event.layer in job.run.attention)
+            job.cancel()
+
+    job.subscribe(listen)
+    run = job.run_here()
+    assert run.status == "stopped"
+    assert there == [True, True]
+    assert run.attention.layers == tuple(sorted(run.images))
+    assert not any(module._forward_hooks for module in lens.pipe.unet.modules())
+
+
+def test_a_layer_without_a_picture_has_no_maps(lens) -> None:
+    encode = lens._conditioning.encode
+
+    def broken(prompt: str, lora_scale: float | None = None):
+        encoding = encode(prompt, lora_scale)
+        if prompt:
+            encoding.prompt_embeds[3] = float("nan")
+        return encoding
+
+    lens._conditioning.encode = broken
+    run = lens(PROMPT, attention=True, **QUICK)
+    assert sorted(run.failures) == [3]
+    assert run.attention.layers == (0, 1, 2, 4)
+    assert np.isfinite(run.attention.map("circle", layer=4)).all()
+
+
+def test_the_users_own_hooks_and_modes_stay(lens) -> None:
+    """A `TorchFunctionMode` of the caller's around the call, and a hook on the module."""
+    seen, heard = [], []
+
+    class Mode(torch.overrides.TorchFunctionMode):
+        def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+            if func is torch.nn.functional.scaled_dot_product_attention:
+                heard.append(1)
+            return func(*args, **(kwargs or {}))
+
+    module = lens.pipe.unet.mid_block.attentions[0].transformer_blocks[0].attn2
+    hook = module.register_forward_hook(lambda *_: seen.append(1))
+    with Mode():
+        run = lens._jobs(PROMPT, attention=True, layers=[4], **QUICK)[0].run_here()
+        assert torch.overrides._len_torch_function_stack() == 1
+    hook.remove()
+    assert len(seen) == 2
+    assert len(heard) >= 2 * 6  # both of each of three transformer blocks, in each step
+    assert run.attention.layers == (4,)

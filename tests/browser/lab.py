@@ -1,0 +1,302 @@
+"""A real JupyterLab server in a temporary folder, and one of its notebooks in a real browser."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import secrets
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import nbformat
+from playwright.sync_api import Browser, Locator, Page, Playwright, expect
+
+_EXECUTED = re.compile(r"\[\d+\]:")
+FOLDER = Path(__file__).resolve().parent
+SETUP = f"""import sys
+sys.path.append({str(FOLDER)!r})
+import scripted
+from difflens_widgets.widgets import LayerSlider, TokenAttentionGrid"""
+"""The first cell of a notebook: the widgets, and jobs to show."""
+
+CHROMIUM_FLAGS = [
+    *("--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"),
+    *("--disable-sync", "--no-first-run", "--force-color-profile=srgb"),
+]
+
+
+def find_chromium() -> str | None:
+    """The browser that is installed here, if any."""
+    return next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+
+
+def launch(playwright: Playwright) -> Browser:
+    """The installed Chromium, headless."""
+    return playwright.chromium.launch(executable_path=find_chromium(), args=CHROMIUM_FLAGS)
+
+
+class LabServer:
+    """JupyterLab on a free loopback port, with settings and data of its own.
+
+    Parameters
+    ----------
+    folder : Path
+        Its notebooks, settings and everything it writes are below.
+    old_python : str or None
+        An interpreter with an older ipykernel, offered as the kernel `old`.
+    """
+
+    def __init__(self, folder: Path, old_python: str | None = None) -> None:
+        self.notebooks = folder / "notebooks"
+        self._settings = folder / "settings"
+        self._folder = folder
+        self._token = secrets.token_hex(16)
+        self.notebooks.mkdir(parents=True)
+        if old_python:
+            self._offer_kernel("old", old_python)
+        self.setting("apputils-extension/notification", fetchNews="false", checkForUpdates=False)
+        self._port = _free_port()
+        self.url = f"http://127.0.0.1:{self._port}"
+        self._process = self._start()
+
+    def setting(self, plugin: str, scope: str = "@jupyterlab", **values: object) -> None:
+        """Set what a user would set in JupyterLab's settings editor; pages opened from now on have it."""
+        file = self._settings / scope / f"{plugin}.jupyterlab-settings"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(json.dumps(values), "utf-8")
+
+    def write(self, name: str, cells: Sequence[str], kernel: str = "python3") -> Path:
+        """Write a notebook of code cells."""
+        notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in cells])
+        notebook.metadata["kernelspec"] = {"name": kernel, "display_name": kernel, "language": "python"}
+        path = self.notebooks / name
+        nbformat.write(notebook, path)
+        return path
+
+    def page_address(self, name: str) -> str:
+        """Where a browser opens the notebook `name`."""
+        return f"{self.url}/lab/tree/{name}?token={self._token}&reset"
+
+    def trusts(self, name: str) -> bool:
+        """Whether Jupyter takes the outputs of a notebook for the user's own."""
+        cells = self._call("GET", f"contents/{name}?content=1")["content"]["cells"]
+        return all(cell["metadata"].get("trusted") for cell in cells)
+
+    def kernel_is_ready(self, name: str) -> bool:
+        """Whether the kernel of a notebook is idle, and a page is connected to it."""
+        kernels = [session["kernel"] for session in self._call("GET", "sessions") if session["path"] == name]
+        return any(kernel["connections"] and kernel["execution_state"] == "idle" for kernel in kernels)
+
+    def end_kernels(self) -> None:
+        """Shut every kernel of this server down."""
+        deadline = time.monotonic() + 20
+        while sessions := self._call("GET", "sessions"):
+            for session in sessions:
+                try:
+                    self._call("DELETE", f"sessions/{session['id']}")
+                except urllib.error.HTTPError:  # one that is just restarting cannot be ended yet
+                    if time.monotonic() > deadline:
+                        raise
+                    time.sleep(0.2)
+
+    def close(self) -> None:
+        """End the server and its kernels."""
+        self._process.terminate()
+        try:
+            self._process.wait(10)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+
+    def _offer_kernel(self, name: str, python: str) -> None:
+        spec = {
+            "argv": [python, "-m", "ipykernel_launcher", "-f", "{connection_file}"],
+            "display_name": name,
+            "language": "python",
+        }
+        folder = self._folder / "data" / "kernels" / name
+        folder.mkdir(parents=True)
+        (folder / "kernel.json").write_text(json.dumps(spec), "utf-8")
+
+    def _start(self) -> subprocess.Popen[bytes]:
+        environment = {
+            **os.environ,
+            "JUPYTER_CONFIG_DIR": str(self._folder / "config"),
+            "JUPYTER_DATA_DIR": str(self._folder / "data"),
+            "JUPYTER_RUNTIME_DIR": str(self._folder / "runtime"),
+            "JUPYTERLAB_SETTINGS_DIR": str(self._settings),
+            "JUPYTERLAB_WORKSPACES_DIR": str(self._folder / "workspaces"),
+            "IPYTHONDIR": str(self._folder / "ipython"),
+            "OMP_NUM_THREADS": "1",
+        }
+        command = [
+            *(sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root", f"--port={self._port}"),
+            *("--ip=127.0.0.1", f"--IdentityProvider.token={self._token}", "--ServerApp.port_retries=0"),
+            *(f"--ServerApp.root_dir={self.notebooks}", "--LabApp.extension_manager=readonly"),
+        ]
+        with (self._folder / "server.log").open("wb") as log:
+            process = subprocess.Popen(command, cwd=self._folder, env=environment, stdout=log, stderr=log)
+        deadline = time.monotonic() + 60
+        while True:
+            try:
+                self._call("GET", "status")
+                return process
+            except OSError as error:
+                if process.poll() is not None or time.monotonic() > deadline:
+                    process.kill()
+                    log_text = (self._folder / "server.log").read_text("utf-8", "replace")
+                    raise RuntimeError(f"JupyterLab did not start:\n{log_text[-2000:]}") from error
+                time.sleep(0.1)
+
+    def _call(self, method: str, what: str) -> Any:
+        request = urllib.request.Request(f"{self.url}/api/{what}", method=method)
+        request.add_header("Authorization", f"token {self._token}")
+        with urllib.request.urlopen(request, timeout=10) as answer:
+            body = answer.read()
+        return json.loads(body) if body else None
+
+
+class Notebook:
+    """A notebook open in a page, driven as a user does."""
+
+    def __init__(self, page: Page, server: LabServer, name: str) -> None:
+        self.page = page
+        self.name = name
+        self._server = server
+        self.errors: list[str] = []
+        page.on("pageerror", lambda error: self.errors.append(str(error)))
+        page.goto(server.page_address(name))
+        self.panel = page.locator(".jp-NotebookPanel:visible")
+        self.panel.locator(".jp-Cell").first.wait_for(timeout=60_000)
+
+    def widget(self, index: int = 0) -> Slider:
+        """One of the widgets of the notebook, in their order."""
+        return Slider(self.panel.locator(".dlw-root").nth(index))
+
+    def grid(self, index: int = 0) -> Grid:
+        """One of the widgets of the notebook, in their order, which is a TokenAttentionGrid."""
+        return Grid(self.panel.locator(".dlw-root").nth(index))
+
+    def wait_for_kernel(self) -> None:
+        """Until the kernel is there and idle, for the server and for the page (which says so too early by itself)."""
+        deadline = time.monotonic() + 60
+        while not self._server.kernel_is_ready(self.name):
+            assert time.monotonic() < deadline, "the kernel did not start"
+            self.page.wait_for_timeout(100)
+        expect(self.page.get_by_role("button", name="| Idle")).to_be_visible(timeout=30_000)
+
+    def run_cell(self, index: int) -> None:
+        """Run one cell, and wait until the kernel has it behind it."""
+        cell = self.panel.locator(".jp-CodeCell").nth(index)
+        prompt = cell.locator(".jp-InputArea-prompt")
+        cell.locator(".cm-content").click()
+        self.page.keyboard.press("Control+Enter")
+        expect(prompt).to_have_text(_EXECUTED, timeout=30_000)
+
+    def output(self, index: int) -> Locator:
+        """The output of one cell."""
+        return self.panel.locator(".jp-CodeCell").nth(index).locator(".jp-Cell-outputArea")
+
+    def text_of(self, index: int) -> str:
+        """Run a cell and read what it says."""
+        self.run_cell(index)
+        return self.output(index).locator(".jp-OutputArea-output").last.inner_text()
+
+    def save(self) -> None:
+        """Save as a user does, and wait until the file is written."""
+        self.page.keyboard.press("Control+s")
+        expect(self.page.locator(".lm-TabBar-tab.jp-mod-dirty")).to_have_count(0, timeout=15_000)
+
+    def restart_kernel(self) -> None:
+        """Restart the kernel with the button of the toolbar, and confirm."""
+        self.panel.get_by_role("button", name="Restart the kernel", exact=True).click()
+        self.page.locator(".jp-Dialog .jp-mod-accept").click()
+
+    def reload(self) -> None:
+        """Load the page anew, as F5 does."""
+        self.page.reload()
+        self.panel.locator(".jp-Cell").first.wait_for(timeout=60_000)
+        self.wait_for_kernel()
+
+
+class Slider:
+    """A LayerSlider on a page."""
+
+    def __init__(self, root: Locator) -> None:
+        self.root = root
+        self.range = root.locator(".dlw-film .dlw-range")
+        self.steps = root.get_by_role("slider", name="Denoising step")
+        self.cell = root.locator("[role=gridcell][tabindex='0']")
+        self.facts = root.locator(".dlw-facts")
+        self.progress = root.locator(".dlw-progress")
+        self.notice = root.locator(".dlw-notice")
+        self.stop = root.get_by_role("button", name="Stop")
+        self.done_marks = root.locator(".dlw-strip .dlw-is-done")
+
+    def button(self, name: str) -> Locator:
+        """A button of the foot."""
+        return self.root.get_by_role("button", name=name, exact=True)
+
+    def pixels(self) -> str:
+        """What the canvas holds, as text that can be compared; empty where nothing is painted."""
+        canvas = self.root.locator(".dlw-picture")
+        return canvas.evaluate("canvas => canvas.hidden ? '' : canvas.toDataURL()")
+
+    def wait_until_done(self, layers: int = 13) -> None:
+        """Until all is painted, and the output was exchanged for one with the still picture."""
+        expect(self.progress).to_have_text(f"{layers} layers", timeout=30_000)
+        expect(self.done_marks).to_have_count(layers)
+
+    def press(self, key: str) -> None:
+        """Press a key on the slider."""
+        self.range.press(key)
+
+
+class Grid(Slider):
+    """A TokenAttentionGrid on a page."""
+
+    def __init__(self, root: Locator) -> None:
+        super().__init__(root)
+        self.picture = root.locator(".dlw-frame")
+        self.pinned = root.locator(".dlw-chip:is(.dlw-hue-0, .dlw-hue-1)")
+        self.scales = root.locator(".dlw-scale-line")
+        self.range_note = root.locator(".dlw-range-note")
+        self.value = root.locator(".dlw-value")
+        self.cells = root.get_by_role("gridcell")
+        self.row_heads = root.get_by_role("rowheader")
+        self.opacity = root.get_by_role("slider", name="Opacity of the maps")
+
+    def chip(self, word: str) -> Locator:
+        """A word of the caption."""
+        return self.root.locator(".dlw-chip").get_by_text(word, exact=True)
+
+    def head(self, word: str) -> Locator:
+        """The head of a word's column."""
+        return self.root.get_by_role("columnheader", name=word, exact=True)
+
+    def heat(self) -> str:
+        """The map on the big picture, as text that can be compared; empty where there is none."""
+        canvas = self.picture.locator(".dlw-heat")
+        return canvas.evaluate("canvas => canvas.hidden ? '' : canvas.toDataURL()")
+
+    def point_at(self, target: Locator, across: float, down: float) -> None:
+        """Hover over a place of a picture, 0..1 across and down."""
+        target.scroll_into_view_if_needed()
+        box = target.bounding_box()
+        assert box is not None
+        target.hover(position={"x": across * box["width"], "y": down * box["height"]})
+
+
+def _free_port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return int(free.getsockname()[1])

@@ -1,0 +1,237 @@
+"""A lens job that needs no model: it paints drawn scenes slowly, and says what a real one says.
+
+Notebooks of the browser tests import it in the kernel, so it needs the record and the job only, no torch.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+
+import numpy as np
+from PIL import Image
+
+from difflens_widgets.attention.maps import AttentionMaps, LensAttention, Summed
+from difflens_widgets.attention.options import AttentionOptions
+from difflens_widgets.attention.plan import Plan, plan_capture
+from difflens_widgets.events import Failed, Notice, Painted, Preview, Progress, Snapshot, TokenFailed, TokenPainted
+from difflens_widgets.job import LensJob
+from difflens_widgets.run import LensRun
+from difflens_widgets.tiny.drawing import draw
+from difflens_widgets.tiny.scenes import Item, Scene
+from difflens_widgets.tokens import Keep, Kept, Token, read_words
+
+NUM_LAYERS = 13
+COLOURS = (
+    "orange",
+    "brown",
+    "red",
+    "yellow",
+    "green",
+    "blue",
+    "purple",
+    "black",
+    "white",
+    "orange",
+    "pink",
+    "pink",
+    "pink",
+)
+KINDS = ("ring", "circle", "heart", "star", "bear", "dog", "bear", "rabbit", "cat", "cat", "cat", "cat", "cat")
+
+
+@cache
+def picture(layer: int, size: int = 64) -> Image.Image:
+    """What layer `layer` shows: another thing in another colour each."""
+    item = Item(KINDS[layer], COLOURS[layer], 0.5, 0.52, 0.1 + 0.02 * layer)
+    background = "white" if layer < 4 else "blue" if COLOURS[layer] != "blue" else "yellow"
+    return draw(Scene((item,), background, "object", ""), size)
+
+
+@cache
+def token_picture(layer: int, token: Kept, size: int = 64) -> Image.Image:
+    """What layer `layer` shows with only `token` kept."""
+    number = [Keep.PADDING, Keep.PROMPT].index(token) + 7 if isinstance(token, Keep) else token
+    item = Item(KINDS[(3 * number + layer // 4) % 13], COLOURS[(5 * number) % 13], 0.5, 0.5, 0.12 + 0.015 * layer)
+    return draw(Scene((item,), "white", "object", ""), size)
+
+
+def snapshot(layer: int, step: int, steps: int = 20, size: int = 64) -> Image.Image:
+    """What is predicted of layer `layer` at denoising step `step`."""
+    return _noisy(layer, (step + 1) / steps, size, np.random.default_rng(step))
+
+
+def tokens(prompt: str) -> tuple[Token, ...]:
+    """Cut at blanks, and words of more than six letters in two."""
+    found = [Token(0, "<|startoftext|>", "start")]
+    for word in prompt.split():
+        cut = len(word) - 3 if len(word) > 6 else len(word)
+        found.append(Token(len(found), word[:cut], "word"))
+        if word[cut:]:
+            found.append(Token(len(found), word[cut:], "word", joined=True))
+    found.append(Token(len(found), "<|endoftext|>", "end"))
+    found += [Token(index, "<|endoftext|>", "pad") for index in range(len(found), 77)]
+    return tuple(found)
+
+
+@dataclass
+class CrossLayer:
+    """A cross-attention layer of a U-Net that there is not, as a plan asks for it."""
+
+    block: str
+    halvings: int
+    heads: int = 2
+
+    def size(self, height: int, width: int) -> tuple[int, int]:
+        """The resolution there."""
+        return height >> self.halvings, width >> self.halvings
+
+
+def plan(tokens: tuple[Token, ...], options: AttentionOptions, size: int = 64) -> Plan:
+    """What is kept of the attention of pictures of `size` pixels a side, with latents of 16 × 16."""
+    layers = [CrossLayer("down_blocks.0", 0), CrossLayer("mid_block", 2), CrossLayer("up_blocks.2", 0)]
+    sizes = {"grid": (16, 16), "factor": size // 16, "steps": 20, "pictures": NUM_LAYERS}
+    return plan_capture(layers, tokens, options, **sizes)
+
+
+def attention_maps(plan: Plan, layer: int) -> AttentionMaps:
+    """Each token looks at a spot of its own, higher up in every layer; the start token at all of it, and most."""
+    return AttentionMaps(
+        plan,
+        Summed({block.name: _spots(plan.rows, layer, block.height, block.width) * 40 for block in plan.blocks}, 40),
+        {
+            step: Summed({block.name: _spots(plan.rows, step, block.height, block.width) for block in plan.blocks}, 1)
+            for step in plan.steps
+        },
+    )
+
+
+def _spots(rows: int, layer: int, height: int, width: int) -> np.ndarray:
+    y, x = np.mgrid[:height, :width] / np.array([height, width])[:, None, None]
+    centres = 0.15 + 0.7 * np.arange(rows)[:, None, None] / rows
+    spots = np.exp(-40 * ((x - centres) ** 2 + (y - 0.85 + 0.05 * layer) ** 2)) * 0.1
+    spots[0] = 0.5
+    return spots.astype(np.float32)
+
+
+def empty_run(
+    prompt: str = "a pink cat on a blue background",
+    layers: range = range(NUM_LAYERS),
+    snapshots: Sequence[int] = (),
+    words: Sequence[str | Keep] = (),
+    attention: AttentionOptions | None = None,
+) -> LensRun:
+    """A record with nothing painted; `snapshots`, pictures of single `words` and `attention` are to be."""
+    settings = {"steps": 20, "guidance_scale": 7.5, "negative_prompt": "", "model": "difflens-tiny"}
+    run = LensRun(prompt, tokens(prompt), tuple(layers), NUM_LAYERS, 0, {**settings, "snapshots": list(snapshots)})
+    for wanted in words:
+        if isinstance(wanted, Keep):
+            kinds = ("pad",) if wanted is Keep.PADDING else ("word", "end")
+            run.kept[wanted] = tuple(token.index for token in run.tokens if token.kind in kinds)
+        else:
+            found = next(word for word in read_words(run.tokens) if "".join(piece.text for piece in word) == wanted)
+            run.kept[found[0].index] = tuple(piece.index for piece in found)
+    run.attention = LensAttention(plan(run.tokens, attention)) if attention else None
+    return run
+
+
+def finished_run(
+    prompt: str = "a pink cat on a blue background",
+    size: int = 64,
+    snapshots: Sequence[int] = (),
+    words: Sequence[str | Keep] = (),
+    attention: AttentionOptions | None = None,
+) -> LensRun:
+    """A record with everything painted."""
+    run = empty_run(prompt, snapshots=snapshots, words=words, attention=attention)
+    for layer in run.layers if run.attention is not None else ():
+        run.attention.add(layer, attention_maps(run.attention.plan, layer))
+    run.images = {layer: picture(layer, size) for layer in run.layers}
+    run.snapshots = {(layer, step): snapshot(layer, step, size=size) for layer in run.layers for step in snapshots}
+    run.token_images = {(layer, token): token_picture(layer, token, size) for token in run.kept for layer in run.layers}
+    run.status = "done"
+    return run
+
+
+def job(
+    prompt: str = "a pink cat on a blue background",
+    *,
+    seconds: float = 3.0,
+    size: int = 64,
+    chunk: int = 4,
+    fail_after: int | None = None,
+    fail_layer: int | None = None,
+    hold_after: int | None = None,
+    snapshots: Sequence[int] = (),
+    words: Sequence[str | Keep] = (),
+    attention: AttentionOptions | None = None,
+) -> LensJob:
+    """A job that takes about `seconds`, started.
+
+    After `fail_after` pictures the run breaks; `fail_layer` alone has no picture; after `hold_after` pictures the job
+    waits until it is cancelled, or until its `go_on` is set.
+    """
+    run = empty_run(prompt, snapshots=snapshots, words=words, attention=attention)
+    steps: int = run.settings["steps"]
+    go_on = threading.Event()
+
+    def work(job: LensJob) -> None:
+        todo: list[tuple[int, Kept | None]] = [(layer, token) for token in (None, *run.kept) for layer in run.layers]
+        total, finished = len(todo), 0
+        rng = np.random.default_rng(0)
+        pause = seconds / (-(-total // chunk) * steps)
+
+        def tell(now: Sequence[tuple[int, Kept | None]], step: int, left: float | None) -> None:
+            layers = tuple(layer for layer, token in now if token is None)
+            rows = tuple((layer, token) for layer, token in now if token is not None)
+            counts = len(run.token_images) + len(run.token_failures), total - len(run.layers)
+            done = len(run.images) + len(run.failures)
+            job.emit(Progress(done, len(run.layers), layers, step, steps, left, *counts, rows))
+
+        while todo and not job.cancelled:
+            if (job.focus, None) in todo:
+                todo.remove((job.focus, None))
+                todo.insert(0, (job.focus, None))
+            now, todo = todo[:chunk], todo[chunk:]
+            for step in range(1, steps + 1):
+                holding = hold_after is not None and finished >= hold_after and step == steps // 2
+                while holding and not job.cancelled and not go_on.wait(0.02):
+                    pass
+                if job.cancelled:
+                    return
+                if fail_after is not None and finished >= fail_after and step == steps // 2:
+                    raise RuntimeError("the decoder gave NaN. Try dtype=torch.float32.")
+                time.sleep(pause)
+                tell(now, step, pause * (steps - step + steps * (-(-len(todo) // chunk))))
+                for layer, token in now:
+                    if token is None and step - 1 in snapshots:
+                        job.emit(Snapshot(layer, step - 1, snapshot(layer, step - 1, steps, size)))
+                    if token is None and step % 2 == 0 and step < steps:
+                        job.emit(Preview(layer, step, steps, _noisy(layer, step / steps, size, rng)))
+            for layer, token in now:
+                if layer == fail_layer:
+                    why = "its latents are not finite (overflow in float16)"
+                    job.emit(Failed(layer, why) if token is None else TokenFailed(layer, token, why))
+                elif token is None:
+                    if run.attention is not None:
+                        run.attention.add(layer, attention_maps(run.attention.plan, layer))
+                    job.emit(Painted(layer, picture(layer, size)))
+                else:
+                    job.emit(TokenPainted(layer, token, token_picture(layer, token, size)))
+            finished += len(now)
+            tell((), steps, None)
+        if fail_layer is not None:
+            job.emit(Notice("Out of memory: going on with 2 layers at a time."))
+
+    started = LensJob(run, work)
+    started.go_on = go_on  # type: ignore[attr-defined]
+    return started.start()
+
+
+def _noisy(layer: int, done: float, size: int, rng: np.random.Generator) -> Image.Image:
+    clean = np.asarray(picture(layer, size), dtype=np.float32)
+    noise = rng.normal(128, 60, clean.shape)
+    return Image.fromarray(np.clip(done * clean + (1 - done) * noise, 0, 255).astype(np.uint8))

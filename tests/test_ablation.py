@@ -1,0 +1,134 @@
+"""LayerAblation against encoders that really lack a block, and against the lens, which asks something else."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from diffusers import DDIMScheduler, EulerAncestralDiscreteScheduler, EulerDiscreteScheduler
+
+from difflens_widgets import DiffusionLens, LayerAblation, LensRun
+from pipelines import small_pipeline, small_sd2_pipeline, small_sdxl_pipeline
+from stock import PROMPT, STEPS, assert_same_picture, pixels, stock_image
+
+SAME: dict[str, Any] = {"seed": 3, "steps": STEPS, "guidance_scale": 5.0}
+
+
+@pytest.fixture(autouse=True)
+def _no_gradients():
+    with torch.inference_mode():
+        yield
+
+
+def without_block(pipe: Any, block: int, name: str = "text_encoder") -> Any:
+    """The same pipeline, one block of an encoder taken out of its list (1 is the first)."""
+    pipe = copy.deepcopy(pipe)
+    encoder = getattr(pipe, name)
+    inner = getattr(encoder, "text_model", encoder).encoder
+    inner.layers = torch.nn.ModuleList([layer for k, layer in enumerate(inner.layers, 1) if k != block])
+    encoder.config.num_hidden_layers -= 1
+    return pipe
+
+
+def expected_image(pipe: Any, block: int, negative_prompt: str = "") -> Any:
+    """The stock picture of SD with the prompt read by an encoder that lacks a block, the negative prompt by a whole."""
+    ablated = without_block(pipe, block)
+    embeds, _ = ablated.encode_prompt(PROMPT, pipe.device, 1, False)
+    negative, _ = pipe.encode_prompt(negative_prompt, pipe.device, 1, False)
+    return stock_image(pipe, None, prompt_embeds=embeds, negative_prompt_embeds=negative)
+
+
+@pytest.fixture(scope="module")
+def lens() -> DiffusionLens:
+    return DiffusionLens(small_pipeline(EulerAncestralDiscreteScheduler), chunk=3)
+
+
+@pytest.fixture(scope="module")
+def full(lens: DiffusionLens) -> LensRun:
+    return lens.ablation(PROMPT, **SAME)
+
+
+def test_row_0_is_the_stock_picture(lens, full) -> None:
+    assert isinstance(lens.ablation, LayerAblation)
+    assert sorted(full.images) == [0, 1, 2, 3, 4]
+    assert_same_picture(full.images[0], stock_image(lens.pipe))
+
+
+@pytest.mark.parametrize("block", [1, 3, 4])
+def test_row_k_is_the_picture_of_an_encoder_without_block_k(lens, full, block) -> None:
+    expected = expected_image(lens.pipe, block)
+    assert_same_picture(full.images[block], expected)
+    assert np.abs(pixels(full.images[0]) - pixels(expected)).max() > 8, "the block matters here"
+
+
+def test_the_pipeline_is_left_as_it_was(lens, full) -> None:
+    before = stock_image(lens.pipe)
+    hooks = [len(block._forward_hooks) for block in lens._conditioning.blocks]
+    lens.ablation(PROMPT, **SAME, layers=[2])
+    assert stock_image(lens.pipe).tobytes() == before.tobytes()
+    assert [len(block._forward_hooks) for block in lens._conditioning.blocks] == hooks
+
+
+def test_it_asks_something_else_than_the_lens(lens, full) -> None:
+    assert full.settings["question"] == "ablation"
+    run = lens(PROMPT, **SAME)
+    assert run.settings["question"] == "lens"
+    assert_same_picture(run.images[4], full.images[0])
+    assert np.abs(pixels(run.images[3]) - pixels(full.images[3])).max() > 8
+    # without its last block the encoder ends where the lens reads layer 3
+    assert_same_picture(run.images[3], full.images[4])
+
+
+def test_all_is_named_for_what_it_is(full, tmp_path) -> None:
+    loaded = LensRun.load(full.save(tmp_path / "a.lens"))
+    assert [loaded.name_of(layer) for layer in (0, 3)] == ["nothing skipped", "block 3 skipped"]
+    titles = [axes.get_title() for axes in loaded.plot().axes]
+    assert titles[:2] == ["nothing skipped", "block 1 skipped"]
+    assert "block 4 skipped" in loaded.to_html(tmp_path / "a.html").read_text()
+
+
+def test_the_negative_prompt_keeps_all_blocks(lens) -> None:
+    run = lens.ablation(PROMPT, **SAME, negative_prompt="a blue dog", layers=[2])
+    expected = expected_image(lens.pipe, 2, "a blue dog")
+    assert_same_picture(run.images[2], expected)
+
+
+def test_single_tokens_are_kept_of_the_ablated_states(lens) -> None:
+    run = lens.ablation(PROMPT, **SAME, layers=[0, 2], tokens=["circle"])
+    whole = lens(PROMPT, **SAME, layers=[4], tokens=["circle"])
+    (token,) = run.kept
+    assert_same_picture(run.token_images[0, token], whole.token_images[4, token])
+    assert np.abs(pixels(run.token_images[2, token]) - pixels(run.token_images[0, token])).max() > 8
+
+
+def test_sd2() -> None:
+    pipe = small_sd2_pipeline(DDIMScheduler)
+    run = DiffusionLens(pipe, chunk=2).ablation(PROMPT, **SAME, layers=[0, 2])
+    assert_same_picture(run.images[0], stock_image(pipe))
+    assert_same_picture(run.images[2], expected_image(pipe, 2))
+
+
+@pytest.mark.parametrize(("encoder", "name", "blocks"), [(1, "text_encoder", 2), (2, "text_encoder_2", 4)])
+def test_sdxl_skips_a_block_of_the_lensed_encoder_only(encoder, name, blocks) -> None:
+    pipe = small_sdxl_pipeline(EulerDiscreteScheduler)
+    ablation = LayerAblation(pipe, chunk=2, encoder=encoder)
+    assert ablation.num_layers == blocks + 1
+    run = ablation(PROMPT, **SAME, layers=[0, 1])
+    assert_same_picture(run.images[0], stock_image(pipe))
+    assert_same_picture(run.images[1], stock_image(without_block(pipe, 1, name)))
+
+
+def test_the_last_block_of_sdxls_second_encoder_works_on_the_pooled_vector_only() -> None:
+    ablation = LayerAblation(small_sdxl_pipeline(EulerDiscreteScheduler), encoder=2)
+    encoding = ablation._conditioning.encode(PROMPT)
+    assert torch.equal(encoding.prompt_embeds[4], encoding.prompt_embeds[0])
+    assert not torch.allclose(encoding.pooled[4], encoding.pooled[0], atol=1e-2)
+    assert not torch.allclose(encoding.prompt_embeds[3], encoding.prompt_embeds[0], atol=1e-2)
+
+
+def test_a_block_that_is_not_there(lens) -> None:
+    with pytest.raises(ValueError, match=r"layers: 5 is outside 0\.\.4"):
+        lens.ablation(PROMPT, layers=[5])

@@ -1,0 +1,95 @@
+"""The `difflens` command, run as a user runs it."""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from diffusers import DDIMScheduler
+
+from difflens_widgets import LensRun, cli
+from difflens_widgets.tutorials import copy_tutorials
+from pipelines import small_pipeline
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> str:
+    path = tmp_path_factory.mktemp("models") / "small"
+    small_pipeline(DDIMScheduler).save_pretrained(path)
+    return str(path)
+
+
+def test_lens_writes_a_picture_per_layer_and_the_record(model, tmp_path, capsys) -> None:
+    out, page = tmp_path / "out", tmp_path / "page.html"
+    arguments = ["lens", "a red circle", "--model", model, "--layers", "0:5:2", "--seed", "3", "--steps", "2"]
+    assert cli.main([*arguments, "--out", str(out), "--html", str(page), "--device", "cpu"]) == 0
+    names = {path.name for path in out.iterdir()}
+    assert names == {"layer_000.png", "layer_002.png", "layer_004.png", "grid.png", "film.gif", "run.lens"}
+    run = LensRun.load(out / "run.lens")
+    assert (run.prompt, run.layers, run.seed, run.settings["steps"]) == ("a red circle", (0, 2, 4), 3, 2)
+    assert "a red circle" in page.read_text(encoding="utf-8")
+    assert capsys.readouterr().out.splitlines() == [str(out.resolve()), str(page.resolve())]
+
+
+def test_lens_looks_at_single_tokens(model, tmp_path) -> None:
+    arguments = ["lens", "a red circle", "--model", model, "--layers", "4", "--steps", "2", "--tokens", "red,circle"]
+    assert cli.main([*arguments, "--out", str(tmp_path)]) == 0
+    assert {path.name for path in tmp_path.glob("*_token_*")} == {"layer_004_token_002.png", "layer_004_token_003.png"}
+
+
+def test_lens_asks_for_an_ablation(model, tmp_path) -> None:
+    arguments = ["lens", "a red circle", "--model", model, "--layers", "0,2", "--steps", "2", "--ablation"]
+    assert cli.main([*arguments, "--out", str(tmp_path)]) == 0
+    assert LensRun.load(tmp_path / "run.lens").settings["question"] == "ablation"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["lens", "a dog"], "nothing to write"),
+        (["lens", "a dog", "--layers", "0:99", "--out", "x"], "layers: 5 is outside 0..4"),
+        (["lens", "a dog", "--steps", "0", "--out", "x"], "steps: 0 must be at least 1"),
+        (["lens", "a dog", "--encoder", "2", "--out", "x"], "encoder: there is no number 2"),
+        (["lens", "a dog", "--tokens", "cat", "--out", "x"], "'cat' is not in the prompt; its words are: 'a', 'dog'"),
+        (["lens", "a dog", "--model", "./nowhere", "--out", "x"], "no such folder"),
+    ],
+    ids=str,
+)
+def test_bad_input_is_one_line_and_status_2(model, tmp_path, monkeypatch, capsys, arguments, message) -> None:
+    monkeypatch.chdir(tmp_path)
+    if "--model" not in arguments:
+        arguments = [*arguments, "--model", model]
+    assert cli.main(arguments) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert "Traceback" not in error
+    assert not Path("x").exists()
+
+
+@pytest.mark.parametrize(
+    ("text", "layers"), [("0:13", range(13)), ("0:13:3", range(0, 13, 3)), ("5", [5]), ("0,4,12", [0, 4, 12])]
+)
+def test_layers(text, layers) -> None:
+    assert cli.parse_layers(text) == layers
+
+
+@pytest.mark.parametrize("text", ["a", "1:2:3:4", ":", "0:13:0", ""])
+def test_layers_that_are_none(text) -> None:
+    with pytest.raises(argparse.ArgumentTypeError, match=r"is none of 0:13"):
+        cli.parse_layers(text)
+
+
+def test_module_and_version() -> None:
+    command = [sys.executable, "-m", "difflens_widgets", "--version"]
+    assert subprocess.run(command, capture_output=True, text=True, check=True).stdout == "difflens 0.1.0\n"
+
+
+def test_tutorials_are_copied_and_never_overwritten(tmp_path) -> None:
+    folder = copy_tutorials(tmp_path / "tutorials")
+    first = folder / "01_first_light.ipynb"
+    first.write_text("mine")
+    copy_tutorials(folder)
+    assert first.read_text() == "mine"

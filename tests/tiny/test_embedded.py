@@ -1,0 +1,93 @@
+"""The model that ships: it opens offline, is small, and hears what it is told.
+
+The floors here are well below the model card's figures, which `python -m difflens_widgets.tiny.score` prints: they
+catch broken weights or a broken loader, not a slightly worse training.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from difflens_widgets import DiffusionLens
+from difflens_widgets.tiny import WEIGHTS
+from difflens_widgets.tiny.judge import Judge, background_right, objects_right
+from difflens_widgets.tiny.scenes import KINDS
+from difflens_widgets.tiny.score import judge_accuracy, paint, scored_scenes
+
+
+@pytest.fixture(scope="module")
+def lens() -> DiffusionLens:
+    return DiffusionLens.from_pretrained(device="cpu")
+
+
+@pytest.fixture(scope="module")
+def judge() -> Judge:
+    return Judge.load()
+
+
+def test_it_is_a_stable_diffusion_in_miniature(lens) -> None:
+    assert type(lens.pipe).__name__ == "StableDiffusionPipeline"
+    assert lens.num_layers == 13
+    assert lens.model == "difflens-tiny"
+    assert lens.pipe.tokenizer.model_max_length == 77
+
+
+def test_its_weights_are_at_most_40_megabytes_in_small_files() -> None:
+    sizes = [path.stat().st_size for path in WEIGHTS.rglob("*") if path.is_file()]
+    assert sum(sizes) <= 40e6
+    assert max(sizes) <= 16e6
+
+
+def test_the_judge_reads_drawn_scenes(judge) -> None:
+    right, count = judge_accuracy(judge, 300)
+    assert right / count >= 0.95
+
+
+def test_its_text_encoder_tells_kinds_apart(lens) -> None:
+    """A former one kept "circle" 0.4 from "square" and 18 between colours: the U-Net could not know which to paint."""
+    colours, kinds = ("red", "blue", "green", "yellow"), list(KINDS)
+    captions = [f"a {colour} {kind} on a white background" for colour in colours for kind in kinds]
+    ids = lens.pipe.tokenizer(captions, padding="max_length", return_tensors="pt").input_ids
+    with torch.inference_mode():
+        states = lens.pipe.text_encoder(ids).last_hidden_state[:, 3].float()  # start, a, colour, kind
+    of_kinds = states.unflatten(0, (len(colours), len(kinds))).mean(0)
+    assert torch.pdist(of_kinds).min() > 3
+
+
+def test_it_paints_the_background(lens, judge) -> None:
+    scenes = scored_scenes("object", 24, held_out=False)
+    images = paint(lens.pipe, [scene.caption for scene in scenes], steps=15, guidance_scale=7.5)
+    readings = zip(scenes, judge.read(images), strict=True)
+    assert sum(background_right(*pair) for pair in readings) / len(scenes) >= 0.8
+
+
+def test_it_knows_kinds_of_things(lens, judge) -> None:
+    """The card says about three of four; one of 140 by chance, in its colour."""
+    scenes = scored_scenes("object", 24, held_out=False)
+    images = paint(lens.pipe, [scene.caption for scene in scenes], steps=20, guidance_scale=7.5)
+    readings = zip(scenes, judge.read(images), strict=True)
+    assert sum(objects_right(*pair) for pair in readings) / len(scenes) >= 0.55
+
+
+def test_the_thing_in_front_has_its_colour(lens) -> None:
+    for colour, rgb in (("red", (214, 39, 40)), ("green", (44, 150, 62)), ("black", (28, 28, 32))):
+        picture = np.asarray(lens(f"a {colour} circle on a yellow background", layers=[12], steps=15).images[12], int)
+        assert (np.abs(picture - rgb).sum(-1) < 60).mean() > 0.04, colour
+
+
+def test_the_first_layer_knows_less_than_the_last(lens, judge) -> None:
+    """The lens has something to tell: the embeddings alone do not give the asked pictures."""
+    scenes = scored_scenes("object", 12, held_out=False)
+    right = {0: 0, 12: 0}
+    for scene in scenes:
+        run = lens(scene.caption, layers=[0, 12], steps=12)
+        for layer in right:
+            right[layer] += background_right(scene, judge.read([run.images[layer]])[0])
+    assert right[0] < right[12] / 2
+
+
+def test_any_word_can_be_asked_for(lens) -> None:
+    words = [token.text for token in lens("an Überraschung", layers=[12], steps=1).tokens if token.kind == "word"]
+    assert len(words) > 2

@@ -1,0 +1,55 @@
+"""The training loop: a run that was killed and resumed is the run that was not."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from difflens_widgets.tiny._loop import Recipe, fit
+
+RECIPE = Recipe(steps=200, batch=4, learning_rate=1e-2, warmup=10, checkpoint_seconds=0)
+
+
+class Killed(Exception):
+    pass
+
+
+def train(folder: Path, kill_at: int | None = None) -> nn.Module:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(3, 8), nn.Tanh(), nn.Linear(8, 1))
+
+    def loss_of_step(step: int, generator: torch.Generator) -> torch.Tensor:
+        if step == kill_at:
+            raise Killed
+        x = torch.randn(RECIPE.batch, 3, generator=generator)
+        return (model(x) - x.prod(1, keepdim=True)).square().mean()
+
+    return fit(model, loss_of_step, RECIPE, folder, "toy")
+
+
+def test_resumed_equals_unbroken(tmp_path) -> None:
+    unbroken = train(tmp_path / "a")
+    with pytest.raises(Killed):
+        train(tmp_path / "b", kill_at=130)
+    resumed = train(tmp_path / "b")
+    assert (tmp_path / "a/toy.jsonl").read_text() == (tmp_path / "b/toy.jsonl").read_text()
+    for ours, theirs in zip(resumed.parameters(), unbroken.parameters(), strict=True):
+        assert torch.equal(ours, theirs)
+
+
+def test_a_finished_stage_is_not_trained_again(tmp_path) -> None:
+    first = train(tmp_path)
+    again = train(tmp_path, kill_at=0)
+    assert all(torch.equal(a, b) for a, b in zip(first.parameters(), again.parameters(), strict=True))
+
+
+def test_it_learns_and_the_curve_is_on_disk(tmp_path) -> None:
+    train(tmp_path)
+    curve = [json.loads(line) for line in (tmp_path / "toy.jsonl").read_text().splitlines()]
+    assert [point["step"] for point in curve] == [50, 100, 150, 200]
+    assert curve[-1]["loss"] < curve[0]["loss"]
+    assert not list(tmp_path.glob("*.part"))
