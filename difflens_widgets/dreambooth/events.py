@@ -1,0 +1,78 @@
+"""What a training says while it works; its history, the widgets and the command line all listen to this one stream."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from ..events import Done, Notice
+from ..run import LensRun
+
+Role = Literal["instance", "class", "control"]
+
+
+@dataclass(frozen=True)
+class Probe:
+    """A prompt that is painted through all layers again and again, from the same noise.
+
+    `role` tells what it watches: the subject ("instance"), its class, or what has to stay as it was ("control").
+    """
+
+    prompt: str
+    role: Role
+
+
+@dataclass(frozen=True)
+class LossLogged:
+    """Optimizer step `step` (1 is the first) of epoch `epoch` (1 is the first) is done.
+
+    `values` has "loss" and "learning_rate", and, with prior preservation, "instance_loss" and "prior_loss".
+    """
+
+    step: int
+    epoch: int
+    values: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class EpochPainted:
+    """Probe number `probe` was painted with the weights after epoch `epoch`; 0 is the model before training."""
+
+    epoch: int
+    probe: int
+    run: LensRun
+
+
+@dataclass(frozen=True)
+class Alarm:
+    """Something began to go wrong: what ("collapse", "drift"), at which epoch, first in which layer, and in words."""
+
+    kind: str
+    epoch: int
+    layer: int
+    probe: int
+    message: str
+
+
+@dataclass(frozen=True)
+class AlarmRaised:
+    """The record holds one more alarm."""
+
+    alarm: Alarm
+
+
+@dataclass(frozen=True)
+class TrainingProgress:
+    """Where the training stands; `doing` says in words what it is at, `seconds_left` is None until it can be told."""
+
+    step: int
+    steps: int
+    epoch: int
+    epochs: int
+    doing: Literal["class pictures", "training", "painting"]
+    seconds_left: float | None
+
+
+TrainingEvent = LossLogged | EpochPainted | AlarmRaised | TrainingProgress | Notice | Done
+TrainingListener = Callable[[TrainingEvent], None]
