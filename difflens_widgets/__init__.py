@@ -15,6 +15,7 @@ _HOMES = {
     "LayerSlider": ".widgets.layer_slider",
     "StableDiffusionGlassPipeline": ".glass",
     "TokenAttentionGrid": ".widgets.token_attention_grid",
+    "TrainingHistory": ".dreambooth.history",
     "AttentionOptions": ".attention.options",
     "CLIPJudge": ".analysis.judges",
     "EmergenceTable": ".analysis.table",
@@ -46,6 +47,7 @@ __all__ = [
     "SceneJudge",
     "StableDiffusionGlassPipeline",
     "TokenAttentionGrid",
+    "TrainingHistory",
     "emergence",
     "emergence_table",
     "encoder_attention",
@@ -72,6 +74,7 @@ if TYPE_CHECKING:
     from .attention.capture import watch_attention
     from .attention.encoder import encoder_attention
     from .attention.options import AttentionOptions
+    from .dreambooth.history import TrainingHistory
     from .glass import StableDiffusionGlassPipeline
     from .job import LensJob
     from .lens import DiffusionLens
