@@ -52,12 +52,16 @@ def lens_file(folder: Path, epoch: int, probe: int) -> Path:
     return epoch_folder(folder, epoch) / f"probe_{probe:02d}.lens"
 
 
+def epoch_folders(folder: Path) -> list[Path]:
+    """The folders of all epochs; what has another name there is none."""
+    places = [place for place in (folder / EPOCHS).glob("*") if _EPOCH_NAME.fullmatch(place.name)]
+    return [place for place in places if place.name == f"{int(place.name):06d}"]
+
+
 def painted(folder: Path, probes: int) -> dict[int, set[int]]:
     """Which of so many probes there are files of, for each epoch."""
     found: dict[int, set[int]] = {}
-    for place in (folder / EPOCHS).glob("*"):
-        if not _EPOCH_NAME.fullmatch(place.name) or place.name != f"{int(place.name):06d}":
-            continue
+    for place in epoch_folders(folder):
         numbers = {int(match[1]) for file in place.glob("*.lens") if (match := _PROBE_NAME.fullmatch(file.name))}
         if numbers := {number for number in numbers if number < probes}:
             found[int(place.name)] = numbers

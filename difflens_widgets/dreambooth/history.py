@@ -5,8 +5,7 @@ from __future__ import annotations
 import shutil
 import tempfile
 import threading
-from collections import OrderedDict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,15 +16,14 @@ from ..run import LensRun
 from . import _history_files as files
 from . import _history_zip as zipped
 from . import alarms as watch
-from . import drift as measures
+from ._history_runs import Runs
+from .drift import MEASURES
 from .events import Alarm, EpochPainted, LossLogged, Probe, TrainingEvent
 
 if TYPE_CHECKING:
     import torch
 
     from ..lens import DiffusionLens
-
-_RUNS_IN_MEMORY = 16  # of 13 pictures of 512² each about 10 MB
 
 
 class TrainingHistory:
@@ -69,10 +67,7 @@ class TrainingHistory:
         self.status, self.message = files.read_status(folder)
         self.alarms = files.read_alarms(folder)
         self._rows = files.read_losses(folder)
-        self._layers: tuple[int, ...] | None = None  # of all runs; known with the first that is seen
-        self._painted = files.painted(folder, len(self.probes))
-        self._cache: OrderedDict[tuple[int, int], LensRun] = OrderedDict()
-        self._drifts: dict[tuple[int, int], dict[str, np.ndarray]] = {}
+        self._runs = Runs(folder, self.probes)
         self._lock = threading.RLock()
         self._unpacked: tempfile.TemporaryDirectory[str] | None = None
 
@@ -143,7 +138,7 @@ class TrainingHistory:
     @property
     def epochs(self) -> tuple[int, ...]:
         """The epochs with lens runs; 0 is the model before training."""
-        return tuple(sorted(dict(self._painted)))
+        return self._runs.epochs
 
     @property
     def losses(self) -> dict[str, np.ndarray]:
@@ -161,7 +156,7 @@ class TrainingHistory:
     @property
     def runs(self) -> Mapping[int, dict[str, LensRun]]:
         """The lens runs: epoch → prompt → run; each is read from disk when asked for."""
-        return _Runs(self)
+        return self._runs
 
     def run(self, epoch: int, probe: int = 0) -> LensRun:
         """The run of one probe at one epoch.
@@ -171,19 +166,11 @@ class TrainingHistory:
         ValueError
             If it was not painted, or its file is damaged: names the file and the reason.
         """
-        self._check_painted(epoch, probe)
-        with self._lock:
-            run = self._cache.get((epoch, probe))
-            if run is None:
-                path = files.lens_file(self.folder, epoch, probe)
-                run = LensRun.load(path)
-                self._check_run(run, probe, str(path))
-            self._remember(epoch, probe, run)
-        return run
+        return self._runs.get_one(epoch, probe)
 
     def has(self, epoch: int, probe: int) -> bool:
         """Whether a probe was painted at an epoch."""
-        return probe in self._painted.get(epoch, ())
+        return self._runs.has(epoch, probe)
 
     def drift(self, probe: int = 0) -> dict[str, np.ndarray]:
         """How far each layer has moved since epoch 0.
@@ -200,10 +187,9 @@ class TrainingHistory:
         ValueError
             If the probe was not painted at epoch 0, or a run cannot be read.
         """
-        first = self.run(0, probe)
-        nothing = measures.unknown(len(first.layers))
-        rows = [self._drift_of(epoch, probe) if self.has(epoch, probe) else nothing for epoch in self.epochs]
-        return {name: np.stack([row[name] for row in rows]) for name in measures.MEASURES}
+        self._runs.get_one(0, probe)
+        rows = [self._runs.drift(epoch, probe) for epoch in self.epochs]
+        return {name: np.stack([row[name] for row in rows]) for name in MEASURES}
 
     def lens(
         self, epoch: int, *, device: str | torch.device | None = None, dtype: torch.dtype | None = None
@@ -260,14 +246,7 @@ class TrainingHistory:
             files.write_losses(self.folder, self._rows)
             self.alarms = [alarm for alarm in self.alarms if alarm.epoch <= epoch]
             files.write_alarms(self.folder, self.alarms)
-            for later in [each for each in self._painted if each > epoch]:
-                del self._painted[later]
-            for known in [key for key in (*self._cache, *self._drifts) if key[0] > epoch]:
-                self._cache.pop(known, None)
-                self._drifts.pop(known, None)
-            for place in (self.folder / files.EPOCHS).glob("[0-9]*"):
-                if place.name.isdecimal() and int(place.name) > epoch:
-                    shutil.rmtree(place)
+            self._runs.forget_after(epoch)
             self._set_status("running", "")
 
     def save(self, path: str | Path, *, weights: bool = True) -> Path:
@@ -294,16 +273,7 @@ class TrainingHistory:
         self._rows.append(row)
 
     def _keep_run(self, event: EpochPainted) -> list[Alarm]:
-        run = event.run
-        self._check_run(run, event.probe, "run")
-        if not 0 <= event.epoch <= files.MAX_EPOCH:
-            raise ValueError(f"epoch: {event.epoch} is wrong, 0 to {files.MAX_EPOCH:,} would be right")
-        path = files.lens_file(self.folder, event.epoch, event.probe)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        run.save(path)
-        self._drifts.pop((event.epoch, event.probe), None)
-        self._painted.setdefault(event.epoch, set()).add(event.probe)
-        self._remember(event.epoch, event.probe, run)
+        self._runs.keep(event.epoch, event.probe, event.run)
         raised = watch.look(self, event.epoch)
         if raised:
             self.alarms = [*self.alarms, *raised]
@@ -313,61 +283,6 @@ class TrainingHistory:
     def _set_status(self, status: Status, message: str) -> None:
         files.write_status(self.folder, status, message)
         self.status, self.message = status, message
-
-    def _drift_of(self, epoch: int, probe: int) -> dict[str, np.ndarray]:
-        key = (epoch, probe)
-        if key not in self._drifts:
-            self._drifts[key] = measures.between(self.run(0, probe), self.run(epoch, probe))
-        return self._drifts[key]
-
-    def _probe(self, probe: int) -> Probe:
-        if not 0 <= probe < len(self.probes):
-            raise ValueError(f"probe: {probe} is wrong, 0 to {len(self.probes) - 1} would be right")
-        return self.probes[probe]
-
-    def _check_run(self, run: LensRun, probe: int, what: str) -> None:
-        """Refuse what cannot be compared with the other runs of this history."""
-        prompt = self._probe(probe).prompt
-        if run.prompt != prompt:
-            raise ValueError(f"{what}: is of {run.prompt!r}, one of probe {probe}, {prompt!r}, would be right")
-        layers = tuple(sorted(run.layers))
-        if self._layers is None:
-            self._layers = layers
-        if layers != self._layers:
-            raise ValueError(
-                f"{what}: has the layers {layers}, those of the other runs, {self._layers}, would be right"
-            )
-
-    def _check_painted(self, epoch: int, probe: int) -> None:
-        prompt = self._probe(probe).prompt
-        if not self.has(epoch, probe):
-            there = [each for each in self.epochs if self.has(each, probe)]
-            raise ValueError(f"epoch: {prompt!r} was not painted at epoch {epoch}; there are {there or 'none'}")
-
-    def _remember(self, epoch: int, probe: int, run: LensRun) -> None:
-        self._cache[epoch, probe] = run
-        self._cache.move_to_end((epoch, probe))
-        while len(self._cache) > _RUNS_IN_MEMORY:
-            self._cache.popitem(last=False)
-
-
-class _Runs(Mapping[int, dict[str, LensRun]]):
-    """The runs of a history by epoch and prompt, read when asked for."""
-
-    def __init__(self, history: TrainingHistory) -> None:
-        self._history = history
-
-    def __getitem__(self, epoch: int) -> dict[str, LensRun]:
-        history = self._history
-        if epoch not in history.epochs:
-            raise KeyError(epoch)
-        return {history.probes[probe].prompt: history.run(epoch, probe) for probe in sorted(history._painted[epoch])}
-
-    def __iter__(self) -> Iterator[int]:
-        return iter(self._history.epochs)
-
-    def __len__(self) -> int:
-        return len(self._history.epochs)
 
 
 def _check_probes(probes: Sequence[Probe]) -> None:
