@@ -1,52 +1,68 @@
-"""SSIM: how alike two pictures are in light, contrast and structure.
+"""SSIM: how alike two pictures are in structure. Needs numpy only.
 
-Wang, Bovik, Sheikh, Simoncelli, "Image Quality Assessment: From Error Visibility to Structural Similarity", IEEE
-Transactions on Image Processing 13 (2004): Gaussian window of 11 pixels (σ 1.5), K1 0.01, K2 0.03, on luminance, and
-as its authors advise on pictures brought down to about 256 pixels a side.
+Wang, Bovik, Sheikh & Simoncelli, "Image quality assessment: from error visibility to structural similarity", IEEE
+Transactions on Image Processing 13 (2004): local means, variances and covariance under a Gaussian window.
 """
 
 from __future__ import annotations
 
 import numpy as np
+import numpy.typing as npt
 from PIL import Image
 
-_WINDOW, _SIGMA = 11, 1.5
-_C1, _C2 = (0.01 * 255) ** 2, (0.03 * 255) ** 2
-_SIDE = 256
+WINDOW = 11
+"""Pixels a side of the window; smaller pictures have no SSIM."""
+_SIGMA = 1.5  # pixels
+_RANGE = 255.0
+_C1, _C2 = (0.01 * _RANGE) ** 2, (0.03 * _RANGE) ** 2  # K1 and K2 of the paper: keep dark, flat places stable
 
 
-def ssim(a: Image.Image, b: Image.Image) -> float:
-    """Mean structural similarity, at most 1; exactly 1 for equal pictures.
+def ssim(a: Image.Image | npt.ArrayLike, b: Image.Image | npt.ArrayLike) -> float:
+    """Structural similarity of two pictures.
+
+    Parameters
+    ----------
+    a, b : PIL.Image or array (height, width) or (height, width, channels)
+        Values 0..255, of one size, at least 11 × 11 pixels.
+
+    Returns
+    -------
+    float
+        -1..1; 1 only for equal pictures. The mean over all places where the whole window fits, and over the channels:
+        the paper takes luminance alone, which would not see one colour exchanged for another as bright.
 
     Raises
     ------
     ValueError
-        If they differ in size, or are smaller than 11 pixels a side.
+        If the pictures differ in size, or are smaller than the window.
     """
-    if a.size != b.size:
-        raise ValueError(f"pictures: {a.size} and {b.size} differ in size, two of one size would be right")
-    x, y = _luminance(a), _luminance(b)
-    if min(x.shape) < _WINDOW:
-        raise ValueError(f"pictures: {a.size} is too small, at least {_WINDOW} pixels a side would be right")
-    mean_x, mean_y = _blurred(x), _blurred(y)
-    var_x = _blurred(x * x) - mean_x * mean_x
-    var_y = _blurred(y * y) - mean_y * mean_y
-    both = _blurred(x * y) - mean_x * mean_y
-    like = (2 * mean_x * mean_y + _C1) * (2 * both + _C2)
-    return float((like / ((mean_x * mean_x + mean_y * mean_y + _C1) * (var_x + var_y + _C2))).mean())
+    return float(ssim_map(a, b).mean())
 
 
-def _luminance(image: Image.Image) -> np.ndarray:
-    grey = image.convert("L")
-    factor = max(1, round(min(grey.size) / _SIDE))
-    return np.asarray(grey.reduce(factor) if factor > 1 else grey, dtype=np.float64)
+def ssim_map(a: Image.Image | npt.ArrayLike, b: Image.Image | npt.ArrayLike) -> npt.NDArray[np.float64]:
+    """The SSIM of each window: (height - 10, width - 10), and channels where the pictures have some."""
+    x, y = _values(a), _values(b)
+    if x.shape != y.shape:
+        raise ValueError(f"b: has the shape {y.shape}, expected that of a, {x.shape}")
+    if x.ndim not in (2, 3) or min(x.shape[:2]) < WINDOW:
+        raise ValueError(f"a: has the shape {x.shape}, expected a picture of at least {WINDOW} × {WINDOW} pixels")
+    mean_x, mean_y = _windowed(x), _windowed(y)
+    # one formula for both, so that equal pictures have a covariance that equals their variance to the bit
+    variances = _windowed(x * x) - mean_x * mean_x + (_windowed(y * y) - mean_y * mean_y)
+    covariance = _windowed(x * y) - mean_x * mean_y
+    means = mean_x * mean_x + mean_y * mean_y
+    return (2 * mean_x * mean_y + _C1) * (2 * covariance + _C2) / ((means + _C1) * (variances + _C2))
 
 
-def _blurred(values: np.ndarray) -> np.ndarray:
-    """Weighted means over the window, where all of it lies on the picture."""
-    offsets = np.arange(_WINDOW) - _WINDOW // 2
+def _values(picture: Image.Image | npt.ArrayLike) -> npt.NDArray[np.float64]:
+    return np.asarray(picture, dtype=np.float64)
+
+
+def _windowed(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """The Gaussian mean around each pixel that is far enough from the edge, one axis after the other."""
+    offsets = np.arange(WINDOW) - WINDOW // 2
     weights = np.exp(-(offsets**2) / (2 * _SIGMA**2))
     weights /= weights.sum()
-    for axis in (0, 1):
-        values = np.lib.stride_tricks.sliding_window_view(values, _WINDOW, axis) @ weights
-    return values
+    height, width = values.shape[0] - WINDOW + 1, values.shape[1] - WINDOW + 1
+    down = sum(weight * values[i : i + height] for i, weight in enumerate(weights))
+    return np.asarray(sum(weight * down[:, i : i + width] for i, weight in enumerate(weights)))

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..analysis.ssim import ssim
+from ..analysis.ssim import WINDOW, ssim
 from ..run import LensRun
 
 MEASURES = {
@@ -15,6 +15,7 @@ MEASURES = {
     "latent_rms": "latents: root mean square of the change, in the units of the pipeline's latents",
     "ssim_distance": "pictures: 1 − SSIM, 0..2",
 }
+_SSIM_SIDE = 256  # pixels: the paper's authors advise to bring larger pictures down to about this
 
 
 def between(first: LensRun, later: LensRun) -> dict[str, np.ndarray]:
@@ -67,6 +68,7 @@ def _directions(states: np.ndarray) -> np.ndarray:
 
 def _ssim_distance(first: LensRun, later: LensRun, layer: int) -> float:
     a, b = first.images.get(layer), later.images.get(layer)
-    if a is None or b is None or a.size != b.size:
+    if a is None or b is None or a.size != b.size or min(a.size) < WINDOW:
         return float("nan")
-    return 1 - ssim(a, b)
+    factor = max(1, round(min(a.size) / _SSIM_SIDE))
+    return 1 - ssim(a.convert("RGB").reduce(factor), b.convert("RGB").reduce(factor))
