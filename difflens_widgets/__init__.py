@@ -12,6 +12,7 @@ _HOMES = {
     "LensRun": ".run",
     "Keep": ".tokens",
     "LayerAblation": ".ablation",
+    "EpochScrubber": ".widgets.epoch_scrubber",
     "LayerSlider": ".widgets.layer_slider",
     "StableDiffusionGlassPipeline": ".glass",
     "TokenAttentionGrid": ".widgets.token_attention_grid",
@@ -39,6 +40,7 @@ __all__ = [
     "DiffusionLens",
     "EmergenceTable",
     "EmergenceTask",
+    "EpochScrubber",
     "Keep",
     "LayerAblation",
     "LayerSlider",
@@ -80,6 +82,7 @@ if TYPE_CHECKING:
     from .lens import DiffusionLens
     from .run import LensRun
     from .tokens import Keep
+    from .widgets.epoch_scrubber import EpochScrubber
     from .widgets.layer_slider import LayerSlider
     from .widgets.token_attention_grid import TokenAttentionGrid
 
