@@ -13,7 +13,6 @@ from functools import cache
 from pathlib import Path
 
 import numpy as np
-import scripted
 from PIL import Image
 
 from difflens_widgets.dreambooth.events import (
@@ -27,6 +26,11 @@ from difflens_widgets.dreambooth.events import (
 from difflens_widgets.dreambooth.history import TrainingHistory
 from difflens_widgets.events import Done
 from difflens_widgets.run import LensRun
+
+try:
+    from browser import scripted
+except ModuleNotFoundError:  # a notebook's kernel sees this folder only
+    import scripted  # type: ignore[no-redef]
 
 PROBES = (
     Probe("a photo of xon dog", "instance"),
@@ -150,7 +154,7 @@ class Training:
             if self.done:
                 listener(Done(self.history.status, self.history.message))
             self._listeners.append(listener)
-        return lambda: self._listeners.remove(listener)
+        return lambda: listener in self._listeners and self._listeners.remove(listener)
 
     def start(self) -> Training:
         threading.Thread(target=self.work, daemon=True).start()
