@@ -44,7 +44,7 @@ VARIETY_LEFT = 0.5
 MOVED = 0.5
 """Of the distance to other prompts' pictures before training: how far a control may move."""
 STILL = 0.1
-"""Of that distance: what has moved less is as good as unmoved, and cannot have collapsed."""
+"""Of the distance of pictures that have nothing in common: a class that moved less has not collapsed."""
 
 
 def look(history: TrainingHistory, epoch: int) -> list[Alarm]:
@@ -69,7 +69,7 @@ def _collapsed(
     alarms = []
     for probe in _of_role(history, "class", before, now):
         own = _distances(before[probe], now[probe])
-        moved = own >= STILL * _apart(before, probe)
+        moved = own >= STILL * _unrelated(before[probe])
         for subject in subjects:
             ratio = _ratio(_distances(now[subject], now[probe]), own)
             layer = _begins(moved & (ratio < NEARER))
@@ -135,16 +135,14 @@ def _distances(a: LensRun, b: LensRun) -> np.ndarray:
 
 
 def _apart(before: dict[int, LensRun], probe: int) -> np.ndarray:
-    """How far other prompts' pictures were from this one's before training, at each layer: the median of all others.
+    """How far other prompts' pictures were from this one's before training, at each layer: the median of all others."""
+    others = [_distances(other, before[probe]) for number, other in before.items() if number != probe]
+    return np.median(others, axis=0) if others else _unrelated(before[probe])
 
-    Where there are no others: √2 of the latents' spread, as far as two pictures are that have nothing in common.
-    """
-    run = before[probe]
-    layers = sorted(run.layers)
-    others = [_distances(other, run) for number, other in before.items() if number != probe]
-    if others:
-        return np.median(others, axis=0)
-    return np.array([np.sqrt(2) * run.latents[k].std() if k in run.latents else np.nan for k in layers])
+
+def _unrelated(run: LensRun) -> np.ndarray:
+    """√2 of the latents' spread, at each layer: how far pictures are apart that have nothing in common."""
+    return np.array([np.sqrt(2) * run.latents[k].std() if k in run.latents else np.nan for k in sorted(run.layers)])
 
 
 def _ratio(a: np.ndarray, b: np.ndarray) -> np.ndarray:

@@ -186,6 +186,17 @@ def test_a_class_that_moves_its_own_way_is_well(tmp_path):
     assert told(tmp_path, (INSTANCE, CLASS, CONTROL), start, away) == [[], []]
 
 
+def test_a_class_that_hardly_moved_has_not_collapsed(tmp_path):
+    history = begin(tmp_path, INSTANCE, CLASS)
+    pattern = np.tile(np.float32([-1, 1]), 128).reshape(4, 8, 8)  # of spread 1: unrelated ones are √2 away
+    raised = []
+    for epoch, (subject, own) in {0: (0, 0), 5: (0.2, 0.14), 10: (0.2, 0.142)}.items():
+        for number, shift in enumerate((subject, own)):
+            run = drawn_run(history.probes[number].prompt, 1, latents={0: pattern + np.float32(shift)}, snapshots={})
+            raised.append([alarm.kind for alarm in history.record(EpochPainted(epoch, number, run))])
+    assert raised == [[], [], [], [], [], ["collapse"]]
+
+
 def test_layers_without_a_picture_are_not_judged(tmp_path):
     start = ([0.0] * 3, [0.0] * 3, [10.0] * 3)
     holes = ([9.0] * 3, [9.0, None, 9.0], [20.0, 20.0, None])

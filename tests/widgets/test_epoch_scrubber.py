@@ -229,7 +229,7 @@ def test_events_of_a_training_shown_before_are_passed_over(show, job, history):
     widget = show(job)
     job.emit(painted(0))
     widget.show(history)
-    widget._on_event(1, painted(50))
+    widget._on_event(1, painted(100))
     widget._on_event(1, AlarmRaised(history.alarms[0]))
     assert (widget.epochs, widget.status, len(widget._frames)) == ([0, 50, 200], "done", 9 * 13)
     with pytest.raises(TypeError, match="got None"):
