@@ -46,8 +46,8 @@ Paint = Callable[[int, int], LensRun]
 
 
 def new(folder: Path | None = None, config: dict | None = None, probes: Iterable[Probe] = PROBES) -> TrainingHistory:
-    """A history with nothing in it, by default in a temporary folder."""
-    place = (folder or Path(tempfile.mkdtemp(prefix="difflens-test-"))) / "training"
+    """A history with nothing in it; without a `folder` in a new one beside the notebook, gone with its server."""
+    place = (folder or Path(tempfile.mkdtemp(prefix=".training-", dir=Path.cwd()))) / "training"
     about = {"model": "difflens-tiny", "model_hash": "00ff", "probes": tuple(probes)}
     return TrainingHistory.create(place, config=CONFIG if config is None else config, **about)
 
