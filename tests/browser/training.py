@@ -56,7 +56,7 @@ def paint(epoch: int, probe: int, size: int = 64) -> LensRun:
     """The subject's picture comes from epoch to epoch, in the later layers first; the class follows late."""
     run = scripted.empty_run(PROBES[probe].prompt)
     kind, colour, background = _THINGS[probe]
-    share = (epoch / 350) * (1.0, 0.9 * epoch / 350, 0.1)[probe]
+    share = (epoch / 350) * (1.0, 1.25 * epoch / 350, 0.1)[probe]
     rng = np.random.default_rng(probe)
     states, change = (rng.normal(size=(13, len(run.tokens), 8)) for _ in range(2))
     for layer in run.layers:
