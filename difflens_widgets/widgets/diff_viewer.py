@@ -97,12 +97,13 @@ class DiffViewer(LensWidget):
         state = diff_state(_checked(comparison), number)
         same = [token["text"] for token in state["tokens"]] == [token["text"] for token in self.tokens]
         with self._lock:
-            self._shown = comparison
+            nothing_before, self._shown = self._shown is None, comparison
             self._channel.restart(number)
             self._run, self._frames = number, {}
             for name, value in state.items():
                 setattr(self, name, value)
-            self.layer = self.layer if self.layer in self.layers else self.layers[-1]
+            if nothing_before or self.layer not in self.layers:
+                self.layer = self.layers[-1]
             names = [each["name"] for each in self.measures]
             self.measure = self.measure if self.measure in names else names[0]
             self.mode = "side" if self.mode == "square" and not self._crossed else self.mode

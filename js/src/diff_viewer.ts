@@ -32,6 +32,7 @@ const MODES: [mode: Mode, label: string, title: string][] = [
   ["square", "2 × 2", "Raw and tuned encoder, each with the raw and the tuned U-Net"],
 ];
 const BLINK = 800; // ms that a picture stays
+const OPACITY = 0.65; // of a map over its picture
 const REDUCED = matchMedia("(prefers-reduced-motion: reduce)");
 
 class View extends Instrument<DiffTraits> {
@@ -133,7 +134,8 @@ class View extends Instrument<DiffTraits> {
   }
 
   private hole(run: Run, layer: number): string {
-    if (this.status() === "empty") return "Nothing yet. Show a comparison:\nwidget.show(compare(raw, tuned, “a pink cat”))";
+    if (this.status() === "empty")
+      return 'Nothing yet. Show a comparison:\nwidget.show(compare(raw, tuned, "a pink cat"))';
     const reason = this.get("failures")[`${run}/${layer}`];
     return reason ? `layer ${layer} of ${run} failed.\n${reason}` : `layer ${layer} of ${run}: not computed`;
   }
@@ -145,7 +147,7 @@ class View extends Instrument<DiffTraits> {
     const status = this.status();
     const empty = status === "empty";
     const [mode, layer, column] = [this.get("mode"), this.layer(), this.column()];
-    const { width, height } = store.any?.bitmap ?? { width: 1, height: 1 };
+    const { width, height } = store.any?.bitmap ?? { width: empty ? 2 : 1, height: 1 };
     const ratio = width / height;
     this.updateCaption(empty, layer, column);
     for (const { mode: each, el } of this.modes) {
@@ -155,7 +157,7 @@ class View extends Instrument<DiffTraits> {
     }
     this.blink(mode === "blink" && !REDUCED.matches && !empty);
     const of = `layer ${layer} of ${this.get("num_layers") - 1} of “${this.get("prompt")}”`;
-    this.panes.update(mode, ratio, (run) => {
+    this.panes.update(empty ? "difference" : mode, ratio, (run) => {
       const parts = partsOf(run);
       const who = parts[0] === parts[1] ? run : `encoder ${parts[0]} × U-Net ${parts[1]}`;
       return { picture: this.pictureOf(run, layer), label: `${who}, ${of}`, hole: this.hole(run, layer) };
@@ -164,7 +166,7 @@ class View extends Instrument<DiffTraits> {
     this.spark.update(this.get("measures"), this.get("measure"), this.get("layers"), layer);
     const places = empty ? holes() : this.get("layers").map((each) => this.place(each));
     this.film.update(places, layer, empty ? "" : `layer ${layer}`, ratio);
-    this.notice.update([...this.notices(mode)], status === "failed");
+    this.notice.update(this.notices(mode), status === "failed");
     const done = places.filter(({ mark }) => mark === "done").length;
     this.foot.update({
       playable: done > 1,
@@ -184,7 +186,8 @@ class View extends Instrument<DiffTraits> {
     const where = [`layer ${layer} of ${this.get("num_layers") - 1}`, steps, ...settingFacts(settings)];
     const facts = empty ? [] : [...where, `${short(raw)} → ${short(tuned)}`].filter(Boolean);
     this.root.classList.toggle("dlw-words", this.get("columns").length > 0);
-    this.caption.update(this.get("tokens"), column?.places ?? [this.get("token")], facts, `raw: ${raw}\ntuned: ${tuned}`);
+    const marked = column?.places ?? [this.get("token")];
+    this.caption.update(this.get("tokens"), marked, facts, `raw: ${raw}\ntuned: ${tuned}`);
   }
 
   /** The difference of the pixels, or of the attention to a word, over the tuned picture. */
@@ -197,7 +200,7 @@ class View extends Instrument<DiffTraits> {
     if (map && map.version !== this.painted) paintDiff(heat, map);
     this.painted = map?.version ?? "";
     this.picture.frame.classList.toggle("dlw-over", !!map?.signed);
-    this.root.style.setProperty("--dlw-opacity", map?.signed ? "0.7" : "1");
+    this.root.style.setProperty("--dlw-opacity", map?.signed ? String(OPACITY) : "1");
     this.legend.update(map, column?.text ?? "");
   }
 
@@ -206,7 +209,8 @@ class View extends Instrument<DiffTraits> {
     const lines = [this.get("notice"), this.get("message")];
     if (status === "stopped") lines.unshift("A run was stopped; what is painted is compared.");
     if (status === "failed") lines.unshift("A run failed; what is painted is compared.");
-    if (mode === "blink" && REDUCED.matches) lines.push("Motion is reduced here: press the picture, or Enter, to see the other one.");
+    const reduced = mode === "blink" && REDUCED.matches;
+    if (reduced) lines.push("Motion is reduced here: press the picture, or Enter, to see the other one.");
     return lines;
   }
 
@@ -221,17 +225,19 @@ class View extends Instrument<DiffTraits> {
   /** The pictures as they are seen now. */
   protected override current(): [{ bitmap: ImageBitmap | HTMLCanvasElement } | undefined, string] {
     const [mode, layer, column] = [this.get("mode"), this.layer(), this.column()];
-    const name = fileName("compare", MODES.find(([each]) => each === mode)![1], column?.text ?? "", "layer", layer, this.get("prompt"));
+    const how = MODES.find(([each]) => each === mode)![1];
+    const name = fileName("compare", how, column?.text ?? "", "layer", layer, this.get("prompt"));
     const of = (run: Run): ImageBitmap | HTMLCanvasElement | undefined => {
       const bitmap = this.pictureOf(run, layer)?.bitmap;
       if (run !== "tuned" || !this.map || !bitmap) return bitmap;
-      return overPicture(bitmap, this.panes.heat, this.map.signed ? 0.7 : 1);
+      return overPicture(bitmap, this.panes.heat, this.map.signed ? OPACITY : 1);
     };
     const shown = mode === "blink" ? [this.panes.raw ? of("raw") : of("tuned")] : shownIn(mode).map(of);
     const first = shown.find((each) => each);
     if (!first) return [undefined, name];
     if (shown.length === 1) return [{ bitmap: first }, name];
-    const [width, height] = [Math.max(...shown.map((each) => each?.width ?? 0)), Math.max(...shown.map((each) => each?.height ?? 0))];
+    const width = Math.max(...shown.map((each) => each?.width ?? 0));
+    const height = Math.max(...shown.map((each) => each?.height ?? 0));
     const [columns, rows] = mode === "curtain" ? [1, 1] : mode === "square" ? [2, 2] : [2, 1];
     const sheet = h("canvas", { width: columns * width, height: rows * height });
     const pen = sheet.getContext("2d")!;
@@ -240,8 +246,8 @@ class View extends Instrument<DiffTraits> {
       const from = mode === "curtain" && place ? this.panes.at : 0; // the tuned one begins at the curtain
       const [x, y] = mode === "curtain" ? [0, 0] : [(place % 2) * width, Math.floor(place / 2) * height];
       if (each && from < 1) {
-        const rest = 1 - from;
-        pen.drawImage(each, from * each.width, 0, rest * each.width, each.height, x + from * width, y, rest * width, height);
+        const source = [from * each.width, 0, (1 - from) * each.width, each.height] as const;
+        pen.drawImage(each, ...source, x + from * width, y, (1 - from) * width, height);
       }
     });
     return [{ bitmap: sheet }, name];

@@ -158,6 +158,7 @@ var DiffLegend = class {
 	constructor() {
 		const bar = h("span", { class: "dlw-bar", "aria-hidden": "true" }, this.colours);
 		put(this.el, this.unit, h("div", { class: "dlw-scale-line" }, this.low, bar, this.high), this.note, this.value);
+		this.tell("");
 	}
 	update(map, word) {
 		this.el.hidden = !map;
@@ -350,8 +351,9 @@ var Spark = class {
 };
 function linesOf({ itself, series }, count) {
 	const look = (label) => `dlw-line-${label.toLowerCase()}`;
-	const raw = itself === null ? [] : [{ label: "raw", look: look("raw"), values: Array(count).fill(itself) }];
-	return [...raw, ...series.map(({ label, values }) => ({ label, look: look(label), values }))];
+	const values = Array(count).fill(itself ?? 0);
+	const raw = itself === null ? [] : [{ label: "raw with itself", look: look("raw"), values }];
+	return [...raw, ...series.map(({ label, values: values2 }) => ({ label, look: look(label), values: values2 }))];
 }
 function told({ label, look, values }, at) {
 	const value = values[at];
@@ -1179,6 +1181,7 @@ var MODES = [
 	["square", "2 × 2", "Raw and tuned encoder, each with the raw and the tuned U-Net"]
 ];
 var BLINK = 800;
+var OPACITY = 0.65;
 var REDUCED = matchMedia("(prefers-reduced-motion: reduce)");
 var View = class extends Instrument {
 	panes = new Panes(this.picture);
@@ -1261,7 +1264,8 @@ var View = class extends Instrument {
 		return { value: layer, mark, title: `layer ${layer}: ${what}`, picture: this.pictureOf("tuned", layer) };
 	}
 	hole(run, layer) {
-		if (this.status() === "empty") return "Nothing yet. Show a comparison:\nwidget.show(compare(raw, tuned, “a pink cat”))";
+		if (this.status() === "empty")
+			return 'Nothing yet. Show a comparison:\nwidget.show(compare(raw, tuned, "a pink cat"))';
 		const reason = this.get("failures")[`${run}/${layer}`];
 		return reason ? `layer ${layer} of ${run} failed.
 ${reason}` : `layer ${layer} of ${run}: not computed`;
@@ -1271,7 +1275,7 @@ ${reason}` : `layer ${layer} of ${run}: not computed`;
 		const status = this.status();
 		const empty = status === "empty";
 		const [mode, layer, column] = [this.get("mode"), this.layer(), this.column()];
-		const { width, height } = store.any?.bitmap ?? { width: 1, height: 1 };
+		const { width, height } = store.any?.bitmap ?? { width: empty ? 2 : 1, height: 1 };
 		const ratio = width / height;
 		this.updateCaption(empty, layer, column);
 		for (const { mode: each, el } of this.modes) {
@@ -1281,7 +1285,7 @@ ${reason}` : `layer ${layer} of ${run}: not computed`;
 		}
 		this.blink(mode === "blink" && !REDUCED.matches && !empty);
 		const of = `layer ${layer} of ${this.get("num_layers") - 1} of “${this.get("prompt")}”`;
-		this.panes.update(mode, ratio, (run) => {
+		this.panes.update(empty ? "difference" : mode, ratio, (run) => {
 			const parts = partsOf(run);
 			const who = parts[0] === parts[1] ? run : `encoder ${parts[0]} × U-Net ${parts[1]}`;
 			return { picture: this.pictureOf(run, layer), label: `${who}, ${of}`, hole: this.hole(run, layer) };
@@ -1290,7 +1294,7 @@ ${reason}` : `layer ${layer} of ${run}: not computed`;
 		this.spark.update(this.get("measures"), this.get("measure"), this.get("layers"), layer);
 		const places = empty ? holes() : this.get("layers").map((each) => this.place(each));
 		this.film.update(places, layer, empty ? "" : `layer ${layer}`, ratio);
-		this.notice.update([...this.notices(mode)], status === "failed");
+		this.notice.update(this.notices(mode), status === "failed");
 		const done = places.filter(({ mark }) => mark === "done").length;
 		this.foot.update({
 			playable: done > 1,
@@ -1309,7 +1313,8 @@ ${reason}` : `layer ${layer} of ${run}: not computed`;
 		const where = [`layer ${layer} of ${this.get("num_layers") - 1}`, steps, ...settingFacts(settings)];
 		const facts = empty ? [] : [...where, `${short(raw)} → ${short(tuned)}`].filter(Boolean);
 		this.root.classList.toggle("dlw-words", this.get("columns").length > 0);
-		this.caption.update(this.get("tokens"), column?.places ?? [this.get("token")], facts, `raw: ${raw}
+		const marked = column?.places ?? [this.get("token")];
+		this.caption.update(this.get("tokens"), marked, facts, `raw: ${raw}
 tuned: ${tuned}`);
 	}
 	updateMap(mode, layer, column) {
@@ -1321,7 +1326,7 @@ tuned: ${tuned}`);
 		if (map && map.version !== this.painted) paintDiff(heat, map);
 		this.painted = map?.version ?? "";
 		this.picture.frame.classList.toggle("dlw-over", !!map?.signed);
-		this.root.style.setProperty("--dlw-opacity", map?.signed ? "0.7" : "1");
+		this.root.style.setProperty("--dlw-opacity", map?.signed ? String(OPACITY) : "1");
 		this.legend.update(map, column?.text ?? "");
 	}
 	notices(mode) {
@@ -1329,7 +1334,8 @@ tuned: ${tuned}`);
 		const lines = [this.get("notice"), this.get("message")];
 		if (status === "stopped") lines.unshift("A run was stopped; what is painted is compared.");
 		if (status === "failed") lines.unshift("A run failed; what is painted is compared.");
-		if (mode === "blink" && REDUCED.matches) lines.push("Motion is reduced here: press the picture, or Enter, to see the other one.");
+		const reduced = mode === "blink" && REDUCED.matches;
+		if (reduced) lines.push("Motion is reduced here: press the picture, or Enter, to see the other one.");
 		return lines;
 	}
 	blink(on) {
@@ -1340,17 +1346,19 @@ tuned: ${tuned}`);
 	}
 	current() {
 		const [mode, layer, column] = [this.get("mode"), this.layer(), this.column()];
-		const name = fileName("compare", MODES.find(([each]) => each === mode)[1], column?.text ?? "", "layer", layer, this.get("prompt"));
+		const how = MODES.find(([each]) => each === mode)[1];
+		const name = fileName("compare", how, column?.text ?? "", "layer", layer, this.get("prompt"));
 		const of = (run) => {
 			const bitmap = this.pictureOf(run, layer)?.bitmap;
 			if (run !== "tuned" || !this.map || !bitmap) return bitmap;
-			return overPicture(bitmap, this.panes.heat, this.map.signed ? 0.7 : 1);
+			return overPicture(bitmap, this.panes.heat, this.map.signed ? OPACITY : 1);
 		};
 		const shown = mode === "blink" ? [this.panes.raw ? of("raw") : of("tuned")] : shownIn(mode).map(of);
 		const first = shown.find((each) => each);
 		if (!first) return [void 0, name];
 		if (shown.length === 1) return [{ bitmap: first }, name];
-		const [width, height] = [Math.max(...shown.map((each) => each?.width ?? 0)), Math.max(...shown.map((each) => each?.height ?? 0))];
+		const width = Math.max(...shown.map((each) => each?.width ?? 0));
+		const height = Math.max(...shown.map((each) => each?.height ?? 0));
 		const [columns, rows] = mode === "curtain" ? [1, 1] : mode === "square" ? [2, 2] : [2, 1];
 		const sheet = h("canvas", { width: columns * width, height: rows * height });
 		const pen = sheet.getContext("2d");
@@ -1359,8 +1367,8 @@ tuned: ${tuned}`);
 			const from = mode === "curtain" && place ? this.panes.at : 0;
 			const [x, y] = mode === "curtain" ? [0, 0] : [place % 2 * width, Math.floor(place / 2) * height];
 			if (each && from < 1) {
-				const rest = 1 - from;
-				pen.drawImage(each, from * each.width, 0, rest * each.width, each.height, x + from * width, y, rest * width, height);
+				const source = [from * each.width, 0, (1 - from) * each.width, each.height];
+				pen.drawImage(each, ...source, x + from * width, y, (1 - from) * width, height);
 			}
 		});
 		return [{ bitmap: sheet }, name];

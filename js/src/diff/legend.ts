@@ -16,6 +16,7 @@ export class DiffLegend {
   constructor() {
     const bar = h("span", { class: "dlw-bar", "aria-hidden": "true" }, this.colours);
     put(this.el, this.unit, h("div", { class: "dlw-scale-line" }, this.low, bar, this.high), this.note, this.value);
+    this.tell("");
   }
 
   update(map: DiffMap | undefined, word: string): void {

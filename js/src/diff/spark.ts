@@ -92,7 +92,8 @@ interface Line {
 /** The lines of a measure, raw first: where it has none of its own, what it has with itself. */
 function linesOf({ itself, series }: Measure, count: number): Line[] {
   const look = (label: string) => `dlw-line-${label.toLowerCase()}`;
-  const raw = itself === null ? [] : [{ label: "raw", look: look("raw"), values: Array<number>(count).fill(itself) }];
+  const values = Array<number>(count).fill(itself ?? 0);
+  const raw = itself === null ? [] : [{ label: "raw with itself", look: look("raw"), values }];
   return [...raw, ...series.map(({ label, values }) => ({ label, look: look(label), values }))];
 }
 
