@@ -162,12 +162,13 @@ def comparison(prompt: str = "a pink cat on a blue background", size: int = 64) 
     runs = {}
     for number, (encoder, unet) in enumerate((("raw", "raw"), ("tuned", "tuned"), *CROSSED)):
         run = finished_run(prompt, size, attention=AttentionOptions())
-        rng = np.random.default_rng(0)
         for layer in run.layers:
+            rng = np.random.default_rng(layer)  # for all runs the same
             start, by_encoder, by_unet = (rng.normal(size=(4, 8, 8)) for _ in range(3))
             tuned = (encoder == "tuned") * layer / 12 * by_encoder + (unet == "tuned") * 0.3 * by_unet
             run.latents[layer] = (start + tuned).astype(np.float32)
             if number:
+                rng = np.random.default_rng([layer, number])
                 run.images[layer] = Image.blend(run.images[layer], picture((layer + number) % 13, size), layer / 24)
                 maps = run.attention[layer].total.maps  # type: ignore[index]
                 for of_block in maps.values():

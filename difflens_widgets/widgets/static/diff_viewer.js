@@ -361,7 +361,7 @@ function told({ label, look, values }, at) {
 	return [h("span", { class: `dlw-key ${look}` }, `${label} `, h("b", {}, words))];
 }
 function number(value) {
-	return String(Number(value.toPrecision(4))).replace("-", "−");
+	return Math.abs(value) < 1e-6 ? "0" : String(Number(value.toPrecision(4))).replace("-", "−");
 }
 function drawn(tag, attributes) {
 	const element = document.createElementNS(SVG, tag);

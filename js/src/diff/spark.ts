@@ -103,9 +103,9 @@ function told({ label, look, values }: Line, at: number): Node[] {
   return [h("span", { class: `dlw-key ${look}` }, `${label} `, h("b", {}, words))];
 }
 
-/** Four digits: cosines differ in the last of them. */
+/** Four digits: cosines differ in the last of them; what is hardly more than rounding is 0. */
 function number(value: number): string {
-  return String(Number(value.toPrecision(4))).replace("-", "−");
+  return Math.abs(value) < 1e-6 ? "0" : String(Number(value.toPrecision(4))).replace("-", "−");
 }
 
 function drawn(tag: string, attributes: Attributes): SVGElement {
