@@ -73,11 +73,11 @@ class Comparison:
             raise ValueError(f"crossed: has {sorted(self.crossed)}, expected {sorted(CROSSED)} or nothing")
         for name, run in self.runs.items():
             require_same_kind(self.raw, run, name)
+        if self.cosines is None and self.raw.states is not None and self.tuned.states is not None:
+            self.cosines, self.normed = differences.state_cosines(self.raw.states, self.tuned.states), False
         shape = (self.raw.num_layers, len(self.raw.tokens))
         if self.cosines is not None and self.cosines.shape != shape:
             raise ValueError(f"cosines: have the shape {self.cosines.shape}, expected {shape}, (num_layers, tokens)")
-        if self.cosines is None and self.raw.states is not None and self.tuned.states is not None:
-            self.cosines, self.normed = differences.state_cosines(self.raw.states, self.tuned.states), False
 
     @property
     def prompt(self) -> str:

@@ -198,6 +198,18 @@ def test_a_record_that_lies_is_refused(saved, change, reason) -> None:
     refused(saved, reason)
 
 
+@pytest.mark.parametrize(("of", "cut"), [(["tuned"], np.s_[..., :1]), (["raw", "tuned"], np.s_[:, :2])])
+def test_states_that_cannot_be_compared_are_refused(saved, tmp_path, of, cut) -> None:
+    runs = {"raw": drawn_run(depth=DEPTH), "tuned": tuned_run()}
+    for name in of:
+        runs[name].states = np.ascontiguousarray(runs[name].states[cut])
+        data = runs[name].save(tmp_path / f"{name}.lens").read_bytes()
+        rewrite(saved, lambda entries, name=name, data=data: entries.update({f"{name}.lens": data}))
+    change_record(saved, lambda record: record.update(cosines=None))
+    rewrite(saved, lambda entries: entries.pop("cosines.safetensors"))
+    refused(saved, "states: those of tuned have the shape|cosines: have the shape")
+
+
 def test_cosines_that_are_none_are_refused(saved) -> None:
     shape = (DEPTH, len(drawn_run(depth=DEPTH).tokens))
     for array, reason in (
@@ -208,3 +220,23 @@ def test_cosines_that_are_none_are_refused(saved) -> None:
         rewrite(saved, lambda entries, data=data: entries.update({"cosines.safetensors": data}))
         refused(saved, reason)
     assert comparefile.VERSION == (1, 0)
+
+
+def test_a_damaged_file_is_read_or_refused_and_nothing_else(saved) -> None:
+    """Single bytes changed anywhere, most of them where the names, sizes and records stand."""
+    whole, rng = saved.read_bytes(), np.random.default_rng(0)
+    record = whole.index(b'"format"')
+    places = [*rng.integers(0, len(whole), 60), *(len(whole) - rng.integers(1, 600, 60))]
+    places += [*(record + rng.integers(0, 600, 60))]
+    outcomes = set()
+    for place in places:
+        damaged = bytearray(whole)
+        damaged[place] ^= int(rng.integers(1, 256))
+        saved.write_bytes(damaged)
+        try:
+            Comparison.load(saved)
+            outcomes.add("read")
+        except ValueError as error:
+            assert str(error).startswith(f"{saved}: ")
+            outcomes.add("refused")
+    assert "refused" in outcomes

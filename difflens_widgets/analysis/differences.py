@@ -50,8 +50,17 @@ CHARTS = (
 
 
 def state_cosines(raw: npt.ArrayLike, tuned: npt.ArrayLike) -> npt.NDArray[np.float32]:
-    """Cosine of the two models' states, (layer, token), from states (layer, token, width)."""
-    return cosine(np.asarray(raw), np.asarray(tuned)).astype(np.float32)
+    """Cosine of the two models' states, (layer, token), from states (layer, token, width).
+
+    Raises
+    ------
+    ValueError
+        If the states have different shapes.
+    """
+    a, b = np.asarray(raw), np.asarray(tuned)
+    if a.shape != b.shape:
+        raise ValueError(f"states: those of tuned have the shape {b.shape}, expected that of raw, {a.shape}")
+    return cosine(a, b).astype(np.float32)
 
 
 def latent_distance(raw: LensRun, tuned: LensRun, layers: Sequence[int]) -> Values:
