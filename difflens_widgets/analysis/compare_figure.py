@@ -29,13 +29,7 @@ def plot_comparison(comparison: Comparison) -> Figure:
             axes.axhline(chart.itself, color=_GREY, linewidth=1.2, linestyle="--", label="raw with itself")
         for label, name in chart.series:
             width = 5 if label == "raw" else 2  # seen also where the tuned one lies on it
-            style: dict[str, Any] = {
-                "color": _COLOURS[label],
-                "linewidth": width,
-                "marker": "o",
-                "markersize": 3,
-                "label": label,
-            }
+            style: dict[str, Any] = {"color": _COLOURS[label], "linewidth": width, "label": label}
             axes.plot(layers, comparison.metrics[name], marker="o", markersize=3, **style)
         axes.set_title(chart.label, fontsize=9, color="0.25")
         axes.set_ylabel(chart.unit, fontsize=9)
