@@ -11,6 +11,8 @@ _HOMES = {
     "LensJob": ".job",
     "LensRun": ".run",
     "Keep": ".tokens",
+    "Comparison": ".comparison",
+    "DiffViewer": ".widgets.diff_viewer",
     "LayerAblation": ".ablation",
     "LayerSlider": ".widgets.layer_slider",
     "StableDiffusionGlassPipeline": ".glass",
@@ -20,6 +22,7 @@ _HOMES = {
     "EmergenceTable": ".analysis.table",
     "EmergenceTask": ".analysis.experiment",
     "SceneJudge": ".analysis.judges",
+    "compare": ".comparison",
     "emergence": ".analysis.emergence",
     "encoder_attention": ".attention.encoder",
     "emergence_table": ".analysis.experiment",
@@ -35,6 +38,8 @@ _HOMES = {
 __all__ = [
     "AttentionOptions",
     "CLIPJudge",
+    "Comparison",
+    "DiffViewer",
     "DiffusionLens",
     "EmergenceTable",
     "EmergenceTask",
@@ -46,6 +51,7 @@ __all__ = [
     "SceneJudge",
     "StableDiffusionGlassPipeline",
     "TokenAttentionGrid",
+    "compare",
     "emergence",
     "emergence_table",
     "encoder_attention",
@@ -72,11 +78,13 @@ if TYPE_CHECKING:
     from .attention.capture import watch_attention
     from .attention.encoder import encoder_attention
     from .attention.options import AttentionOptions
+    from .comparison import Comparison, compare
     from .glass import StableDiffusionGlassPipeline
     from .job import LensJob
     from .lens import DiffusionLens
     from .run import LensRun
     from .tokens import Keep
+    from .widgets.diff_viewer import DiffViewer
     from .widgets.layer_slider import LayerSlider
     from .widgets.token_attention_grid import TokenAttentionGrid
 
