@@ -14,9 +14,11 @@ _HOMES = {
     "Comparison": ".comparison",
     "DiffViewer": ".widgets.diff_viewer",
     "LayerAblation": ".ablation",
+    "EpochScrubber": ".widgets.epoch_scrubber",
     "LayerSlider": ".widgets.layer_slider",
     "StableDiffusionGlassPipeline": ".glass",
     "TokenAttentionGrid": ".widgets.token_attention_grid",
+    "TrainingHistory": ".dreambooth.history",
     "AttentionOptions": ".attention.options",
     "CLIPJudge": ".analysis.judges",
     "EmergenceTable": ".analysis.table",
@@ -43,6 +45,7 @@ __all__ = [
     "DiffusionLens",
     "EmergenceTable",
     "EmergenceTask",
+    "EpochScrubber",
     "Keep",
     "LayerAblation",
     "LayerSlider",
@@ -51,6 +54,7 @@ __all__ = [
     "SceneJudge",
     "StableDiffusionGlassPipeline",
     "TokenAttentionGrid",
+    "TrainingHistory",
     "compare",
     "emergence",
     "emergence_table",
@@ -79,12 +83,14 @@ if TYPE_CHECKING:
     from .attention.encoder import encoder_attention
     from .attention.options import AttentionOptions
     from .comparison import Comparison, compare
+    from .dreambooth.history import TrainingHistory
     from .glass import StableDiffusionGlassPipeline
     from .job import LensJob
     from .lens import DiffusionLens
     from .run import LensRun
     from .tokens import Keep
     from .widgets.diff_viewer import DiffViewer
+    from .widgets.epoch_scrubber import EpochScrubber
     from .widgets.layer_slider import LayerSlider
     from .widgets.token_attention_grid import TokenAttentionGrid
 

@@ -41,6 +41,8 @@ class Archive:
         Open for reading; stays open.
     names : compiled pattern
         What every entry's whole name has to match. It must allow no "..", no absolute name and no folder.
+    what : str
+        What such a file is called in errors.
 
     Raises
     ------
@@ -48,15 +50,15 @@ class Archive:
         If the file is not such a zip; says what is wrong with it.
     """
 
-    def __init__(self, file: BinaryIO, names: re.Pattern[str]) -> None:
-        directory = _check_frame(file)
+    def __init__(self, file: BinaryIO, names: re.Pattern[str], what: str = ".lens file") -> None:
+        directory = _check_frame(file, what)
         try:
             self._zip = zipfile.ZipFile(file)
         except _DAMAGE as error:
             raise ValueError(f"the zip directory is damaged: {error}") from error
         self._entries = self._zip.infolist()
         for info in self._entries:
-            _check_entry(info, names, directory)
+            _check_entry(info, names, directory, what)
         self._by_name = {info.orig_filename: info for info in self._entries}
         if len(self._by_name) < len(self._entries):
             twice = next(i.orig_filename for i in self._entries if self._by_name[i.orig_filename] is not i)
@@ -111,7 +113,7 @@ def write(file: BinaryIO, entries: Iterable[tuple[str, bytes]]) -> None:
         raise ValueError(f"there is too much for one file: at most {MAX_BYTES:,} bytes fit") from error
 
 
-def _check_frame(file: BinaryIO) -> int:
+def _check_frame(file: BinaryIO, what: str) -> int:
     """Check that the file begins and ends as a plain zip does; return where its directory of entries begins."""
     size = file.seek(0, os.SEEK_END)
     if size == 0:
@@ -120,14 +122,14 @@ def _check_frame(file: BinaryIO) -> int:
         raise ValueError(f"the file has {size:,} bytes, at most {MAX_BYTES:,} are allowed")
     file.seek(0)
     if file.read(4) != b"PK\x03\x04":
-        raise ValueError("this is not a zip file, as every .lens file is")
+        raise ValueError(f"this is not a zip file, as every {what} is")
     file.seek(max(0, size - _END.size - _ZIP64_LOCATOR_SIZE))
     tail = file.read()
     if len(tail) < _END.size or not tail[-_END.size :].startswith(b"PK\x05\x06"):
         raise ValueError("the file is truncated: the directory at its end is missing")
     _, disk, first_disk, on_disk, entries, length, offset, comment = _END.unpack(tail[-_END.size :])
     if disk or first_disk or on_disk != entries or comment or tail.startswith(b"PK\x06\x07"):
-        raise ValueError("the zip directory has parts that a .lens file never has")
+        raise ValueError(f"the zip directory has parts that a {what} never has")
     if entries > MAX_ENTRIES or length > _MAX_DIRECTORY_BYTES:
         raise ValueError(f"it lists {entries:,} entries in {length:,} bytes, at most {MAX_ENTRIES:,} are allowed")
     if offset + length + _END.size != size:
@@ -135,10 +137,10 @@ def _check_frame(file: BinaryIO) -> int:
     return offset
 
 
-def _check_entry(info: zipfile.ZipInfo, names: re.Pattern[str], directory: int) -> None:
+def _check_entry(info: zipfile.ZipInfo, names: re.Pattern[str], directory: int, what: str) -> None:
     name = info.orig_filename  # as it stands in the file: `filename` has lost what follows a zero byte
     if not names.fullmatch(name):
-        raise ValueError(f"entry {name[:80]!r} has a name that a .lens file never has")
+        raise ValueError(f"entry {name[:80]!r} has a name that a {what} never has")
     if stat.S_IFMT(info.external_attr >> 16) not in (0, stat.S_IFREG) or info.external_attr & 0x10:
         raise ValueError(f"entry {name!r} is a link or a folder, not a plain file")
     if info.flag_bits & 1:

@@ -64,6 +64,11 @@ class Fields:
             raise ValueError(f"{where} is {_brief(value)}, an object was expected")
         return cls(value, where)
 
+    @property
+    def names(self) -> list[str]:
+        """The names of all values."""
+        return list(self._values)
+
     def get(self, name: str) -> Any:
         """The value as it is; None where there is none."""
         return self._values.get(name)
