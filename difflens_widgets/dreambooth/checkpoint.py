@@ -102,8 +102,8 @@ class State:
                 state.setdefault(int(index), {})[slot] = tensor
         self.optimizer.load_state_dict({"state": state, "param_groups": self.optimizer.state_dict()["param_groups"]})
         if self.average is not None:
-            for index, value in enumerate(self.average.values):
-                value.copy_(tensors[f"average/{index:06d}"])
+            for place, value in enumerate(self.average.values):
+                value.copy_(tensors[f"average/{place:06d}"])
         if self.scaler is not None and facts["scaler"]:
             self.scaler.load_state_dict(facts["scaler"])
         self.step = facts["step"]

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
-import math
-import types
 import typing
 import warnings
 from collections.abc import Mapping
@@ -13,33 +11,14 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from ._config_checks import check_prompts, check_values, typed
 from ._course_keys import translate
 from .events import Probe
 
 SUBJECT = "difflens-dog"
 """As `instance_data_dir`: the four drawn pictures of one dog that ship with the package."""
 
-_SHIPPED = Path(__file__).parent / "subject"
-_LR_SCHEDULERS = (
-    "constant",
-    "constant_with_warmup",
-    "linear",
-    "cosine",
-    "cosine_with_restarts",
-    "polynomial",
-)
-_CHOICES = {"mixed_precision": ("no", "fp16", "bf16"), "lr_scheduler": _LR_SCHEDULERS}
-_AT_LEAST: dict[str, float] = {
-    **dict.fromkeys(
-        ("num_train_epochs", "train_batch_size", "gradient_accumulation_steps", "rank", "sample_batch_size"), 1
-    ),
-    **dict.fromkeys(("num_class_images", "checkpointing_steps", "checkpoints_total_limit", "lr_num_cycles"), 1),
-    **dict.fromkeys(("diffusion_lens_epochs", "num_inference_steps", "resolution"), 1),
-    **dict.fromkeys(("seed", "diffusion_lens_seed", "lr_warmup_steps", "learning_rate", "prior_loss_weight"), 0),
-    **dict.fromkeys(("text_encoder_learning_rate", "adam_weight_decay", "guidance_scale", "max_grad_norm"), 0),
-}
-_OPEN_RANGES = {"snr_gamma": (0, math.inf), "adam_epsilon": (0, math.inf), "lr_power": (0, math.inf)}
-_HALF_OPEN = ("adam_beta1", "adam_beta2", "ema_decay")  # 0 ≤ value < 1
+_SHIPPED = Path(__file__).parent  # holds YAML files too
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -188,9 +167,9 @@ class DreamBoothConfig:
     def __post_init__(self) -> None:
         hints = typing.get_type_hints(type(self))
         for entry in fields(self):
-            object.__setattr__(self, entry.name, _typed(entry.name, getattr(self, entry.name), hints[entry.name]))
-        _check_values(self)
-        _check_prompts(self)
+            object.__setattr__(self, entry.name, typed(entry.name, getattr(self, entry.name), hints[entry.name]))
+        check_values({entry.name: getattr(self, entry.name) for entry in fields(self)})
+        check_prompts(self)
 
     @property
     def probes(self) -> tuple[Probe, ...]:
@@ -260,75 +239,6 @@ class DreamBoothConfig:
         text = _yaml().safe_dump(self.to_dict(), sort_keys=False, allow_unicode=True)
         Path(path).write_text(text, encoding="utf-8")
         return Path(path)
-
-
-def _typed(name: str, value: Any, hint: Any) -> Any:
-    """`value` as the field's type; YAML reads 1e-4 as text, and lists where we keep tuples."""
-    if isinstance(hint, types.UnionType):
-        if value is None:
-            return None
-        hint = next(part for part in typing.get_args(hint) if part is not type(None))
-    if typing.get_origin(hint) is tuple:
-        item = typing.get_args(hint)[0]
-        if isinstance(value, (str, bytes)) or not isinstance(value, (list, tuple, range)):
-            raise ValueError(f"{name}: {value!r} must be a list")
-        return tuple(_typed(name, one, item) for one in value)
-    if hint is float and isinstance(value, str):
-        try:
-            value = float(value)
-        except ValueError:
-            raise ValueError(f"{name}: {value!r} must be a number") from None
-    if hint is float and isinstance(value, int) and not isinstance(value, bool):
-        value = float(value)
-    if hint is str and isinstance(value, Path):
-        value = str(value)
-    if type(value) is not hint:
-        expected = {str: "text", bool: "true or false", int: "a whole number", float: "a number"}[hint]
-        raise ValueError(f"{name}: {value!r} must be {expected}")
-    return value
-
-
-def _check_values(config: DreamBoothConfig) -> None:
-    values = {entry.name: getattr(config, entry.name) for entry in fields(config)}
-    for name, value in values.items():
-        if value is None:
-            continue
-        if isinstance(value, float) and not math.isfinite(value):
-            raise ValueError(f"{name}: {value} must be a finite number")
-        if name in _AT_LEAST and value < _AT_LEAST[name]:
-            raise ValueError(f"{name}: {value} must be at least {_AT_LEAST[name]}")
-        if name in _OPEN_RANGES and not _OPEN_RANGES[name][0] < value:
-            raise ValueError(f"{name}: {value} must be greater than {_OPEN_RANGES[name][0]}")
-        if name in _HALF_OPEN and not 0 <= value < 1:
-            raise ValueError(f"{name}: {value} must be at least 0 and less than 1")
-        if name in _CHOICES and value not in _CHOICES[name]:
-            raise ValueError(f"{name}: {value!r} must be one of {', '.join(_CHOICES[name])}")
-    for name in ("seed", "diffusion_lens_seed"):
-        if values[name] >= 2**63:
-            raise ValueError(f"{name}: {values[name]} must be less than 2**63")
-    if config.lora_layers not in ("attention", "all"):
-        raise ValueError(f"lora_layers: {config.lora_layers!r} must be attention or all")
-    if config.resolution is not None and config.resolution % 8:
-        raise ValueError(f"resolution: {config.resolution} must be divisible by 8")
-    if config.diffusion_lens_layers is not None and (
-        not config.diffusion_lens_layers
-        or min(config.diffusion_lens_layers) < 0
-        or len(set(config.diffusion_lens_layers)) < len(config.diffusion_lens_layers)
-    ):
-        raise ValueError("diffusion_lens_layers: must be layers from 0 on, each once; leave the key out for all")
-
-
-def _check_prompts(config: DreamBoothConfig) -> None:
-    for name in ("instance_data_dir", "instance_prompt", "output_dir", "pretrained_model_name_or_path"):
-        if not getattr(config, name).strip():
-            raise ValueError(f"{name}: is empty")
-    word = config.unique_identifier
-    if word is not None and (not word.strip() or word.lower() not in config.instance_prompt.lower()):
-        raise ValueError(f"unique_identifier: {word!r} must be in instance_prompt, which is {config.instance_prompt!r}")
-    if config.with_prior_preservation and not (config.class_prompt and config.class_prompt.strip()):
-        raise ValueError(
-            "class_prompt: missing; with_prior_preservation needs it, such as 'a photo of a dog' for 'a photo of xon dog'"
-        )
 
 
 def _yaml() -> Any:

@@ -75,7 +75,7 @@ def read_picture(path: Path, side: int) -> tuple[Image.Image, str]:
     said = []
     if "A" in image.getbands() or "transparency" in image.info:
         rgba = image.convert("RGBA")
-        if rgba.getchannel("A").getextrema()[0] < 255:
+        if np.asarray(rgba.getchannel("A")).min() < 255:
             said.append("what is see-through is taken as white")
         image = Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba)
     elif image.mode in ("L", "1"):

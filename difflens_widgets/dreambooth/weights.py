@@ -11,10 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from diffusers import StableDiffusionPipeline, UNet2DConditionModel
 from diffusers.utils import convert_state_dict_to_diffusers
 from safetensors.torch import load_file, save_file
-from transformers import CLIPTextModel
 
 from .. import loading
 from .._fingerprint import weight_hash
@@ -82,9 +80,9 @@ def load_tuned(
         return pipe
     options = {loading._dtype_keyword(): pipe.dtype, "use_safetensors": True, "local_files_only": True}
     with loading._quiet():
-        pipe.unet = UNet2DConditionModel.from_pretrained(path / "unet", **options).to(pipe.device)
+        pipe.unet = type(pipe.unet).from_pretrained(path / "unet", **options).to(pipe.device)
         if (path / "text_encoder").is_dir():
-            encoder = CLIPTextModel.from_pretrained(path / "text_encoder", **options)
+            encoder = type(pipe.text_encoder).from_pretrained(path / "text_encoder", **options)
             pipe.text_encoder = encoder.to(pipe.device)
     return pipe
 
@@ -109,7 +107,7 @@ def _save_lora(pipe: Any, folder: Path, config: DreamBoothConfig) -> None:
         layers["text_encoder_lora_layers"] = {
             key if key.startswith(_PREFIX) else _PREFIX + key: value for key, value in encoder.items()
         }
-    StableDiffusionPipeline.save_lora_weights(folder, safe_serialization=True, **layers)
+    type(pipe).save_lora_weights(folder, safe_serialization=True, **layers)
 
 
 def _with_old_names(file: Path) -> None:
