@@ -1,4 +1,4 @@
-"""The ``difflens`` command: ``lens``, ``demo``, ``lab`` and ``bench``."""
+"""The ``difflens`` command: ``lens``, ``train``, ``demo``, ``lab`` and ``bench``."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     warnings.showwarning = lambda message, *_, **__: print(f"difflens: {message}", file=sys.stderr)
     try:
         return options.command(options) or 0
-    except (ValueError, TypeError, OSError) as error:
+    except (ValueError, TypeError, OSError, ArithmeticError) as error:
         print(f"difflens: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
@@ -65,6 +65,11 @@ def _parser() -> argparse.ArgumentParser:
     lens.add_argument("--out", type=Path, help="folder for one PNG per picture, grid.png, film.gif and run.lens")
     lens.add_argument("--html", type=Path, help="write one self-contained page with the slider")
     lens.set_defaults(command=_lens)
+
+    train = commands.add_parser("train", help="teach a model one subject (DreamBooth), watched by the lens")
+    train.add_argument("config", metavar="CONFIG.yaml", help="settings; train_dog_dreambooth_with_lens.yaml ships too")
+    train.add_argument("--resume", action="store_true", help="go on with a training that was stopped or killed")
+    train.set_defaults(command=_train)
 
     demo = commands.add_parser("demo", help="see the lens work on the embedded model; writes one HTML page")
     demo.add_argument("--html", type=Path, default=Path("difflens-demo.html"))
@@ -116,6 +121,14 @@ def _lens(options: argparse.Namespace) -> None:
         print(options.out.resolve())
     if options.html:
         print(run.to_html(options.html).resolve())
+
+
+def _train(options: argparse.Namespace) -> None:
+    from .dreambooth.config import DreamBoothConfig
+    from .dreambooth.job import train_dreambooth
+
+    history = train_dreambooth(DreamBoothConfig.from_yaml(options.config), resume=options.resume)
+    print(history.folder.resolve())
 
 
 def _demo(options: argparse.Namespace) -> None:

@@ -180,7 +180,10 @@ class DreamBoothConfig:
         for prompt in self.validation_prompts:
             named = self.unique_identifier is not None and self.unique_identifier.lower() in prompt.lower().split()
             probes.append(Probe(prompt, "instance" if named else "control"))
-        return tuple({probe.prompt: probe for probe in reversed(probes)}.values())[::-1]
+        first: dict[str, Probe] = {}
+        for probe in probes:
+            first.setdefault(probe.prompt, probe)
+        return tuple(first.values())
 
     def to_dict(self) -> dict[str, Any]:
         """The values as JSON and YAML can keep them."""
