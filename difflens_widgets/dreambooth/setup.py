@@ -161,7 +161,10 @@ def _accelerator(config: DreamBoothConfig) -> Accelerator:
     if state and state.get("_mixed_precision") != config.mixed_precision:
         AcceleratorState._reset_state()  # it is kept for the process, and refuses another training's precision
     try:
-        return Accelerator(mixed_precision=config.mixed_precision, cpu=config.device == "cpu")
+        accelerator = Accelerator(mixed_precision=config.mixed_precision, cpu=config.device == "cpu")
+        if config.mixed_precision == "fp16" and accelerator.device.type == "cpu":
+            raise ValueError("float16 needs an accelerator such as a GPU; bf16 and no work on a CPU")
+        return accelerator
     except ValueError as error:
         raise ValueError(f"mixed_precision: {config.mixed_precision!r} does not work here: {error}") from None
 

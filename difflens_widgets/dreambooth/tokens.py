@@ -13,7 +13,8 @@ import torch.nn.functional as F
 from ..conditioning._clip import text_model
 
 _WORD = re.compile(r"([a-z]{3,4})</w>")  # short: the fewer letters, the less it reminds of other words
-_RARE = 0.75  # of the vocabulary are more frequent
+_RARE = 0.95  # of the vocabulary are more frequent
+_LENGTH = 1.05  # of the median embedding: what is learnt well grows longer (in the embedded model by half)
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,8 @@ def rare_tokens(pipe: Any, class_word: str, count: int = 10) -> list[RareToken]:
     """Words for a subject: a single token each, rare in what the tokenizer was made from, and unlike `class_word`.
 
     CLIP's vocabulary is in the order in which its pieces were merged, the most frequent first; so a late place means
-    rare. Of the rarest quarter, the words of three or four letters that are least like the class come first.
+    rare. Of the rarest twentieth, those words of three or four letters are given whose embedding is short, which means
+    that the encoder learnt little of them; the least like the class come first.
 
     Parameters
     ----------
@@ -56,11 +58,13 @@ def rare_tokens(pipe: Any, class_word: str, count: int = 10) -> list[RareToken]:
     table = text_model(pipe.text_encoder).embeddings.token_embedding.weight.detach().float()
     class_ids = tokenizer(class_word, add_special_tokens=False).input_ids
     class_row = table[class_ids].mean(0, keepdim=True)
+    length = table.norm(dim=1)
+    short = (length <= _LENGTH * length.median()).tolist()
     likeness = F.cosine_similarity(table, class_row).tolist()
     found = [
         RareToken(text, number, number / len(table), likeness[number])
         for text, number in _words(tokenizer)
-        if number >= _RARE * len(table) and number not in class_ids and pieces_of(tokenizer, text) == [text]
+        if number >= _RARE * len(table) and short[number] and pieces_of(tokenizer, text) == [text]
     ]
     return sorted(found, key=lambda token: token.similarity)[:count]
 

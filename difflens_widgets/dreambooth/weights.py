@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from diffusers.utils import convert_state_dict_to_diffusers
 from safetensors.torch import load_file, save_file
 
 from .. import loading
@@ -100,9 +99,10 @@ def _facts(path: Path) -> dict[str, Any]:
 def _save_lora(pipe: Any, folder: Path, config: DreamBoothConfig) -> None:
     from peft.utils import get_peft_model_state_dict
 
-    layers = {"unet_lora_layers": convert_state_dict_to_diffusers(get_peft_model_state_dict(pipe.unet))}
+    # peft's names: diffusers' older ones exist for attention only, and of a file with both it reads but one kind
+    layers = {"unet_lora_layers": get_peft_model_state_dict(pipe.unet)}
     if config.train_text_encoder:
-        encoder = convert_state_dict_to_diffusers(get_peft_model_state_dict(pipe.text_encoder))
+        encoder = get_peft_model_state_dict(pipe.text_encoder)
         # transformers ≥ 5.6 has no inner `text_model`; in files it stays, and every release reads it
         layers["text_encoder_lora_layers"] = {
             key if key.startswith(_PREFIX) else _PREFIX + key: value for key, value in encoder.items()

@@ -44,9 +44,17 @@ def assert_same_bits(some: dict[str, torch.Tensor], others: dict[str, torch.Tens
 # what is trained, and what is not
 
 
-@pytest.mark.parametrize("use_lora", [True, False], ids=["lora", "full"])
-def test_what_is_frozen_stays_and_stock_diffusers_loads_the_rest(tmp_path, use_lora) -> None:
-    config = small_config(tmp_path / "out", use_lora=use_lora, with_prior_preservation=True, num_train_epochs=1)
+@pytest.mark.parametrize("layers", ["attention", "all", None], ids=["lora", "lora of all", "full"])
+def test_what_is_frozen_stays_and_stock_diffusers_loads_the_rest(tmp_path, layers) -> None:
+    use_lora = layers is not None
+    config = small_config(
+        tmp_path / "out",
+        use_lora=use_lora,
+        lora_layers=layers or "all",
+        learning_rate=1e-3,
+        with_prior_preservation=True,
+        num_train_epochs=1,
+    )
     job = train_with(config)
     pipe = job._work.__self__.pipe
     before = {name: bits(getattr(pipe, name)) for name in ("vae", "unet", "text_encoder")}
@@ -100,7 +108,7 @@ def test_the_prior_gives_the_encoder_its_gradient(tmp_path) -> None:
         word = pipe.tokenizer("rabbits", add_special_tokens=False).input_ids
         before = table[word].detach().clone()
         job.start().result()
-        moved[weight] = float((table[word] - before).abs().max())
+        moved[weight] = float((table[word].detach() - before).abs().max())
     assert moved[0.0] == 0
     assert moved[1.0] > 1e-6
 
@@ -267,7 +275,7 @@ def test_a_learning_rate_of_0_paints_the_same_in_all_epochs(tmp_path) -> None:
     ]
     for probe in range(3):
         first = history.run(0, probe)
-        assert list(first.images) == [0, 12]
+        assert sorted(first.images) == [0, 12]  # the encoder has no layer 99
         for epoch in (1, 2):
             run = history.run(epoch, probe)
             assert all(run.images[layer].tobytes() == image.tobytes() for layer, image in first.images.items())
