@@ -16,6 +16,7 @@ _HOMES = {
     "LensRun": ".run",
     "Keep": ".tokens",
     "LayerAblation": ".ablation",
+    "EpochScrubber": ".widgets.epoch_scrubber",
     "LayerSlider": ".widgets.layer_slider",
     "StableDiffusionGlassPipeline": ".glass",
     "TokenAttentionGrid": ".widgets.token_attention_grid",
@@ -44,6 +45,7 @@ __all__ = [
     "DreamBoothConfig",
     "EmergenceTable",
     "EmergenceTask",
+    "EpochScrubber",
     "Keep",
     "LayerAblation",
     "LayerSlider",
@@ -90,6 +92,7 @@ if TYPE_CHECKING:
     from .lens import DiffusionLens
     from .run import LensRun
     from .tokens import Keep
+    from .widgets.epoch_scrubber import EpochScrubber
     from .widgets.layer_slider import LayerSlider
     from .widgets.token_attention_grid import TokenAttentionGrid
 

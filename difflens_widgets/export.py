@@ -17,7 +17,7 @@ from ._sheet import INK, PAPER, enlarged, font, grid, painted
 if TYPE_CHECKING:
     from .run import LensRun
 
-__all__ = ["grid", "plot", "png", "runs_to_html", "to_gif", "to_html"]
+__all__ = ["grid", "plot", "png", "runs_to_html", "to_gif", "to_html", "write_film"]
 
 _FASTEST, _SLOWEST = 0.02, 300.0  # seconds a layer: what browsers show, and what GIF can count twice
 
@@ -41,22 +41,27 @@ def to_gif(run: LensRun, path: Path, seconds_per_layer: float) -> Path:
     OSError
         If it cannot be written; a file that was there before is untouched.
     """
-    pictures = enlarged(painted(run))
-    if not _FASTEST <= seconds_per_layer <= _SLOWEST:
-        raise ValueError(f"seconds_per_layer is {seconds_per_layer!r}, expected {_FASTEST} to {_SLOWEST:g}")
-    longest = max(map(run.name_of, pictures), key=len)
-    frames = [_frame(picture, run.name_of(layer), longest) for layer, picture in pictures.items()]
-    duration = round(seconds_per_layer * 100) * 10  # GIF counts in hundredths of a second
+    pictures = {run.name_of(layer): picture for layer, picture in enlarged(painted(run)).items()}
+    return write_film(pictures, path, seconds_per_layer, f"the film of {run.prompt[:40]!r}", "seconds_per_layer")
+
+
+def write_film(pictures: dict[str, Image.Image], path: Path, seconds: float, what: str, speed: str) -> Path:
+    """Write pictures as a GIF, each under its name; `what` it is and what its `speed` is called, for errors."""
+    if not _FASTEST <= seconds <= _SLOWEST:
+        raise ValueError(f"{speed} is {seconds!r}, expected {_FASTEST} to {_SLOWEST:g}")
+    longest = max(pictures, key=len)
+    frames = [_frame(picture, name, longest) for name, picture in pictures.items()]
+    duration = round(seconds * 100) * 10  # GIF counts in hundredths of a second
     durations = [*[duration] * (len(frames) - 1), 2 * duration]
     buffer = io.BytesIO()
     frames[0].save(buffer, "GIF", save_all=True, append_images=frames[1:], duration=durations, loop=0, optimize=False)
-    with replacing(path, f"the film of {run.prompt[:40]!r}") as file:
+    with replacing(path, what) as file:
         file.write(buffer.getbuffer())
     return path
 
 
 def _frame(picture: Image.Image, name: str, longest: str) -> Image.Image:
-    """Burn the layer's name into the lower left corner, as wide as the `longest`; find the frame's own 256 colours."""
+    """Burn the name into the lower left corner, as wide as the `longest`; find the frame's own 256 colours."""
     frame = picture.copy()
     size = max(13, frame.width // 20)
     pen = ImageDraw.Draw(frame)

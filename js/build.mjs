@@ -3,7 +3,7 @@ import { build } from "esbuild";
 import { mkdirSync, writeFileSync } from "node:fs";
 
 // how many bytes each may have: `_esm` travels with every widget
-const WIDGETS = { layer_slider: 44 * 1024, token_attention_grid: 60 * 1024 };
+const WIDGETS = { layer_slider: 44 * 1024, token_attention_grid: 60 * 1024, epoch_scrubber: 60 * 1024 };
 
 const out = new URL("../difflens_widgets/widgets/static/", import.meta.url).pathname;
 mkdirSync(out, { recursive: true });
@@ -28,5 +28,5 @@ async function bundle(input, output, limit) {
   console.log(`${output} ${size} bytes`);
 }
 
-await bundle("src/difflens.css", "difflens.css", 16 * 1024);
+await bundle("src/difflens.css", "difflens.css", 20 * 1024);
 for (const [name, limit] of Object.entries(WIDGETS)) await bundle(`src/${name}.ts`, `${name}.js`, limit);

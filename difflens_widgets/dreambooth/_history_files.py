@@ -100,6 +100,16 @@ def read_probes(root: Fields) -> tuple[Probe, ...]:
     )
 
 
+def check_probes(probes: Sequence[Probe]) -> None:
+    """Refuse too few, too many, and a prompt that is there twice."""
+    prompts = [probe.prompt for probe in probes]
+    if not 1 <= len(prompts) <= MAX_PROBES:
+        raise ValueError(f"probes: {len(prompts)} were given, 1 to {MAX_PROBES} would be right")
+    twice = next((prompt for index, prompt in enumerate(prompts) if prompt in prompts[:index]), None)
+    if twice is not None:
+        raise ValueError(f"probes: {twice!r} is there twice, each prompt once would be right")
+
+
 def write_status(folder: Path, status: Status, message: str) -> None:
     """Say how the training stands."""
     _write(folder / STATUS, {"status": status, "message": message})

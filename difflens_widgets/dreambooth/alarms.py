@@ -12,6 +12,13 @@ training, so the thresholds depend neither on the model nor on its latents' scal
 - **drift**, of a control prompt: its picture has moved at least half as far as, before training, it was away from the
   other prompts' pictures: it is as much another picture by now as its own.
 
+How far these thresholds are from both sides, measured on the embedded model, all weights trained on four pictures of
+one purple dog (AdamW, 5e-5, after 50 and 100 steps): without prior preservation the class is 0.27 and 0.38 times as far
+from the subject as from its own past, with it 1.15 and 1.21 times; a red circle moved 0.62 and 0.64 of the way to
+another picture without, 0.33 and 0.32 with it. After the first 25 steps even the latter class was at 0.65: before the
+rare word is told from its class, both move as one. "A photo of a cat" moved more than 1 of the way in both: too near to
+a dog, it is no control.
+
 An alarm is judged where people look, at the last layer; its `layer` is where the trouble begins: the lowest one from
 which on every layer shows it. Each kind is raised once for each probe, at the first epoch that shows it.
 """

@@ -5,17 +5,20 @@ from __future__ import annotations
 import shutil
 import tempfile
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from PIL import Image
 
 from ..events import Done, Status
+from ..export import png
 from ..run import LensRun
 from . import _history_files as files
 from . import _history_zip as zipped
 from . import alarms as watch
+from . import film
 from ._history_runs import Runs
 from .drift import MEASURES
 from .events import Alarm, EpochPainted, LossLogged, Probe, TrainingEvent
@@ -59,7 +62,7 @@ class TrainingHistory:
             self.config: dict[str, Any] = root.mapping("config")
             self.model, self.model_hash = root.text("model"), root.text("model_hash")
             self.probes = files.read_probes(root)
-            _check_probes(self.probes)
+            files.check_probes(self.probes)
         except ValueError as error:
             where = folder / files.TRAINING
             raise ValueError(str(error) if str(where) in str(error) else f"{where}: {error}") from error
@@ -88,7 +91,7 @@ class TrainingHistory:
             raise ValueError(
                 f"folder: {folder} holds a training already ({used[0]}): resume that one, or choose another folder"
             )
-        _check_probes(probes)
+        files.check_probes(probes)
         folder.mkdir(parents=True, exist_ok=True)
         files.write_training(folder, config, model, model_hash, probes)
         files.write_status(folder, "running", "")
@@ -154,7 +157,7 @@ class TrainingHistory:
         }
 
     @property
-    def runs(self) -> Mapping[int, dict[str, LensRun]]:
+    def runs(self) -> Runs:
         """The lens runs: epoch → prompt → run; each is read from disk when asked for."""
         return self._runs
 
@@ -260,6 +263,17 @@ class TrainingHistory:
         with self._lock:
             return zipped.save(self.folder, Path(path), weights=weights)
 
+    def grid(self, probe: int = 0) -> Image.Image:
+        """All pictures of a probe in one: epochs across, layers down."""
+        return film.matrix(self, probe)
+
+    def to_gif(self, path: str | Path, *, layer: int, probe: int = 0, seconds_per_epoch: float = 0.5) -> Path:
+        """Write what one layer becomes from epoch to epoch as an animated GIF."""
+        return film.to_gif(self, Path(path), layer, probe, seconds_per_epoch)
+
+    def _repr_png_(self) -> bytes | None:
+        return png(self.grid()) if self.epochs and self.has(self.epochs[0], 0) else None
+
     def __repr__(self) -> str:
         return f"TrainingHistory({str(self.folder)!r}, {len(self.epochs)} epochs painted, {self.status})"
 
@@ -283,12 +297,3 @@ class TrainingHistory:
     def _set_status(self, status: Status, message: str) -> None:
         files.write_status(self.folder, status, message)
         self.status, self.message = status, message
-
-
-def _check_probes(probes: Sequence[Probe]) -> None:
-    prompts = [probe.prompt for probe in probes]
-    if not 1 <= len(prompts) <= files.MAX_PROBES:
-        raise ValueError(f"probes: {len(prompts)} were given, 1 to {files.MAX_PROBES} would be right")
-    twice = next((prompt for index, prompt in enumerate(prompts) if prompt in prompts[:index]), None)
-    if twice is not None:
-        raise ValueError(f"probes: {twice!r} is there twice, each prompt once would be right")

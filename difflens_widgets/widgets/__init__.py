@@ -1,6 +1,7 @@
 """The widgets: one Python file and one TypeScript file each, joined by synced traits."""
 
+from .epoch_scrubber import EpochScrubber
 from .layer_slider import LayerSlider
 from .token_attention_grid import TokenAttentionGrid
 
-__all__ = ["LayerSlider", "TokenAttentionGrid"]
+__all__ = ["EpochScrubber", "LayerSlider", "TokenAttentionGrid"]

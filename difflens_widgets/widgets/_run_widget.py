@@ -47,7 +47,7 @@ class RunWidget(_base.LensWidget):
         if source is not None:
             self._check_run(self._run_of(source))
         if isinstance(source, LensJob) and _base.in_colab():
-            _wait_here(source)
+            wait_here(source)
         if source is None or _is_running(source):
             super().__init__()
         else:  # in the state that opens the widget: some front ends look at nothing else
@@ -61,7 +61,7 @@ class RunWidget(_base.LensWidget):
         run = self._run_of(source)
         self._check_run(run)
         if isinstance(source, LensJob) and _base.in_colab():
-            _wait_here(source)
+            wait_here(source)
         self._unsubscribe()
         with self._lock:
             nothing_before = self._shown is None
@@ -223,11 +223,11 @@ def _name_layers(layers: list[int]) -> str:
     return "layers " + ", ".join(map(str, layers))
 
 
-def _wait_here(job: LensJob) -> None:
+def wait_here(job: Any) -> None:
     """Let the job finish in this cell, where the browser hears nothing from threads; interrupting stops the job."""
     try:
         while not job.done:
             time.sleep(0.05)
     except KeyboardInterrupt:
         job.cancel()
-        _wait_here(job)
+        wait_here(job)

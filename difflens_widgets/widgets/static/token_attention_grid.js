@@ -219,7 +219,7 @@ var PictureGrid = class {
 	reveal() {
 		if (!this.current) return;
 		const [frame, box] = [this.el, this.current].map((el) => el.getBoundingClientRect());
-		const [left, top] = [this.lines[0].head.offsetWidth, this.heads[0].offsetHeight];
+		const [left, top] = [this.lines[0].head.offsetWidth, this.heads[0].getBoundingClientRect().bottom - frame.top];
 		this.el.scrollLeft += Math.min(0, box.left - frame.left - left) + Math.max(0, box.right - frame.right);
 		this.el.scrollTop += Math.min(0, box.top - frame.top - top) + Math.max(0, box.bottom - frame.bottom);
 	}
@@ -873,7 +873,10 @@ var Player = class extends Emitter {
 };
 
 // src/shared/spots.ts
-var WAYS = { "layer+": "layers →", "layer-": "layers ←", "step+": "steps ↑", "step-": "steps ↓" };
+var WAYS = {
+	...{ "epoch+": "epochs →", "epoch-": "epochs ←" },
+	...{ "layer+": "layers →", "layer-": "layers ←", "step+": "steps ↑", "step-": "steps ↓" }
+};
 
 // src/shared/foot.ts
 var Foot = class {
@@ -956,8 +959,10 @@ var Foot = class {
 		this.stop.disabled = kernel.stopping;
 		write(this.stop, kernel.stopping ? "Stopping…" : "Stop");
 		this.png.disabled = !state.picture;
-		this.updateFile("gif", "Save the film of all layers as an animation", state.anything);
-		this.updateFile("html", "Save a page with this slider that needs no notebook", state.anything);
+		const film = state.film ?? "all layers";
+		this.updateFile("gif", `Save the film of ${film} as an animation`, state.anything);
+		const page = state.film ? void 0 : state.anything;
+		this.updateFile("html", "Save a page with this slider that needs no notebook", page);
 	}
 	updateFile(format, title, anything) {
 		const { kernel, model } = this.session;

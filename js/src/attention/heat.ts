@@ -52,6 +52,12 @@ export function overPicture(picture: ImageBitmap, heat: HTMLCanvasElement, opaci
   return canvas;
 }
 
+/** The colour of a share 0..1 of a ramp. */
+export function colourOf(share: number, ramp: number): string {
+  const at = 3 * Math.round(255 * Math.min(1, Math.max(0, share)));
+  return `rgb(${TABLES[ramp]!.slice(at, at + 3).join()})`;
+}
+
 /** All colours of a ramp, from dark to bright. */
 export function paintRamp(canvas: HTMLCanvasElement, ramp: number): void {
   const values = Uint8Array.from({ length: 256 }, (_, value) => value);

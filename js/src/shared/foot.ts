@@ -16,6 +16,8 @@ export interface FootState {
   picture: boolean;
   /** There is a finished picture; undefined: the kernel writes no files of this widget. */
   anything?: boolean;
+  /** What the GIF shows, where it is not all layers and there is no page. */
+  film?: string;
 }
 
 export class Foot {
@@ -26,7 +28,7 @@ export class Foot {
   private readonly grid: HTMLButtonElement;
   private readonly progress = h("span", { class: "dlw-progress" });
   private readonly stop: HTMLButtonElement;
-  private readonly png: HTMLButtonElement;
+  readonly png: HTMLButtonElement;
   private readonly files: Record<Format, HTMLButtonElement>;
 
   constructor(
@@ -99,8 +101,10 @@ export class Foot {
     this.stop.disabled = kernel.stopping;
     write(this.stop, kernel.stopping ? "Stopping…" : "Stop");
     this.png.disabled = !state.picture;
-    this.updateFile("gif", "Save the film of all layers as an animation", state.anything);
-    this.updateFile("html", "Save a page with this slider that needs no notebook", state.anything);
+    const film = state.film ?? "all layers";
+    this.updateFile("gif", `Save the film of ${film} as an animation`, state.anything);
+    const page = state.film ? undefined : state.anything;
+    this.updateFile("html", "Save a page with this slider that needs no notebook", page);
   }
 
   private updateFile(format: Format, title: string, anything?: boolean): void {

@@ -92,7 +92,7 @@ export class PictureGrid<K extends Key = Key> {
     if (place) this.choose(place.value, this.rows[row]!.key, click);
   }
 
-  private build(axis: string, rows: Row<K>[]): void {
+  protected build(axis: string, rows: Row<K>[]): void {
     const places = rows[0]!.places;
     this.row = this.column = -1;
     this.el.style.setProperty("--dlw-places", String(places.length));
@@ -128,7 +128,7 @@ export class PictureGrid<K extends Key = Key> {
   private reveal(): void {
     if (!this.current) return;
     const [frame, box] = [this.el, this.current].map((el) => el.getBoundingClientRect()) as [DOMRect, DOMRect];
-    const [left, top] = [this.lines[0]!.head.offsetWidth, this.heads[0]!.offsetHeight];
+    const [left, top] = [this.lines[0]!.head.offsetWidth, this.heads[0]!.getBoundingClientRect().bottom - frame.top];
     this.el.scrollLeft += Math.min(0, box.left - frame.left - left) + Math.max(0, box.right - frame.right);
     this.el.scrollTop += Math.min(0, box.top - frame.top - top) + Math.max(0, box.bottom - frame.bottom);
   }

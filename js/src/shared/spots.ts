@@ -50,7 +50,10 @@ export function keptOf(model: Model<any>): Kept | undefined {
 }
 
 /** The ways through the pictures, named as the keys that go there. */
-export const WAYS = { "layer+": "layers →", "layer-": "layers ←", "step+": "steps ↑", "step-": "steps ↓" };
+export const WAYS = {
+  ...{ "epoch+": "epochs →", "epoch-": "epochs ←" },
+  ...{ "layer+": "layers →", "layer-": "layers ←", "step+": "steps ↑", "step-": "steps ↓" },
+};
 export type Way = keyof typeof WAYS;
 
 /** Which ways there are: only the whole prompt has steps. */
