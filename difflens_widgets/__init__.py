@@ -55,6 +55,7 @@ __all__ = [
     "StableDiffusionGlassPipeline",
     "TokenAttentionGrid",
     "TrainingHistory",
+    "TrainingJob",
     "emergence",
     "emergence_table",
     "encoder_attention",

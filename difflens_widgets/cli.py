@@ -81,7 +81,9 @@ def _parser() -> argparse.ArgumentParser:
     lab.set_defaults(command=_lab)
 
     bench = commands.add_parser("bench", help="measure on this machine")
-    bench.add_argument("what", choices=["lens", "attention"], help="the lens, or what attention capture costs")
+    bench.add_argument(
+        "what", choices=["lens", "attention", "dreambooth"], help="the lens, attention capture, or training"
+    )
     bench.add_argument("--model", default="tiny")
     bench.add_argument("--steps", type=int, default=20)
     bench.add_argument("--repeats", type=int, default=5)
@@ -157,9 +159,13 @@ def _bench(options: argparse.Namespace) -> None:
     from .bench import bench_lens
     from .bench_attention import bench_attention
 
-    if options.what == "attention":
-        if options.chunks:
-            raise ValueError("--chunks: only `difflens bench lens` compares chunk sizes")
+    if options.chunks and options.what != "lens":
+        raise ValueError("--chunks: only `difflens bench lens` compares chunk sizes")
+    if options.what == "dreambooth":
+        from .bench_dreambooth import bench_dreambooth
+
+        lines = bench_dreambooth(options.model, options.steps, options.repeats)
+    elif options.what == "attention":
         lines = bench_attention(options.model, options.steps, options.repeats)
     else:
         lines = bench_lens(options.model, options.steps, options.repeats, options.chunks or ())

@@ -31,14 +31,23 @@ from .trainable import (
 from .weights import save_weights
 
 
-def train_with(config: DreamBoothConfig, *, resume: bool = False) -> TrainingJob:
+class PreparedJob(TrainingJob):
+    """A job of `train_dreambooth`; `training` is what it does."""
+
+    def __init__(self, training: Training) -> None:
+        setup = training.setup
+        super().__init__(setup.history, training.run, records=setup.accelerator.is_main_process)
+        self.training = training
+
+
+def train_with(config: DreamBoothConfig, *, resume: bool = False) -> PreparedJob:
     """Check and load everything; returns the job, not started yet."""
     setup = prepare(config, resume=resume)
     if resume and setup.accelerator.is_main_process:
         step = int(setup.checkpoint.stem.removeprefix("step-")) if setup.checkpoint else 0
         setup.history.truncate(step, setup.plan.epochs_over_after(step))
     setup.accelerator.wait_for_everyone()
-    return TrainingJob(setup.history, Training(setup).run, records=setup.accelerator.is_main_process)
+    return PreparedJob(Training(setup))
 
 
 class Training:
@@ -48,7 +57,6 @@ class Training:
         self.setup, self.config, self.plan = setup, setup.config, setup.plan
         self.pipe, self.accelerator = setup.pipe, setup.accelerator
         self._clock = _Clock(setup)
-        self._ready = False
 
     def run(self, job: TrainingJob) -> None:
         """Train to the end, or until the job is cancelled: then the state is saved, to go on from.
@@ -62,14 +70,12 @@ class Training:
         """
         for notice in self.setup.notices:
             job.emit(Notice(notice))
-        if not self._encode_pictures(job):
+        if not self.make_ready(job):
             return
-        self._make_ready()
         state, plan = self.state, self.plan
         self._epochs_over(job)
         while state.step < plan.steps and not self._stopped(job):
-            with training_mode(self.trained):
-                values = self._step()
+            values = self.step()
             job.emit(LossLogged(state.step, plan.epoch_of(state.step), values))
             self._clock.tick(job, state.step, "training")
             if state.step % self.config.checkpointing_steps == 0 or state.step == plan.steps:
@@ -79,6 +85,24 @@ class Training:
             job.complete()
         elif state.step < plan.steps:
             self._save_state()
+
+    def make_ready(self, job: TrainingJob) -> bool:
+        """Everything that comes before the first step; False if the job was cancelled meanwhile."""
+        if not self._encode_pictures(job):
+            return False
+        self._add_and_load()
+        return True
+
+    def step(self) -> dict[str, float]:
+        """One optimizer step; returns what is logged of it.
+
+        Raises
+        ------
+        NotFiniteError
+            If the loss is NaN or infinite; no weight has moved then.
+        """
+        with training_mode(self.trained):
+            return self._step()
 
     def _encode_pictures(self, job: TrainingJob) -> bool:
         """The latents of all pictures; those of the class are painted before anything is learnt. False if cancelled."""
@@ -101,7 +125,7 @@ class Training:
             self._latents.append(Latents(pipe.vae, painted or [], cached=cached))
         return True
 
-    def _make_ready(self) -> None:
+    def _add_and_load(self) -> None:
         """Freeze, add, load: what is trained, its optimizer, and the state to go on from."""
         config, accelerator = self.config, self.accelerator
         self.trained = make_trainable(self.pipe, config)
@@ -137,7 +161,6 @@ class Training:
                 self._text = encode(self.pipe.text_encoder, ids)
 
     def _step(self) -> dict[str, float]:
-        """One optimizer step; returns what is logged of it."""
         config, state = self.config, self.state
         batches, size = config.gradient_accumulation_steps, config.train_batch_size
         rates = [

@@ -83,7 +83,7 @@ def test_the_loss_of_a_step(models, tmp_path, prediction, gamma, prior) -> None:
         snr_gamma=gamma,
     )
     job = train_with(config)
-    training = job._work.__self__
+    training = job.training
     logged = []
     job.subscribe(lambda event: logged.append(event.values) if isinstance(event, LossLogged) else None)
     job.start().result()

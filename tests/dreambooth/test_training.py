@@ -56,7 +56,7 @@ def test_what_is_frozen_stays_and_stock_diffusers_loads_the_rest(tmp_path, layer
         num_train_epochs=1,
     )
     job = train_with(config)
-    pipe = job._work.__self__.pipe
+    pipe = job.training.pipe
     before = {name: bits(getattr(pipe, name)) for name in ("vae", "unet", "text_encoder")}
     history = job.start().result()
 
@@ -103,7 +103,7 @@ def test_the_prior_gives_the_encoder_its_gradient(tmp_path) -> None:
             adam_weight_decay=0.0,
         )
         job = train_with(config)
-        pipe = job._work.__self__.pipe
+        pipe = job.training.pipe
         table = pipe.text_encoder.get_input_embeddings().weight
         word = pipe.tokenizer("rabbits", add_special_tokens=False).input_ids
         before = table[word].detach().clone()
@@ -231,7 +231,7 @@ def test_a_training_that_runs_away_stops_and_keeps_the_last_good_checkpoint(tmp_
 
     def spoil(event) -> None:
         if isinstance(event, LossLogged) and event.step == 2:
-            training = job._work.__self__
+            training = job.training
             with torch.no_grad():
                 training._parameters[0].fill_(float("nan"))
 
