@@ -8,6 +8,10 @@ __version__ = "0.1.0"
 # loaded when first used: opening a .lens file needs no torch, and `import difflens_widgets` stays quick
 _HOMES = {
     "DiffusionLens": ".lens",
+    "DreamBoothConfig": ".dreambooth.config",
+    "TrainingJob": ".dreambooth.job",
+    "rare_tokens": ".dreambooth.tokens",
+    "train_dreambooth": ".dreambooth.job",
     "LensJob": ".job",
     "LensRun": ".run",
     "Keep": ".tokens",
@@ -43,6 +47,7 @@ __all__ = [
     "Comparison",
     "DiffViewer",
     "DiffusionLens",
+    "DreamBoothConfig",
     "EmergenceTable",
     "EmergenceTask",
     "EpochScrubber",
@@ -55,6 +60,7 @@ __all__ = [
     "StableDiffusionGlassPipeline",
     "TokenAttentionGrid",
     "TrainingHistory",
+    "TrainingJob",
     "compare",
     "emergence",
     "emergence_table",
@@ -62,10 +68,12 @@ __all__ = [
     "layer_cka",
     "layer_drift",
     "linear_cka",
+    "rare_tokens",
     "read_states",
     "similarity_report",
     "state_norms",
     "token_similarity",
+    "train_dreambooth",
     "watch_attention",
 ]
 
@@ -83,7 +91,10 @@ if TYPE_CHECKING:
     from .attention.encoder import encoder_attention
     from .attention.options import AttentionOptions
     from .comparison import Comparison, compare
+    from .dreambooth.config import DreamBoothConfig
     from .dreambooth.history import TrainingHistory
+    from .dreambooth.job import TrainingJob, train_dreambooth
+    from .dreambooth.tokens import rare_tokens
     from .glass import StableDiffusionGlassPipeline
     from .job import LensJob
     from .lens import DiffusionLens

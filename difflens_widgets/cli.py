@@ -1,4 +1,4 @@
-"""The ``difflens`` command: ``lens``, ``compare``, ``demo``, ``lab`` and ``bench``."""
+"""The ``difflens`` command: ``lens``, ``compare``, ``train``, ``demo``, ``lab`` and ``bench``."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     warnings.showwarning = lambda message, *_, **__: print(f"difflens: {message}", file=sys.stderr)
     try:
         return options.command(options) or 0
-    except (ValueError, TypeError, OSError) as error:
+    except (ValueError, TypeError, OSError, ArithmeticError) as error:
         print(f"difflens: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
@@ -85,6 +85,11 @@ def _parser() -> argparse.ArgumentParser:
     )
     versus.set_defaults(command=_compare)
 
+    train = commands.add_parser("train", help="teach a model one subject (DreamBooth), watched by the lens")
+    train.add_argument("config", metavar="CONFIG.yaml", help="settings; train_dog_dreambooth_with_lens.yaml ships too")
+    train.add_argument("--resume", action="store_true", help="go on with a training that was stopped or killed")
+    train.set_defaults(command=_train)
+
     demo = commands.add_parser("demo", help="see the lens work on the embedded model; writes one HTML page")
     demo.add_argument("--html", type=Path, default=Path("difflens-demo.html"))
     demo.set_defaults(command=_demo)
@@ -95,7 +100,9 @@ def _parser() -> argparse.ArgumentParser:
     lab.set_defaults(command=_lab)
 
     bench = commands.add_parser("bench", help="measure on this machine")
-    bench.add_argument("what", choices=["lens", "attention"], help="the lens, or what attention capture costs")
+    bench.add_argument(
+        "what", choices=["lens", "attention", "dreambooth"], help="the lens, attention capture, or training"
+    )
     bench.add_argument("--model", default="tiny")
     bench.add_argument("--steps", type=int, default=20)
     bench.add_argument("--repeats", type=int, default=5)
@@ -174,6 +181,14 @@ def _compare(options: argparse.Namespace) -> None:
         print(options.out.resolve())
 
 
+def _train(options: argparse.Namespace) -> None:
+    from .dreambooth.config import DreamBoothConfig
+    from .dreambooth.job import train_dreambooth
+
+    history = train_dreambooth(DreamBoothConfig.from_yaml(options.config), resume=options.resume)
+    print(history.folder.resolve())
+
+
 def _demo(options: argparse.Namespace) -> None:
     from .export import runs_to_html
     from .lens import DiffusionLens
@@ -200,9 +215,13 @@ def _bench(options: argparse.Namespace) -> None:
     from .bench import bench_lens
     from .bench_attention import bench_attention
 
-    if options.what == "attention":
-        if options.chunks:
-            raise ValueError("--chunks: only `difflens bench lens` compares chunk sizes")
+    if options.chunks and options.what != "lens":
+        raise ValueError("--chunks: only `difflens bench lens` compares chunk sizes")
+    if options.what == "dreambooth":
+        from .bench_dreambooth import bench_dreambooth
+
+        lines = bench_dreambooth(options.model, options.steps, options.repeats)
+    elif options.what == "attention":
         lines = bench_attention(options.model, options.steps, options.repeats)
     else:
         lines = bench_lens(options.model, options.steps, options.repeats, options.chunks or ())
