@@ -66,6 +66,7 @@ def test_each_run_is_what_its_own_lens_gives(lenses, crossed) -> None:
     assert_same_pictures(crossed.raw, raw(PROMPT, attention=True, **OPTIONS))
     assert_same_pictures(crossed.tuned, lens_of(tuned.pipe)(PROMPT, **OPTIONS))
     assert crossed.raw.images[4].tobytes() != crossed.tuned.images[4].tobytes()
+    assert {run.settings["chunk"] for run in crossed.runs.values()} == {2}  # the raw lens's; the tuned one has 3
     assert (crossed.raw.settings["model"], crossed.tuned.settings["model"]) == ("small", "tuned")
 
 
