@@ -18,6 +18,7 @@ from .conditioning import require_supported
 from .tiny import WEIGHTS
 
 TINY = "difflens-tiny"
+TRAINED = "difflens.json"  # beside the weights that a DreamBooth training keeps
 _LORA_NAME = "pytorch_lora_weights"  # as diffusers saves them
 
 
@@ -57,7 +58,8 @@ def load_tuned_pipeline(
     raw : str or Path
         The model that a LoRA belongs to; it is loaded anew.
     tuned : str or Path
-        A diffusers folder, a hub id, a ``.safetensors`` file with LoRA weights, or a folder with one.
+        A diffusers folder, a hub id, a ``.safetensors`` file with LoRA weights, a folder with one, or a folder of
+        weights that `train_dreambooth` kept.
 
     Raises
     ------
@@ -66,12 +68,33 @@ def load_tuned_pipeline(
     OSError
         If a hub id cannot be loaded.
     """
+    if (Path(tuned) / TRAINED).is_file():
+        from .dreambooth.weights import load_tuned
+
+        return load_tuned(raw, tuned, device, dtype), f"{TINY if str(raw) == 'tiny' else Path(raw).name}, tuned"
     file = _lora_file(Path(tuned))
     if file is None:
         return load_pipeline(tuned, device, dtype, encoder)
+    require_peft(file)
+    pipe, name = load_pipeline(raw, device, dtype, encoder)
+    load_lora(pipe, file, name)
+    return pipe, f"{name} + {file.parent.name if file.stem == _LORA_NAME else file.stem}"
+
+
+def require_peft(file: Path) -> None:
+    """Refuse LoRA weights where nothing can load them, before a model is."""
     if importlib.util.find_spec("peft") is None:
         raise ValueError(f'{file}: a LoRA needs peft: pip install "difflens_widgets[train]"')
-    pipe, name = load_pipeline(raw, device, dtype, encoder)
+
+
+def load_lora(pipe: Any, file: Path, name: str) -> None:
+    """Load LoRA weights into a pipeline.
+
+    Raises
+    ------
+    ValueError
+        If they do not belong to it, or the file is damaged.
+    """
     try:
         with _quiet():
             pipe.load_lora_weights(str(file.parent), weight_name=file.name, use_safetensors=True, local_files_only=True)
@@ -81,7 +104,6 @@ def load_tuned_pipeline(
         raise ValueError(f"{file}: cannot be loaded as a LoRA of {name}: {reason}") from error
     if not any(loaded.values()):
         raise ValueError(f"{file}: holds no LoRA weights of {name}'s text encoder or denoiser")
-    return pipe, f"{name} + {file.parent.name if file.stem == _LORA_NAME else file.stem}"
 
 
 def _lora_file(path: Path) -> Path | None:
