@@ -8,9 +8,15 @@ __version__ = "0.1.0"
 # loaded when first used: opening a .lens file needs no torch, and `import difflens_widgets` stays quick
 _HOMES = {
     "DiffusionLens": ".lens",
+    "DreamBoothConfig": ".dreambooth.config",
+    "TrainingJob": ".dreambooth.job",
+    "rare_tokens": ".dreambooth.tokens",
+    "train_dreambooth": ".dreambooth.job",
     "LensJob": ".job",
     "LensRun": ".run",
     "Keep": ".tokens",
+    "Comparison": ".comparison",
+    "DiffViewer": ".widgets.diff_viewer",
     "LayerAblation": ".ablation",
     "EpochScrubber": ".widgets.epoch_scrubber",
     "LayerSlider": ".widgets.layer_slider",
@@ -22,6 +28,7 @@ _HOMES = {
     "EmergenceTable": ".analysis.table",
     "EmergenceTask": ".analysis.experiment",
     "SceneJudge": ".analysis.judges",
+    "compare": ".comparison",
     "emergence": ".analysis.emergence",
     "encoder_attention": ".attention.encoder",
     "emergence_table": ".analysis.experiment",
@@ -37,7 +44,10 @@ _HOMES = {
 __all__ = [
     "AttentionOptions",
     "CLIPJudge",
+    "Comparison",
+    "DiffViewer",
     "DiffusionLens",
+    "DreamBoothConfig",
     "EmergenceTable",
     "EmergenceTask",
     "EpochScrubber",
@@ -50,16 +60,20 @@ __all__ = [
     "StableDiffusionGlassPipeline",
     "TokenAttentionGrid",
     "TrainingHistory",
+    "TrainingJob",
+    "compare",
     "emergence",
     "emergence_table",
     "encoder_attention",
     "layer_cka",
     "layer_drift",
     "linear_cka",
+    "rare_tokens",
     "read_states",
     "similarity_report",
     "state_norms",
     "token_similarity",
+    "train_dreambooth",
     "watch_attention",
 ]
 
@@ -76,12 +90,17 @@ if TYPE_CHECKING:
     from .attention.capture import watch_attention
     from .attention.encoder import encoder_attention
     from .attention.options import AttentionOptions
+    from .comparison import Comparison, compare
+    from .dreambooth.config import DreamBoothConfig
     from .dreambooth.history import TrainingHistory
+    from .dreambooth.job import TrainingJob, train_dreambooth
+    from .dreambooth.tokens import rare_tokens
     from .glass import StableDiffusionGlassPipeline
     from .job import LensJob
     from .lens import DiffusionLens
     from .run import LensRun
     from .tokens import Keep
+    from .widgets.diff_viewer import DiffViewer
     from .widgets.epoch_scrubber import EpochScrubber
     from .widgets.layer_slider import LayerSlider
     from .widgets.token_attention_grid import TokenAttentionGrid

@@ -10,6 +10,7 @@ from ..events import Done, Notice
 from ..run import LensRun
 
 Role = Literal["instance", "class", "control"]
+Doing = Literal["class pictures", "training", "painting"]
 
 
 @dataclass(frozen=True)
@@ -70,7 +71,7 @@ class TrainingProgress:
     steps: int
     epoch: int
     epochs: int
-    doing: Literal["class pictures", "training", "painting"]
+    doing: Doing
     seconds_left: float | None
 
 
