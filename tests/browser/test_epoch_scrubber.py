@@ -13,18 +13,13 @@ from playwright.sync_api import Locator, expect
 IMPORT = "import training; from difflens_widgets import EpochScrubber"
 SHOWN = "w = EpochScrubber(training.finished(range(0, 201, 50), config={})); w"  # 5 epochs
 REAL = """
-import torch
-from difflens_widgets import DiffusionLens
-lens = DiffusionLens.from_pretrained(device="cpu")
-weight = lens.pipe.unet.conv_out.weight.data
-before = weight.clone()
-
-def paint(epoch, probe):
-    weight.copy_(before * (1 - epoch / 200))  # from the model as it is to one that ignores its prompts
-    return lens(training.PROBES[probe].prompt, layers=[0, 12], steps=2)
-
-job = training.Training(training.new(config={}), (0, 100, 200), paint, seconds=0.5, hold_at=100)
-w = EpochScrubber(job.start())
+from difflens_widgets import DreamBoothConfig, train_dreambooth
+config = DreamBoothConfig(
+    instance_data_dir="difflens-dog", instance_prompt="a photo of xon dog", class_prompt="a photo of a dog",
+    output_dir="dog", num_train_epochs=4000, train_batch_size=4, diffusion_lens_epochs=2, keep_epoch_weights=False,
+    diffusion_lens_layers=(0, 12), num_inference_steps=2, learning_rate=0.05, device="cpu")
+job = train_dreambooth(config, start=True)
+w = EpochScrubber(job)
 w
 """
 
@@ -149,22 +144,24 @@ def test_colours_legend_and_alarms(open_notebook):
     expect(scrubber.current).to_have_class(re.compile("dlw-flagged"))
 
 
-def test_the_matrix_fills_while_a_real_model_changes(open_notebook):
-    notebook, scrubber = open_scrubber(open_notebook, REAL, "job.go_on.set()", "w.status, len(w.alarms) > 0")
-    expect(scrubber.painted).to_have_count(2, timeout=60_000)
-    expect(scrubber.matrix.locator(".dlw-is-running")).to_have_count(0)  # no config tells of epochs to come
-    expect(scrubber.progress).to_contain_text("painting, step 400 of 800", timeout=30_000)
-    expect(scrubber.matrix.locator("polyline")).to_have_attribute("points", re.compile(r"\d+,\d+"))
-    expect(scrubber.facts).to_contain_text("epoch 0 of 200 · layer 12 of 12")
+def test_live_during_a_real_training(open_notebook) -> None:
+    """Two pictures of two prompts each second epoch, of 4,000: nobody waits for the end of it."""
+    after = "job.result(60).status, job.done, w.status, (job.history.folder / 'checkpoints').is_dir()"
+    notebook, scrubber = open_scrubber(open_notebook, REAL, after)
+    expect(scrubber.painted.first).to_be_visible(timeout=60_000)
+    scrubber.press("Home")
+    expect(scrubber.facts).to_contain_text("epoch 0 of 4000 · layer 12 of 12")
     first = scrubber.pixels()
     assert first
+    expect(scrubber.matrix.locator("polyline")).to_have_attribute("points", re.compile(r"\d+,\d+"), timeout=60_000)
+    expect(scrubber.painted.nth(5)).to_be_visible(timeout=60_000)  # three epochs of two layers
+    scrubber.press("ArrowRight", "ArrowRight")
+    expect(scrubber.facts).to_contain_text("epoch 4 of 4000")
+    assert scrubber.pixels() not in ("", first)  # it learns, and what it has learnt is on the page
+    scrubber.stop.click()
+    expect(scrubber.progress).to_contain_text("stopped", timeout=60_000)
     notebook.run_cell(3)
-    expect(scrubber.painted).to_have_count(6, timeout=60_000)
-    expect(scrubber.progress).to_have_text("3 epochs painted", timeout=30_000)
-    expect(scrubber.facts).to_contain_text("epoch 200 of 200")  # it went along
-    assert scrubber.pixels() not in ("", first)
-    assert notebook.text_of(4) == "('done', True)"
-    expect(scrubber.alarms.first).to_be_visible()
+    assert notebook.text_of(3) == "('stopped', True, 'stopped', True)"  # with something to go on from
     assert notebook.errors == []
 
 
