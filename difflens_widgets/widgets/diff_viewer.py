@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import traitlets as t
 
 from ..comparison import CROSSED, Comparison
-from ._base import STATIC, LensWidget
+from ..dreambooth.events import EpochPainted, TrainingEvent
+from ..dreambooth.history import TrainingHistory
+from ._base import STATIC, LensWidget, in_colab
 from ._diff_state import diff_state
-from ._run_widget import _name_layers
+from ._run_widget import _name_layers, wait_here
 from ._token import TokenTrait
+from ._training import Job, parts_of
 from .encoding import small_png
 
 MODES = ("side", "curtain", "blink", "difference", "square")
@@ -25,9 +30,11 @@ class DiffViewer(LensWidget):
 
     Parameters
     ----------
-    comparison : Comparison, optional
-        What `compare` gives, or two runs: ``Comparison(history.run(0), history.run(350))``. None: nothing yet, see
-        `show`.
+    source : Comparison, TrainingHistory, TrainingJob or None
+        What `compare` gives, or two runs: ``Comparison(history.run(0), history.run(350))``. Of a training: the model
+        before it against its newest painted epoch, and so on while a job trains. None: nothing yet, see `show`.
+    probe : int
+        Of a training: which of its prompts.
 
     Attributes
     ----------
@@ -53,17 +60,20 @@ class DiffViewer(LensWidget):
     Raises
     ------
     TypeError
-        If it is given something else than a Comparison.
+        If it is given something else.
     ValueError
-        If no picture is painted.
+        If no picture is painted, or a training has no such probe.
 
     Examples
     --------
     >>> DiffViewer(compare(raw, tuned, "a photo of xon dog", attribution=True))  # doctest: +SKIP
+    >>> DiffViewer(train_dreambooth(config, start=True))  # doctest: +SKIP
     >>> ipywidgets.jslink((slider, "layer"), (viewer, "layer"))  # doctest: +SKIP
     """
 
     _esm = STATIC / "diff_viewer.js"
+
+    _unsubscribe: Callable[[], None] = staticmethod(lambda: None)  # also of what was never opened
 
     layer = t.Int(0).tag(sync=True)
     mode = t.Unicode("side").tag(sync=True)
@@ -82,19 +92,43 @@ class DiffViewer(LensWidget):
 
     _scales = t.Dict().tag(sync=True)
 
-    def __init__(self, comparison: Comparison | None = None) -> None:
+    def __init__(self, source: Comparison | TrainingHistory | Job | None = None, *, probe: int = 0) -> None:
         self._shown: Comparison | None = None
-        if comparison is None:
+        self._training: TrainingHistory | None = None
+        if not isinstance(source, Comparison):
+            training = _training(source, probe)
             super().__init__()
+            if training is not None:
+                self._show_training(*training, probe)
             return
-        state = diff_state(_checked(comparison))
-        self._shown = comparison
+        state = diff_state(_checked(source))
+        self._shown = source
         super().__init__(**state, layer=state["layers"][-1], measure=state["measures"][0]["name"])
 
-    def show(self, comparison: Comparison) -> None:
-        """Show another comparison; layer, mode, measure and word stay where the new one has them too."""
+    def show(self, source: Comparison | TrainingHistory | Job, *, probe: int = 0) -> None:
+        """Show another comparison or training; layer, mode, measure and word stay where the new one has them too."""
+        if isinstance(source, Comparison):
+            _checked(source)
+            self._unsubscribe()
+            with self._lock:
+                self._training = None
+                self._show(source)
+            return
+        training = _training(source, probe)
+        if training is None:
+            raise _refused(source)
+        self._unsubscribe()
+        self._show_training(*training, probe)
+
+    def close(self) -> None:
+        """Take the widget off the page; a training it showed goes on."""
+        self._unsubscribe()
+        super().close()
+
+    def _show(self, comparison: Comparison, **told: Any) -> None:
+        """Put it on the page, with what else is `told` of it."""
         number = self._run + 1
-        state = diff_state(_checked(comparison), number)
+        state = {**diff_state(comparison, number), **told}
         same = [token["text"] for token in state["tokens"]] == [token["text"] for token in self.tokens]
         with self._lock:
             nothing_before, self._shown = self._shown is None, comparison
@@ -108,6 +142,33 @@ class DiffViewer(LensWidget):
             self.measure = self.measure if self.measure in names else names[0]
             self.mode = "side" if self.mode == "square" and not self._crossed else self.mode
             self.token = self.token if same else None
+
+    # -- a training
+
+    def _show_training(self, history: TrainingHistory, job: Job | None, probe: int) -> None:
+        if job is not None and in_colab():
+            wait_here(job)
+        with self._lock:
+            self._training = history
+        epochs = [epoch for epoch in history.epochs if epoch and history.has(epoch, probe)]
+        if epochs:
+            self._show_epoch(history, epochs[-1], probe)
+        elif self._shown is None:
+            self.notice = "Nothing to compare yet: no epoch after epoch 0 is painted."
+        if job is not None and not job.done:
+            self._unsubscribe = job.subscribe(partial(self._hear, history, probe, epochs))
+
+    def _hear(self, history: TrainingHistory, probe: int, shown: list[int], event: TrainingEvent) -> None:
+        """In the job's thread: pass on what is new; `shown` are the epochs that were on the page before."""
+        if isinstance(event, EpochPainted) and event.probe == probe and event.epoch and event.epoch not in shown:
+            self._pump.post(partial(self._show_epoch, history, event.epoch, probe))
+
+    def _show_epoch(self, history: TrainingHistory, epoch: int, probe: int) -> None:
+        comparison = Comparison(history.run(0, probe), history.run(epoch, probe))
+        models = {"raw": f"{history.model}, epoch 0", "tuned": f"{history.model}, epoch {epoch}"}
+        with self._lock:
+            if self._training is history:  # not of a training shown before
+                self._show(comparison, models=models)
 
     @property
     def _crossed(self) -> bool:
@@ -151,11 +212,27 @@ class DiffViewer(LensWidget):
         return "DiffViewer()" if self._shown is None else f"DiffViewer({self._shown!r})"
 
 
-def _checked(comparison: Any) -> Comparison:
-    if not isinstance(comparison, Comparison):
-        raise TypeError(
-            f"DiffViewer shows a Comparison, not {type(comparison).__name__}: try compare(raw_lens, tuned_lens, prompt)"
-        )
+def _training(source: Any, probe: int) -> tuple[TrainingHistory, Job | None] | None:
+    """The history to show and the job that goes on with it; None for nothing."""
+    try:
+        history, job = parts_of("DiffViewer", source)
+    except TypeError:
+        raise _refused(source) from None
+    if history is None:
+        return None
+    if probe not in range(len(history.probes)):
+        raise ValueError(f"probe: {probe} is outside 0..{len(history.probes) - 1}, the prompts of this training")
+    return history, job
+
+
+def _refused(source: Any) -> TypeError:
+    return TypeError(
+        f"DiffViewer shows a Comparison, a TrainingHistory or a TrainingJob, not {type(source).__name__}: try "
+        "compare(raw_lens, tuned_lens, prompt)"
+    )
+
+
+def _checked(comparison: Comparison) -> Comparison:
     if not any(run.images for run in comparison.runs.values()):
         raise ValueError("this comparison has no pictures yet")
     return comparison

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import traitlets as t
 
@@ -29,26 +29,11 @@ from ._scrubber_state import (
     tokens_of,
 )
 from ._state import steps_of
+from ._training import Job, parts_of
 from .encoding import small_png
 
 _INTERVAL = 0.25  # seconds between two words on progress, and between two loss curves
 _DONE_PATIENCE = 2.0  # seconds that a training waits at its end for its widget to have told the browser
-
-
-class Job(Protocol):
-    """What a training that goes on has to offer: a `TrainingJob` does."""
-
-    history: TrainingHistory
-
-    @property
-    def done(self) -> bool:
-        """Whether nothing more will happen."""
-
-    def cancel(self) -> None:
-        """Stop soon; what there is stays."""
-
-    def subscribe(self, listener: Callable[[TrainingEvent], None]) -> Callable[[], None]:
-        """Call `listener` with everything so far and to come; returns what ends that."""
 
 
 class EpochScrubber(_base.LensWidget):
@@ -115,7 +100,7 @@ class EpochScrubber(_base.LensWidget):
         self._job: Job | None = None
         self._history: TrainingHistory | None = None
         self._last_progress = self._last_curve = float("-inf")
-        history, job = _parts(source)
+        history, job = parts_of("EpochScrubber", source)
         if job is not None and _base.in_colab():
             wait_here(job)
         if history is None or (job is not None and not job.done):
@@ -129,7 +114,7 @@ class EpochScrubber(_base.LensWidget):
 
     def show(self, source: TrainingHistory | Job) -> None:
         """Show another training, or follow another job. A job shown before goes on, unseen."""
-        history, job = _parts(source)
+        history, job = parts_of("EpochScrubber", source)
         if history is None:
             raise TypeError("EpochScrubber.show: got None, a TrainingHistory or a TrainingJob would be right")
         if job is not None and _base.in_colab():
@@ -262,19 +247,6 @@ class EpochScrubber(_base.LensWidget):
         if self._history is None:
             return "EpochScrubber()"
         return f"EpochScrubber({str(self._history.folder)!r}, {len(self.epochs)} epochs painted, {self.status})"
-
-
-def _parts(source: Any) -> tuple[TrainingHistory | None, Job | None]:
-    """The history to show, and the job that goes on with it."""
-    if source is None or isinstance(source, TrainingHistory):
-        return source, None
-    history = getattr(source, "history", None)
-    if isinstance(history, TrainingHistory) and callable(getattr(source, "subscribe", None)):
-        return history, source
-    raise TypeError(
-        f"EpochScrubber shows a TrainingHistory or a TrainingJob, not {type(source).__name__}: try "
-        "train_dreambooth(config, start=True) or TrainingHistory.load(folder)"
-    )
 
 
 def _newest(state: dict[str, Any]) -> dict[str, int]:

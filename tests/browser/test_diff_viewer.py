@@ -353,6 +353,42 @@ display(DiffViewer(Comparison(raw, tuned)), DiffViewer())"""
     assert notebook.errors == []
 
 
+REAL = """
+from difflens_widgets import DiffViewer, DreamBoothConfig, train_dreambooth
+config = DreamBoothConfig(
+    instance_data_dir="difflens-dog", instance_prompt="a photo of xon dog", output_dir="dog", num_train_epochs=4000,
+    train_batch_size=4, diffusion_lens_epochs=2, keep_epoch_weights=False, diffusion_lens_layers=(0, 12),
+    num_inference_steps=2, learning_rate=0.05, device="cpu")
+job = train_dreambooth(config, start=True)
+w = DiffViewer(job)
+w
+"""
+
+
+def test_live_during_a_real_training(open_notebook) -> None:
+    """What the training has changed so far, on a page that nobody touches."""
+    notebook = open_notebook([REAL, "job.cancel(); job.result(60).status"])
+    notebook.run_cell(0)
+    notebook.run_cell(1)
+    viewer = Viewer(notebook.panel.locator(".dlw-root"))
+    expect(viewer.done_marks).to_have_count(2, timeout=60_000)
+    expect(viewer.facts).to_contain_text(re.compile(r"tiny, epoch 0 → .*tiny, epoch \d+"))
+    first, raw = viewer.facts.text_content(), viewer.seen("raw")
+    expect(viewer.facts).not_to_have_text(first, timeout=60_000)  # the next epoch's
+    viewer.button("difference").click()
+    expect(viewer.panes).to_have_count(1)
+    second = viewer.facts.text_content()
+    expect(viewer.facts).not_to_have_text(second, timeout=60_000)
+    expect(viewer.panes).to_have_count(1)  # what the user chose stays
+    notebook.run_cell(2)
+    assert notebook.text_of(2) == "'stopped'"
+    viewer.button("side by side").click()
+    expect(viewer.panes).to_have_count(2)
+    assert viewer.seen("raw").tobytes() == raw.tobytes()
+    assert viewer.seen("tuned").tobytes() != raw.tobytes()
+    assert notebook.errors == []
+
+
 def test_restored_without_its_kernel(open_notebook, server, file, comparison) -> None:
     manager = {"scope": "@jupyter-widgets", "plugin": "jupyterlab-manager/plugin"}
     server.setting(**manager, saveState=True)

@@ -11,6 +11,7 @@ import traitlets
 from diffusers import DDIMScheduler
 from PIL import Image
 
+from browser import training
 from difflens_widgets import Comparison, DiffusionLens, DiffViewer, compare
 from difflens_widgets.attention.maps import LensAttention
 from drawn_runs import attention_run, drawn_run
@@ -31,8 +32,8 @@ def comparison():
 def show():
     widgets = []
 
-    def build(*args):
-        widgets.append(DiffViewer(*args))
+    def build(*args, **options):
+        widgets.append(DiffViewer(*args, **options))
         return widgets[-1]
 
     yield build
@@ -167,3 +168,46 @@ def test_a_run_that_was_stopped_or_failed_says_so(show) -> None:
     del tuned.images[2]
     widget = show(Comparison(drawn_run(depth=DEPTH), tuned))
     assert (widget.status, widget.message, widget.failures) == ("failed", "out of memory", {"tuned/2": "not finite"})
+
+
+# -- of a training
+
+
+def test_a_training_is_compared_with_the_model_before_it(tmp_path, show) -> None:
+    history = training.finished((0, 50, 200), folder=tmp_path)
+    widget = show(history, probe=1)
+    assert widget._pump.drain(10)
+    assert widget.models == {"raw": "difflens-tiny, epoch 0", "tuned": "difflens-tiny, epoch 200"}
+    assert widget.prompt == "a photo of a dog"
+    expected = show(Comparison(history.run(0, 1), history.run(200, 1)))
+    assert widget.measures == expected.measures
+    assert widget._frames["tuned/12"]["data"] == expected._frames["tuned/12"]["data"]
+
+
+def test_a_job_is_followed_from_epoch_to_epoch(tmp_path, show) -> None:
+    job = training.Training(training.new(tmp_path), (0, 50, 200), hold_at=50)
+    widget = show(job.start())
+    assert widget.status == "empty"
+    assert "no epoch after epoch 0" in widget.notice
+    job.go_on.set()
+    job.result(60)
+    assert widget._pump.drain(10)
+    assert widget.models["tuned"] == "difflens-tiny, epoch 200"
+    assert (widget.layer, widget.notice) == (12, "")
+
+
+def test_a_training_shown_before_says_no_more(tmp_path, comparison, show) -> None:
+    job = training.Training(training.new(tmp_path), (0, 50, 200), hold_at=200)
+    widget = show(job.start())
+    widget.show(comparison)
+    job.go_on.set()
+    job.result(60)
+    assert widget._pump.drain(10)
+    assert widget.prompt == comparison.prompt
+    assert not any("epoch" in model for model in widget.models.values())
+
+
+def test_an_unknown_prompt_of_a_training(tmp_path, show) -> None:
+    history = training.finished((0, 50), folder=tmp_path)
+    with pytest.raises(ValueError, match=r"probe: 3 is outside 0\.\.2"):
+        show(history, probe=3)
