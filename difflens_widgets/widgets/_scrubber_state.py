@@ -11,7 +11,6 @@ import numpy as np
 from PIL import Image
 
 from ..dreambooth.drift import MEASURES
-from ..dreambooth.events import TrainingProgress
 from ..dreambooth.history import TrainingHistory
 from ..run import LensRun
 from ._state import describe, frame, steps_of
@@ -109,11 +108,6 @@ def drift_of(history: TrainingHistory, probe: int, epoch: int) -> dict[str, list
 def place_key(probe: int, epoch: int) -> str:
     """The name of a column of a probe's matrix in the `drift` trait."""
     return f"{probe}/{epoch}"
-
-
-def progress_of(progress: TrainingProgress) -> dict[str, Any]:
-    """A word on progress as JSON."""
-    return asdict(progress)
 
 
 def history_state(history: TrainingHistory, number: int = 0) -> dict[str, Any]:

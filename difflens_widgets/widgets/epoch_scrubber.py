@@ -26,7 +26,6 @@ from ._scrubber_state import (
     of_run,
     picture_key,
     place_key,
-    progress_of,
     tokens_of,
 )
 from ._state import steps_of
@@ -212,7 +211,7 @@ class EpochScrubber(_base.LensWidget):
         now = time.monotonic()
         if event.doing != self.progress.get("doing") or now - self._last_progress >= _INTERVAL:
             self._last_progress = now
-            self.progress = progress_of(event)
+            self.progress = asdict(event)
 
     def _tell_losses(self, history: TrainingHistory, *, now: bool = False) -> None:
         if now or time.monotonic() - self._last_curve >= _INTERVAL:

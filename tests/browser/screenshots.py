@@ -43,6 +43,13 @@ CELLS = {
     "attention-empty": "TokenAttentionGrid()",
     "attention-narrow": "g = TokenAttentionGrid(scripted.finished_run('a photo of chameleons beside a pink cat', "
     f"{STEPS})); g.rows = 'steps'; g.pinned = ['pink']; W.Box([g], layout=dict(width='400px'))",
+    "epochs": "import training; from difflens_widgets import EpochScrubber; EpochScrubber(training.finished())",
+    "epochs-drift": "e = EpochScrubber(training.finished()); e.colour = 'ssim_distance'; e.probe = 1; e.epoch = 200; e",
+    "epochs-running": "EpochScrubber(training.Training(training.new(), seconds=0.1, hold_at=200).start())",
+    "epochs-failed": "EpochScrubber(training.Training(training.new(), fail_at=150).start())",
+    "epochs-empty": "EpochScrubber()",
+    "epochs-narrow": "W.Box([EpochScrubber(training.finished(range(0, 301, 20), config={}))], "
+    "layout=dict(width='400px'))",
 }
 
 
