@@ -15,6 +15,8 @@ _HOMES = {
     "LensJob": ".job",
     "LensRun": ".run",
     "Keep": ".tokens",
+    "Comparison": ".comparison",
+    "DiffViewer": ".widgets.diff_viewer",
     "LayerAblation": ".ablation",
     "EpochScrubber": ".widgets.epoch_scrubber",
     "LayerSlider": ".widgets.layer_slider",
@@ -26,6 +28,7 @@ _HOMES = {
     "EmergenceTable": ".analysis.table",
     "EmergenceTask": ".analysis.experiment",
     "SceneJudge": ".analysis.judges",
+    "compare": ".comparison",
     "emergence": ".analysis.emergence",
     "encoder_attention": ".attention.encoder",
     "emergence_table": ".analysis.experiment",
@@ -41,6 +44,8 @@ _HOMES = {
 __all__ = [
     "AttentionOptions",
     "CLIPJudge",
+    "Comparison",
+    "DiffViewer",
     "DiffusionLens",
     "DreamBoothConfig",
     "EmergenceTable",
@@ -56,6 +61,7 @@ __all__ = [
     "TokenAttentionGrid",
     "TrainingHistory",
     "TrainingJob",
+    "compare",
     "emergence",
     "emergence_table",
     "encoder_attention",
@@ -84,6 +90,7 @@ if TYPE_CHECKING:
     from .attention.capture import watch_attention
     from .attention.encoder import encoder_attention
     from .attention.options import AttentionOptions
+    from .comparison import Comparison, compare
     from .dreambooth.config import DreamBoothConfig
     from .dreambooth.history import TrainingHistory
     from .dreambooth.job import TrainingJob, train_dreambooth
@@ -93,6 +100,7 @@ if TYPE_CHECKING:
     from .lens import DiffusionLens
     from .run import LensRun
     from .tokens import Keep
+    from .widgets.diff_viewer import DiffViewer
     from .widgets.epoch_scrubber import EpochScrubber
     from .widgets.layer_slider import LayerSlider
     from .widgets.token_attention_grid import TokenAttentionGrid

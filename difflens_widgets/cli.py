@@ -1,4 +1,4 @@
-"""The ``difflens`` command: ``lens``, ``train``, ``demo``, ``lab`` and ``bench``."""
+"""The ``difflens`` command: ``lens``, ``compare``, ``train``, ``demo``, ``lab`` and ``bench``."""
 
 from __future__ import annotations
 
@@ -66,6 +66,25 @@ def _parser() -> argparse.ArgumentParser:
     lens.add_argument("--html", type=Path, help="write one self-contained page with the slider")
     lens.set_defaults(command=_lens)
 
+    versus = commands.add_parser("compare", help="a raw and a tuned model on one prompt: what differs, at which layer")
+    versus.add_argument("raw", help='"tiny", a diffusers folder or a hub id')
+    versus.add_argument("tuned", help="the same, or LoRA weights for RAW: a .safetensors file or a folder with one")
+    versus.add_argument("prompt")
+    versus.add_argument("--device", help="default: cuda, mps or cpu, whichever is there")
+    versus.add_argument("--layers", type=parse_layers, help="0:13, 0:13:3, 5 or 0,4,12 (default: all)")
+    versus.add_argument("--negative-prompt")
+    versus.add_argument("--seed", type=int, default=0)
+    versus.add_argument("--steps", type=int, default=20)
+    versus.add_argument("--guidance-scale", type=float, default=7.5)
+    versus.add_argument("--encoder", type=int, default=1, help="which text encoder: SDXL has 1 (default) and 2")
+    versus.add_argument(
+        "--attribution", action="store_true", help="also cross the encoders and U-Nets of both; takes twice as long"
+    )
+    versus.add_argument(
+        "--out", type=Path, help="folder for one PNG per picture, grid.png, metrics.png and comparison.lenses"
+    )
+    versus.set_defaults(command=_compare)
+
     train = commands.add_parser("train", help="teach a model one subject (DreamBooth), watched by the lens")
     train.add_argument("config", metavar="CONFIG.yaml", help="settings; train_dog_dreambooth_with_lens.yaml ships too")
     train.add_argument("--resume", action="store_true", help="go on with a training that was stopped or killed")
@@ -123,6 +142,43 @@ def _lens(options: argparse.Namespace) -> None:
         print(options.out.resolve())
     if options.html:
         print(run.to_html(options.html).resolve())
+
+
+def _compare(options: argparse.Namespace) -> None:
+    from .comparison import compare
+    from .lens import DiffusionLens
+    from .loading import load_tuned_pipeline
+
+    raw = DiffusionLens.from_pretrained(options.raw, device=options.device, encoder=options.encoder)
+    pipe, name = load_tuned_pipeline(options.raw, options.tuned, options.device, encoder=options.encoder)
+    comparison = compare(
+        raw,
+        DiffusionLens(pipe, model=name, encoder=options.encoder),
+        options.prompt,
+        attribution=options.attribution,
+        layers=options.layers,
+        negative_prompt=options.negative_prompt,
+        seed=options.seed,
+        steps=options.steps,
+        guidance_scale=options.guidance_scale,
+    )
+    for which, run in comparison.runs.items():
+        for layer, reason in run.failures.items():
+            print(f"difflens: {run.name_of(layer)} of {which} has no picture: {reason}", file=sys.stderr)
+    columns = {name: f"{name:>{max(9, len(name))}}" for name in comparison.metrics}
+    print("layer  " + "  ".join(columns.values()))
+    for row, layer in enumerate(comparison.layers):
+        values = (f"{values[row]:{len(columns[name])}.4f}" for name, values in comparison.metrics.items())
+        print(f"{layer:5}  " + "  ".join(values))
+    if options.out:
+        options.out.mkdir(parents=True, exist_ok=True)
+        for which, run in comparison.runs.items():
+            for layer, image in run.images.items():
+                image.save(options.out / f"layer_{layer:03d}_{which}.png")
+        comparison.grid().save(options.out / "grid.png")
+        comparison.plot().savefig(options.out / "metrics.png")
+        comparison.save(options.out / "comparison.lenses")
+        print(options.out.resolve())
 
 
 def _train(options: argparse.Namespace) -> None:

@@ -9,13 +9,14 @@ write, 5 ms to read.
 
 from __future__ import annotations
 
+import io
 import math
 import re
 import stat
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
 import safetensors
@@ -44,18 +45,27 @@ def save(run: LensRun, path: Path) -> Path:
         If it cannot be written; a file that was there before is untouched.
     """
     run = _snapshot(run)
-    what = f"the lens run {_brief(run.prompt)}"
+    what = f"the lens run {brief(run.prompt)}"
     try:
-        record = _record.to_json(run)
-        _record.from_json(record)  # what would be refused later is refused now
-        if len(record) > _MAX_RECORD_BYTES:
-            raise ValueError(f"its description takes {len(record):,} bytes, at most {_MAX_RECORD_BYTES:,} are allowed")
-        _check_contents(run)
+        record = _checked_record(run)
         with replacing(path, what) as file:
             _archive.write(file, _entries(run, record))
     except ValueError as error:
         raise ValueError(f"{path}: cannot save {what}: {error}") from error
     return path
+
+
+def to_bytes(run: LensRun) -> bytes:
+    """A run as the bytes of a ``.lens`` file, to be kept inside another file.
+
+    Raises
+    ------
+    ValueError
+        If the run holds what a ``.lens`` file cannot.
+    """
+    run, buffer = _snapshot(run), io.BytesIO()
+    _archive.write(buffer, _entries(run, _checked_record(run)))
+    return buffer.getvalue()
 
 
 def load(path: Path) -> LensRun:
@@ -73,9 +83,30 @@ def load(path: Path) -> LensRun:
         raise ValueError(f"{path}: this is not a file")
     try:
         with path.open("rb") as file:
-            return _read(_archive.Archive(file, _NAMES))
+            return read(file)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
+
+
+def read(file: BinaryIO) -> LensRun:
+    """Read a run from an open file, as `load` does.
+
+    Raises
+    ------
+    ValueError
+        With the reason, as `load`.
+    """
+    return _read(_archive.Archive(file, _NAMES))
+
+
+def _checked_record(run: LensRun) -> bytes:
+    """run.json; what would be refused later is refused now."""
+    record = _record.to_json(run)
+    _record.from_json(record)
+    if len(record) > _MAX_RECORD_BYTES:
+        raise ValueError(f"its description takes {len(record):,} bytes, at most {_MAX_RECORD_BYTES:,} are allowed")
+    _check_contents(run)
+    return record
 
 
 def _snapshot(run: LensRun) -> LensRun:
@@ -131,15 +162,15 @@ def _read(archive: _archive.Archive) -> LensRun:
 
     states, latents = None, {}
     if record.states is not None:
-        states = _read_arrays(archive, _record.STATES, {"states": record.states}, "F16")["states"]
+        states = read_arrays(archive, _record.STATES, {"states": record.states}, "F16")["states"]
     if record.latents:
         shapes = {str(layer): shape for layer, shape in record.latents.items()}
-        arrays = _read_arrays(archive, _record.LATENTS, shapes, "F32")
+        arrays = read_arrays(archive, _record.LATENTS, shapes, "F32")
         latents = {layer: arrays[str(layer)] for layer in record.latents}
     attention = None
     if record.attention is not None:
         shapes = record.attention.shapes
-        maps = _read_arrays(archive, _record_attention.ATTENTION, shapes, "F32") if shapes else {}
+        maps = read_arrays(archive, _record_attention.ATTENTION, shapes, "F32") if shapes else {}
         attention = record.attention.filled(maps)
     run = LensRun(
         **record.fields,
@@ -163,7 +194,7 @@ def _read_picture(archive: _archive.Archive, entry: str, size: tuple[int, int]) 
         raise ValueError(f"entry {entry!r} {error}") from error
 
 
-def _read_arrays(
+def read_arrays(
     archive: _archive.Archive, entry: str, shapes: dict[str, tuple[int, ...]], kind: str
 ) -> dict[str, np.ndarray]:
     """Read the tensors of one entry, which must be exactly these, of this kind ("F16", "F32")."""
@@ -186,5 +217,6 @@ def _read_arrays(
     return {name: np.frombuffer(tensors[name]["data"], dtype).reshape(shape) for name, shape in shapes.items()}
 
 
-def _brief(prompt: str) -> str:
+def brief(prompt: str) -> str:
+    """A prompt as errors name it."""
     return repr(prompt if len(prompt) <= 40 else prompt[:39] + "…")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -11,11 +12,14 @@ from typing import Any
 import diffusers
 import torch
 import transformers
+from safetensors import SafetensorError
 
 from .conditioning import require_supported
 from .tiny import WEIGHTS
 
 TINY = "difflens-tiny"
+TRAINED = "difflens.json"  # beside the weights that a DreamBooth training keeps
+_LORA_NAME = "pytorch_lora_weights"  # as diffusers saves them
 
 
 def load_pipeline(
@@ -38,6 +42,87 @@ def load_pipeline(
     with _quiet(progress_bars=not embedded):
         pipe = diffusers.DiffusionPipeline.from_pretrained(str(source), **options)
     return pipe.to(place), name
+
+
+def load_tuned_pipeline(
+    raw: str | Path,
+    tuned: str | Path,
+    device: str | torch.device | None = None,
+    dtype: torch.dtype | None = None,
+    encoder: int = 1,
+) -> tuple[Any, str]:
+    """Load a tuned model, a pipeline of its own: a folder or hub id as `load_pipeline` takes, or a LoRA for `raw`.
+
+    Parameters
+    ----------
+    raw : str or Path
+        The model that a LoRA belongs to; it is loaded anew.
+    tuned : str or Path
+        A diffusers folder, a hub id, a ``.safetensors`` file with LoRA weights, a folder with one, or a folder of
+        weights that `train_dreambooth` kept.
+
+    Raises
+    ------
+    ValueError
+        If a folder is neither, or the weights do not belong to the model.
+    OSError
+        If a hub id cannot be loaded.
+    """
+    if (Path(tuned) / TRAINED).is_file():
+        from .dreambooth.weights import load_tuned
+
+        return load_tuned(raw, tuned, device, dtype), f"{TINY if str(raw) == 'tiny' else Path(raw).name}, tuned"
+    file = _lora_file(Path(tuned))
+    if file is None:
+        return load_pipeline(tuned, device, dtype, encoder)
+    require_peft(file)
+    pipe, name = load_pipeline(raw, device, dtype, encoder)
+    load_lora(pipe, file, name)
+    return pipe, f"{name} + {file.parent.name if file.stem == _LORA_NAME else file.stem}"
+
+
+def require_peft(file: Path) -> None:
+    """Refuse LoRA weights where nothing can load them, before a model is."""
+    if importlib.util.find_spec("peft") is None:
+        raise ValueError(f'{file}: a LoRA needs peft: pip install "difflens_widgets[train]"')
+
+
+def load_lora(pipe: Any, file: Path, name: str) -> None:
+    """Load LoRA weights into a pipeline.
+
+    Raises
+    ------
+    ValueError
+        If they do not belong to it, or the file is damaged.
+    """
+    try:
+        with _quiet():
+            pipe.load_lora_weights(str(file.parent), weight_name=file.name, use_safetensors=True, local_files_only=True)
+        loaded = pipe.get_list_adapters()
+    except (ValueError, RuntimeError, KeyError, OSError, SafetensorError) as error:
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise ValueError(f"{file}: cannot be loaded as a LoRA of {name}: {reason}") from error
+    if not any(loaded.values()):
+        raise ValueError(f"{file}: holds no LoRA weights of {name}'s text encoder or denoiser")
+
+
+def _lora_file(path: Path) -> Path | None:
+    """The file with the LoRA weights that a path means; None where it means a whole model."""
+    if path.is_file():
+        if path.suffix != ".safetensors":
+            raise ValueError(f"{path}: only .safetensors files are read as LoRA weights")
+        return path
+    if not path.is_dir() or (path / "model_index.json").is_file():
+        return None
+    files = sorted(path.glob("*.safetensors"))
+    usual = [file for file in files if file.stem == _LORA_NAME]
+    if len(usual or files) != 1:
+        found = ", ".join(file.name for file in files[:8]) or "none"
+        raise ValueError(
+            f"{path}: neither a diffusers pipeline (it has no model_index.json) nor a folder with LoRA weights in one "
+            f".safetensors file ({found})"
+        )
+    return (usual or files)[0]
 
 
 def _best_device() -> torch.device:

@@ -3,7 +3,12 @@ import { build } from "esbuild";
 import { mkdirSync, writeFileSync } from "node:fs";
 
 // how many bytes each may have: `_esm` travels with every widget
-const WIDGETS = { layer_slider: 44 * 1024, token_attention_grid: 60 * 1024, epoch_scrubber: 60 * 1024 };
+const WIDGETS = {
+  layer_slider: 44 * 1024,
+  token_attention_grid: 60 * 1024,
+  diff_viewer: 60 * 1024,
+  epoch_scrubber: 60 * 1024,
+};
 
 const out = new URL("../difflens_widgets/widgets/static/", import.meta.url).pathname;
 mkdirSync(out, { recursive: true });

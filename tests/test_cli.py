@@ -8,11 +8,14 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 from diffusers import DDIMScheduler
+from safetensors.torch import save_file
 
-from difflens_widgets import LensRun, cli
+from difflens_widgets import Comparison, LensRun, cli
 from difflens_widgets.tutorials import copy_tutorials
 from pipelines import small_pipeline
+from tuned_models import perturbed
 
 
 @pytest.fixture(scope="module")
@@ -44,6 +47,71 @@ def test_lens_asks_for_an_ablation(model, tmp_path) -> None:
     arguments = ["lens", "a red circle", "--model", model, "--layers", "0,2", "--steps", "2", "--ablation"]
     assert cli.main([*arguments, "--out", str(tmp_path)]) == 0
     assert LensRun.load(tmp_path / "run.lens").settings["question"] == "ablation"
+
+
+@pytest.fixture(scope="module")
+def lora(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """LoRA weights for the model, as diffusers saves them."""
+    from diffusers.utils import convert_state_dict_to_diffusers
+    from peft import LoraConfig, get_peft_model_state_dict
+
+    pipe = small_pipeline(DDIMScheduler)
+    torch.manual_seed(0)
+    for part, modules in ((pipe.unet, ["to_q", "to_v"]), (pipe.text_encoder, ["q_proj"])):
+        part.add_adapter(LoraConfig(r=2, lora_alpha=8, target_modules=modules, init_lora_weights=False))
+    weights = [
+        convert_state_dict_to_diffusers(get_peft_model_state_dict(part)) for part in (pipe.unet, pipe.text_encoder)
+    ]
+    folder = tmp_path_factory.mktemp("loras") / "xon"
+    pipe.save_lora_weights(folder, unet_lora_layers=weights[0], text_encoder_lora_layers=weights[1])
+    return folder
+
+
+@pytest.mark.parametrize("kind", ["model", "folder", "file"])
+def test_compare_writes_pictures_measures_and_the_record(model, lora, tmp_path, capsys, kind) -> None:
+    tuned = {"model": tmp_path / "tuned", "folder": lora, "file": lora / "pytorch_lora_weights.safetensors"}[kind]
+    if kind == "model":
+        perturbed(small_pipeline(DDIMScheduler)).save_pretrained(tuned)
+    out = tmp_path / "out"
+    arguments = ["compare", model, str(tuned), "a red circle", "--layers", "0,4", "--seed", "3", "--steps", "2"]
+    assert cli.main([*arguments, "--attribution", "--out", str(out), "--device", "cpu"]) == 0
+    pictures = [f"layer_00{k}_{run}.png" for k in (0, 4) for run in ("raw", "tuned", "tuned-raw", "raw-tuned")]
+    assert {path.name for path in out.iterdir()} == {*pictures, "grid.png", "metrics.png", "comparison.lenses"}
+    comparison = Comparison.load(out / "comparison.lenses")
+    assert (comparison.prompt, comparison.raw.seed, comparison.layers) == ("a red circle", 3, (0, 4))
+    assert (comparison.metrics["latent_distance"] > 0).all()
+    assert (comparison.metrics["state_cosine"] < 1).any()
+    name = {"model": "tuned", "folder": "small + xon", "file": "small + xon"}[kind]
+    assert [run.settings["model"] for run in (comparison.raw, comparison.tuned)] == ["small", name]
+    head, first, second, path = capsys.readouterr().out.splitlines()
+    assert head.split() == ["layer", *comparison.metrics]
+    for line, layer, row in ((first, 0, 0), (second, 4, 1)):
+        found = [float(number) for number in line.split()]
+        assert found == pytest.approx([layer, *(values[row] for values in comparison.metrics.values())], abs=1e-4)
+    assert path == str(out.resolve())
+
+
+def test_compare_refuses_what_is_no_tuned_model(model, lora, tmp_path, capsys) -> None:
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    pickled = tmp_path / "lora.bin"
+    pickled.write_bytes(b"x")
+    broken = tmp_path / "broken.safetensors"
+    broken.write_bytes(b"x" * 100)
+    other = tmp_path / "other.safetensors"
+    save_file({"one.lora_A.weight": torch.zeros(2, 2)}, other)
+    for tuned, message in [
+        (empty, "neither a diffusers pipeline (it has no model_index.json) nor a folder with LoRA weights"),
+        (pickled, "only .safetensors files are read"),
+        (broken, "cannot be loaded as a LoRA of small"),
+        (other, "LoRA"),
+        (tmp_path / "nowhere", "no such folder"),
+    ]:
+        assert cli.main(["compare", model, str(tuned), "a dog", "--steps", "2", "--layers", "4"]) == 2, tuned
+        error = capsys.readouterr().err
+        assert message in error
+        assert str(tuned) in error
+        assert "Traceback" not in error
 
 
 @pytest.mark.parametrize(

@@ -40,7 +40,9 @@ class TokenStates:
 HasStates = LensRun | TokenStates  # what the measures take
 
 
-def read_states(lens: DiffusionLens, prompt: str, *, normed: bool = False) -> TokenStates:
+def read_states(
+    lens: DiffusionLens, prompt: str, *, normed: bool = False, lora_scale: float | None = None
+) -> TokenStates:
     """Encode one prompt and keep the states of all layers; nothing is painted.
 
     Parameters
@@ -51,6 +53,8 @@ def read_states(lens: DiffusionLens, prompt: str, *, normed: bool = False) -> To
         False: the hidden states, as `LensRun.states` has them (there in float16). True: as the denoiser is given
         them, after the encoder's own final norm (SDXL has none, so there it makes no difference). Of two encoders
         only the one that is looked at is read.
+    lora_scale : float, optional
+        The strength of LoRA weights in the encoder; by default 1.
 
     Raises
     ------
@@ -61,7 +65,7 @@ def read_states(lens: DiffusionLens, prompt: str, *, normed: bool = False) -> To
         raise TypeError(f"prompt: expected str, got {type(prompt).__name__}: {prompt!r}")
     tokens, _ = lens._conditioning.tokenize(prompt)
     with lens._lock:  # a job of this lens may be at work
-        encoding = lens._conditioning.encode(prompt)
+        encoding = lens._conditioning.encode(prompt, lora_scale)
     states = encoding.states
     if normed:
         width = states.shape[-1]  # SDXL: beside it stands the other encoder's

@@ -18,7 +18,7 @@ from .._fingerprint import weight_hash
 from ._tensors import replacing_folder
 from .config import DreamBoothConfig
 
-FACTS = "difflens.json"
+FACTS = loading.TRAINED
 _LORA = "pytorch_lora_weights.safetensors"
 _PREFIX = "text_model."
 
@@ -66,7 +66,9 @@ def load_tuned(
     """
     path = Path(folder)
     facts = _facts(path)
-    pipe, _ = loading.load_pipeline(model, device, dtype)
+    if facts["use_lora"]:
+        loading.require_peft(path / _LORA)
+    pipe, name = loading.load_pipeline(model, device, dtype)
     if facts.get("model_hash") and facts.get("dtype") == str(pipe.dtype):  # rounded to another dtype it differs
         found = weight_hash(pipe)
         if found != facts["model_hash"]:
@@ -75,7 +77,7 @@ def load_tuned(
                 f"on {facts.get('model')!r}, whose weights have the hash {facts['model_hash']}; here it is {found}"
             )
     if facts["use_lora"]:
-        pipe.load_lora_weights(path, weight_name=_LORA, local_files_only=True)
+        loading.load_lora(pipe, path / _LORA, name)
         return pipe
     options = {loading._dtype_keyword(): pipe.dtype, "use_safetensors": True, "local_files_only": True}
     with loading._quiet():

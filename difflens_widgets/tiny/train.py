@@ -49,12 +49,13 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--scale", type=float, default=1.0, help="multiply the number of steps of every stage")
     parser.add_argument("--start-from", type=Path, help="a published model: train its U-Net on")
     parser.add_argument("--pool", type=int, default=POOL, help="how many scenes are drawn")
+    parser.add_argument("--seed", type=int, default=0, help="of the drawn scenes: going on, take others")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
 
     recipes = {name: _scaled(recipe, options.scale) for name, recipe in RECIPES.items()}
-    pool = load_pool(options.work, options.pool, PICTURE_SIZE)
+    pool = load_pool(options.work, options.pool, PICTURE_SIZE, options.seed)
     tokenizer = build_tokenizer([scene.caption for scene in pool.scenes], options.work / "tokenizer")
     device = torch.device(options.device)
     if options.stage == "text_encoder":

@@ -12,6 +12,7 @@ import { settingFacts } from "./shared/caption";
 import { h, put } from "./shared/dom";
 import type { Key } from "./shared/grid";
 import { AXIS, Instrument } from "./shared/instrument";
+import { nextLayer } from "./shared/layers";
 import { listen, type Model, type Status } from "./shared/model";
 import { progressText } from "./shared/progress";
 import { fileName } from "./shared/save";
@@ -23,17 +24,6 @@ const WATCHED = [
   ...["layer", "step", "token", "rows", "block", "pinned", "per_cell", "opacity", "layers", "num_layers", "prompt"],
   ...["tokens", "settings", "columns", "_views", "status", "message", "notice", "progress", "failures"],
 ].map((trait) => `change:${trait}`);
-
-/** Show the next painted layer, round and round. */
-function goOn(session: Session<GridTraits>): boolean {
-  const { model, player, store } = session;
-  const layers = model.get("layers");
-  const at = layers.indexOf(model.get("layer"));
-  const ahead = [...layers.slice(at + 1), ...layers.slice(0, at)];
-  const next = (player.way === "layer-" ? ahead.reverse() : ahead).find((layer) => store.get(`layer/${layer}`));
-  if (next !== undefined) session.set("layer", next);
-  return next !== undefined;
-}
 
 class View extends Instrument<GridTraits> {
   private readonly scene = new Scene(this.session);
@@ -291,7 +281,7 @@ class View extends Instrument<GridTraits> {
 }
 
 function begin(model: Model<GridTraits>): Session<GridTraits> {
-  const session = new Session<GridTraits>(model, goOn, () => fileName("attention", model.get("prompt")));
+  const session = new Session<GridTraits>(model, nextLayer("layer"), () => fileName("attention", model.get("prompt")));
   session.folded = true; // start, end and padding
   return session;
 }

@@ -17,6 +17,7 @@ THEMES = {"light": "JupyterLab Light", "dark": "JupyterLab Dark"}
 PROMPT = "a photo of a small pink cat on a blue background"
 WORDS = "words=['photo', 'pink', 'cat', 'blue', scripted.Keep.PADDING]"
 STEPS = "attention=scripted.AttentionOptions(steps=[0, 5, 10, 15])"
+DIFF = "from difflens_widgets import DiffViewer; w = DiffViewer(scripted.comparison(size={}))"
 CELLS = {
     "empty": "LayerSlider()",
     "running": "LayerSlider(scripted.job(seconds=2, hold_after=6, chunk=3))",
@@ -43,6 +44,13 @@ CELLS = {
     "attention-empty": "TokenAttentionGrid()",
     "attention-narrow": "g = TokenAttentionGrid(scripted.finished_run('a photo of chameleons beside a pink cat', "
     f"{STEPS})); g.rows = 'steps'; g.pinned = ['pink']; W.Box([g], layout=dict(width='400px'))",
+    "diff-side": f"{DIFF.format(512)}; w.measure = 'latent_distance'; w",
+    "diff-word": f"{DIFF.format(64)}; w.token = 2; w.layer = 5; w",
+    "diff-curtain": f"{DIFF.format(256)}; w.mode = 'curtain'; w.layer = 9; w.measure = 'ssim'; w",
+    "diff-difference": f"{DIFF.format(64)}; w.mode = 'difference'; w",
+    "diff-square": f"{DIFF.format(64)}; w.mode = 'square'; w.measure = 'attribution'; w",
+    "diff-empty": "DiffViewer()",
+    "diff-narrow": f"{DIFF.format(64)}; w.token = 2; W.Box([w], layout=dict(width='400px'))",
     "epochs": "import training; from difflens_widgets import EpochScrubber; EpochScrubber(training.finished())",
     "epochs-drift": "e = EpochScrubber(training.finished()); e.colour = 'ssim_distance'; e.probe = 1; e.epoch = 200; e",
     "epochs-running": "EpochScrubber(training.Training(training.new(), seconds=0.1, hold_at=200).start())",

@@ -17,6 +17,7 @@ from PIL import Image
 from difflens_widgets.attention.maps import AttentionMaps, LensAttention, Summed
 from difflens_widgets.attention.options import AttentionOptions
 from difflens_widgets.attention.plan import Plan, plan_capture
+from difflens_widgets.comparison import CROSSED, Comparison
 from difflens_widgets.events import Failed, Notice, Painted, Preview, Progress, Snapshot, TokenFailed, TokenPainted
 from difflens_widgets.job import LensJob
 from difflens_widgets.run import LensRun
@@ -154,6 +155,26 @@ def finished_run(
     run.token_images = {(layer, token): token_picture(layer, token, size) for token in run.kept for layer in run.layers}
     run.status = "done"
     return run
+
+
+def comparison(prompt: str = "a pink cat on a blue background", size: int = 64) -> Comparison:
+    """Two finished runs and the two crossed ones: the tuned parts paint other scenes, more so in later layers."""
+    runs = {}
+    for number, (encoder, unet) in enumerate((("raw", "raw"), ("tuned", "tuned"), *CROSSED)):
+        run = finished_run(prompt, size, attention=AttentionOptions())
+        for layer in run.layers:
+            rng = np.random.default_rng(layer)  # for all runs the same
+            start, by_encoder, by_unet = (rng.normal(size=(4, 8, 8)) for _ in range(3))
+            tuned = (encoder == "tuned") * layer / 12 * by_encoder + (unet == "tuned") * 0.3 * by_unet
+            run.latents[layer] = (start + tuned).astype(np.float32)
+            if number:
+                rng = np.random.default_rng([layer, number])
+                run.images[layer] = Image.blend(run.images[layer], picture((layer + number) % 13, size), layer / 24)
+                maps = run.attention[layer].total.maps  # type: ignore[index]
+                for of_block in maps.values():
+                    of_block *= 1 + 0.1 * rng.normal(size=of_block.shape)
+        runs[encoder, unet] = run
+    return Comparison(runs.pop(("raw", "raw")), runs.pop(("tuned", "tuned")), runs)
 
 
 def job(

@@ -1157,6 +1157,19 @@ function letShortcutsPass({ target, ctrlKey, metaKey }) {
 	else if (ours) target.setAttribute(SUPPRESS, "true");
 }
 
+// src/shared/layers.ts
+function nextLayer(kind) {
+	return (session) => {
+		const { model, player, store } = session;
+		const layers = model.get("layers");
+		const at = layers.indexOf(model.get("layer"));
+		const ahead = [...layers.slice(at + 1), ...layers.slice(0, at)];
+		const next = (player.way === "layer-" ? ahead.reverse() : ahead).find((layer) => store.get(`${kind}/${layer}`));
+		if (next !== void 0) session.set("layer", next);
+		return next !== void 0;
+	};
+}
+
 // src/shared/progress.ts
 function progressText(status, painted, total, unit, left) {
 	const count = `${painted} of ${total} ${unit}`;
@@ -1440,15 +1453,6 @@ var WATCHED = [
 	...["layer", "step", "token", "rows", "block", "pinned", "per_cell", "opacity", "layers", "num_layers", "prompt"],
 	...["tokens", "settings", "columns", "_views", "status", "message", "notice", "progress", "failures"]
 ].map((trait) => `change:${trait}`);
-function goOn(session) {
-	const { model, player, store } = session;
-	const layers = model.get("layers");
-	const at = layers.indexOf(model.get("layer"));
-	const ahead = [...layers.slice(at + 1), ...layers.slice(0, at)];
-	const next = (player.way === "layer-" ? ahead.reverse() : ahead).find((layer) => store.get(`layer/${layer}`));
-	if (next !== void 0) session.set("layer", next);
-	return next !== void 0;
-}
 var View = class extends Instrument {
 	scene = new Scene(this.session);
 	grid = new MapGrid("Where words look", (value, key, click) => this.choose(value, key, click));
@@ -1675,7 +1679,7 @@ var View = class extends Instrument {
 	}
 };
 function begin(model) {
-	const session = new Session(model, goOn, () => fileName("attention", model.get("prompt")));
+	const session = new Session(model, nextLayer("layer"), () => fileName("attention", model.get("prompt")));
 	session.folded = true;
 	return session;
 }
