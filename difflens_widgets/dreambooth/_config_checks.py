@@ -30,11 +30,12 @@ _AT_LEAST: dict[str, float] = {
         ("num_train_epochs", "train_batch_size", "gradient_accumulation_steps", "rank", "sample_batch_size"), 1
     ),
     **dict.fromkeys(("num_class_images", "checkpointing_steps", "checkpoints_total_limit", "lr_num_cycles"), 1),
-    **dict.fromkeys(("diffusion_lens_epochs", "num_inference_steps", "resolution"), 1),
+    **dict.fromkeys(("diffusion_lens_epochs", "diffusion_lens_class_noises", "num_inference_steps", "resolution"), 1),
     **dict.fromkeys(("seed", "diffusion_lens_seed", "lr_warmup_steps", "learning_rate", "prior_loss_weight"), 0),
     **dict.fromkeys(("text_encoder_learning_rate", "adam_weight_decay", "guidance_scale", "max_grad_norm"), 0),
 }
 _ABOVE_ZERO = ("snr_gamma", "adam_epsilon", "lr_power")
+MAX_NOISES = 16
 _HALF_OPEN = ("adam_beta1", "adam_beta2", "ema_decay")  # 0 ≤ value < 1
 
 
@@ -85,8 +86,12 @@ def check_values(values: Mapping[str, Any]) -> None:
         if name in _CHOICES and value not in _CHOICES[name]:
             raise ValueError(f"{name}: {value!r} must be one of {', '.join(_CHOICES[name])}")
     for name in ("seed", "diffusion_lens_seed"):
-        if values[name] >= 2**63:
-            raise ValueError(f"{name}: {values[name]} must be less than 2**63")
+        if values[name] >= 2**63 - MAX_NOISES:  # the noises after the first count on from it
+            raise ValueError(f"{name}: {values[name]} must be less than 2**63 - {MAX_NOISES}")
+    if values["diffusion_lens_class_noises"] > MAX_NOISES:
+        raise ValueError(
+            f"diffusion_lens_class_noises: {values['diffusion_lens_class_noises']} must be at most {MAX_NOISES}"
+        )
     resolution, layers = values["resolution"], values["diffusion_lens_layers"]
     if resolution is not None and resolution % 8:
         raise ValueError(f"resolution: {resolution} must be divisible by 8")

@@ -95,14 +95,14 @@ def read_training(folder: Path) -> Fields:
 def read_probes(root: Fields) -> tuple[Probe, ...]:
     """The probes of training.json."""
     return tuple(
-        Probe(item.text("prompt"), item.choice("role", get_args(Role)))  # type: ignore[arg-type]  # one of the roles
+        Probe(item.text("prompt"), item.choice("role", get_args(Role)), item.integer("noise", 0, MAX_PROBES))  # type: ignore[arg-type]
         for item in root.items("probes", MAX_PROBES)
     )
 
 
 def check_probes(probes: Sequence[Probe]) -> None:
-    """Refuse too few, too many, and a prompt that is there twice."""
-    prompts = [probe.prompt for probe in probes]
+    """Refuse too few, too many, and one that is there twice."""
+    prompts = [probe.name for probe in probes]
     if not 1 <= len(prompts) <= MAX_PROBES:
         raise ValueError(f"probes: {len(prompts)} were given, 1 to {MAX_PROBES} would be right")
     twice = next((prompt for index, prompt in enumerate(prompts) if prompt in prompts[:index]), None)

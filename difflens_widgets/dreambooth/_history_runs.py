@@ -19,7 +19,9 @@ _RUNS_IN_MEMORY = 16  # of 13 pictures of 512² each about 10 MB
 
 
 class Runs(Mapping[int, dict[str, LensRun]]):
-    """Epoch → prompt → run. All runs of a prompt can be compared: they have the same layers.
+    """Epoch → name of the probe → run. All runs of a probe can be compared: they have the same layers.
+
+    A probe's name is its prompt, and the number of the noise where it is not the first.
 
     Attributes
     ----------
@@ -36,7 +38,7 @@ class Runs(Mapping[int, dict[str, LensRun]]):
         self._lock = threading.RLock()
 
     def __getitem__(self, epoch: int) -> dict[str, LensRun]:
-        return {self._probes[probe].prompt: self.get_one(epoch, probe) for probe in sorted(self._painted[epoch])}
+        return {self._probes[probe].name: self.get_one(epoch, probe) for probe in sorted(self._painted[epoch])}
 
     def __iter__(self) -> Iterator[int]:
         return iter(self.epochs)

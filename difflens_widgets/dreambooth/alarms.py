@@ -7,9 +7,12 @@ training, so the thresholds depend neither on the model nor on its latents' scal
 - **collapse**, of a class prompt: its picture has moved, and is less than half as far from the subject's picture (the
   instance prompt's at the same epoch) as from its own before training: it has gone two thirds of the way to it. One
   that only varies, as with prior preservation, goes its own way, away from the subject as well.
-- **collapse**, of several class prompts: their pictures are less than half as different from each other as before.
+- **collapse**, of a class painted from several noises, or by several prompts: its pictures are less than half as
+  different from each other as before.
 - **drift**, of a control prompt: its picture has moved more than 0.55 times as far as, before training, it was away
   from the other prompts' pictures (their median): it is as much another picture by now as its own.
+
+Pictures of two prompts are compared from the same noise only.
 
 Both sides of the thresholds, measured on the embedded model, of the last layer:
 
@@ -73,7 +76,7 @@ def _collapsed(
     for probe in _of_role(history, "class", before, now):
         own = _distances(before[probe], now[probe])
         moved = own >= STILL * _unrelated(before[probe])
-        for subject in subjects:
+        for subject in (each for each in subjects if _same_noise(history, each, probe)):
             ratio = _ratio(_distances(now[subject], now[probe]), own)
             layer = _begins(moved & (ratio < NEARER))
             if layer is None:
@@ -100,7 +103,7 @@ def _alike(history: TrainingHistory, epoch: int, before: dict[int, LensRun], now
     if layer is None:
         return []
     message = (
-        f"the class prompts' pictures become alike from layer {_name(now[probes[0]], layer)} on: {left[-1]:.2f} of "
+        f"the pictures of the class become alike from layer {_name(now[probes[0]], layer)} on: {left[-1]:.2f} of "
         f"their variety before training is left (alarm below {VARIETY_LEFT:g})"
     )
     return [Alarm("collapse", epoch, _name(now[probes[0]], layer), probes[0], message)]
@@ -109,7 +112,7 @@ def _alike(history: TrainingHistory, epoch: int, before: dict[int, LensRun], now
 def _drifted(history: TrainingHistory, epoch: int, before: dict[int, LensRun], now: dict[int, LensRun]) -> list[Alarm]:
     alarms = []
     for probe in _of_role(history, "control", before, now):
-        share = _ratio(_distances(before[probe], now[probe]), _apart(before, probe))
+        share = _ratio(_distances(before[probe], now[probe]), _apart(history, before, probe))
         layer = _begins(share >= MOVED)
         if layer is None:
             continue
@@ -137,15 +140,20 @@ def _distances(a: LensRun, b: LensRun) -> np.ndarray:
     return np.array([latent_rms(a.latents.get(layer), b.latents.get(layer)) for layer in sorted(b.layers)])
 
 
-def _apart(before: dict[int, LensRun], probe: int) -> np.ndarray:
+def _apart(history: TrainingHistory, before: dict[int, LensRun], probe: int) -> np.ndarray:
     """How far other prompts' pictures were from this one's before training, at each layer: the median of all others."""
-    others = [_distances(other, before[probe]) for number, other in before.items() if number != probe]
+    numbers = [number for number in before if number != probe and _same_noise(history, number, probe)]
+    others = [_distances(before[number], before[probe]) for number in numbers]
     return np.median(others, axis=0) if others else _unrelated(before[probe])
 
 
 def _unrelated(run: LensRun) -> np.ndarray:
     """√2 of the latents' spread, at each layer: how far pictures are apart that have nothing in common."""
     return np.array([np.sqrt(2) * run.latents[k].std() if k in run.latents else np.nan for k in sorted(run.layers)])
+
+
+def _same_noise(history: TrainingHistory, a: int, b: int) -> bool:
+    return history.probes[a].noise == history.probes[b].noise
 
 
 def _ratio(a: np.ndarray, b: np.ndarray) -> np.ndarray:

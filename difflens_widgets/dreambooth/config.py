@@ -95,6 +95,9 @@ class DreamBoothConfig:
         Which; those the text encoder does not have are left out. Default: all.
     diffusion_lens_seed : int
         The noise they all start from.
+    diffusion_lens_class_noises : int
+        From how many noises the class prompt is painted, this one and the next: with several the history says when the
+        class loses its variety.
     num_inference_steps, guidance_scale
         Of all pictures that are painted.
     validation_prompts : tuple of str
@@ -158,6 +161,7 @@ class DreamBoothConfig:
     diffusion_lens_epochs: int = 50
     diffusion_lens_layers: tuple[int, ...] | None = None
     diffusion_lens_seed: int = 0
+    diffusion_lens_class_noises: int = 2
     num_inference_steps: int = 20
     guidance_scale: float = 7.5
     validation_prompts: tuple[str, ...] = ()
@@ -173,16 +177,18 @@ class DreamBoothConfig:
 
     @property
     def probes(self) -> tuple[Probe, ...]:
-        """What the lens paints: the instance prompt, the class prompt, then the validation prompts."""
+        """What the lens paints: instance, class and validation prompts, then the class from other noises."""
         probes = [Probe(self.instance_prompt, "instance")]
         if self.class_prompt:
             probes.append(Probe(self.class_prompt, "class"))
         for prompt in self.validation_prompts:
             named = self.unique_identifier is not None and self.unique_identifier.lower() in prompt.lower().split()
             probes.append(Probe(prompt, "instance" if named else "control"))
+        if self.class_prompt:
+            probes += [Probe(self.class_prompt, "class", noise) for noise in range(1, self.diffusion_lens_class_noises)]
         first: dict[str, Probe] = {}
         for probe in probes:
-            first.setdefault(probe.prompt, probe)
+            first.setdefault(probe.name, probe)
         return tuple(first.values())
 
     def to_dict(self) -> dict[str, Any]:

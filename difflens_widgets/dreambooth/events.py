@@ -18,10 +18,17 @@ class Probe:
     """A prompt that is painted through all layers again and again, from the same noise.
 
     `role` tells what it watches: the subject ("instance"), its class, or what has to stay as it was ("control").
+    `noise` counts further noises of one prompt: how much its pictures vary is seen only with several.
     """
 
     prompt: str
     role: Role
+    noise: int = 0
+
+    @property
+    def name(self) -> str:
+        """Tells it from all other probes: the prompt, and the noise where it is not the first."""
+        return f"{self.prompt} · noise {self.noise + 1}" if self.noise else self.prompt
 
 
 @dataclass(frozen=True)

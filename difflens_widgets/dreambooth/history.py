@@ -51,7 +51,7 @@ class TrainingHistory:
         Why it failed or was broken off.
     alarms : list of Alarm
         The first epoch at which each kind went wrong for each probe.
-    runs : mapping of epoch → dict of prompt → LensRun
+    runs : mapping of epoch → dict of prompt (`Probe.name`) → LensRun
         Read from disk when asked for.
     """
 

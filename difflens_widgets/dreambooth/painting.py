@@ -44,7 +44,7 @@ def paint_epoch(
                 probe.prompt,
                 layers=layers,
                 negative_prompt=config.negative_prompt,
-                seed=config.diffusion_lens_seed,
+                seed=config.diffusion_lens_seed + probe.noise,
                 steps=config.num_inference_steps,
                 guidance_scale=config.guidance_scale,
                 height=config.resolution,

@@ -101,8 +101,10 @@ class View extends Instrument<ScrubTraits> {
     const layer = `layer ${spot.layer} of ${this.get("num_layers") - 1}`;
     const loss = scene.loss(spot.epoch);
 
+    const settings = { ...this.get("settings") };
+    if (settings.seed !== undefined) settings.seed += probe?.noise ?? 0;
     const facts = [where, layer, picture ? "" : "not painted", loss === null ? "" : `loss ${digits(loss)}`];
-    this.caption.update(probe?.tokens ?? [], [], empty ? [] : [...facts, ...settingFacts(this.get("settings"))].filter(Boolean), "");
+    this.caption.update(probe?.tokens ?? [], [], empty ? [] : [...facts, ...settingFacts(settings)].filter(Boolean), "");
     const label = [where, layer, `of “${probe?.prompt ?? ""}”`, picture ? "" : "not painted"].filter(Boolean).join(", ");
     this.picture.update(picture, ratio, label, this.hole(spot, status), "");
     this.controls.update(this.get("probes"), this.get("probe"), colour, Object.keys(this.get("drift")).length > 0);

@@ -174,6 +174,22 @@ def test_an_alarm_names_the_layer_from_which_on_it_holds(tmp_path):
     assert told(tmp_path, (INSTANCE, CLASS, CONTROL), start, late) == [[], [("collapse", 3, 1), ("drift", 4, 2)]]
 
 
+def test_a_class_that_varies_no_more_from_noise_to_noise(tmp_path):
+    again = Probe(CLASS.prompt, "class", noise=1)
+    start, own = ([0.0], [1.0], [11.0]), ([0.0], [1.0], [6.1])
+    assert told(tmp_path, (INSTANCE, CLASS, again), start, own) == [[], []]
+    alike = ([0.0], [1.0], [5.9])
+    assert told(tmp_path / "alike", (INSTANCE, CLASS, again), start, alike) == [[], [("collapse", 0, 1)]]
+
+
+def test_pictures_from_different_noise_are_not_compared(tmp_path):
+    again = Probe(CLASS.prompt, "class", noise=1)
+    start, like_the_subject = ([0.0], [0.0], [20.0]), ([9.0], [-10.0], [9.0])
+    assert told(tmp_path, (INSTANCE, CLASS, again), start, like_the_subject) == [[], []]
+    start, moved = ([0.0], [10.0], [1000.0]), ([0.0], [16.0], [1000.0])  # by 0.6 of the way to the subject's
+    assert told(tmp_path / "drift", (INSTANCE, CONTROL, again), start, moved) == [[], [("drift", 0, 1)]]
+
+
 def test_what_is_right_at_the_last_layer_raises_no_alarm(tmp_path):
     start = ([0.0] * 3, [0.0] * 3, [10.0] * 3)
     early = ([10.0] * 3, [9.0, 9.0, 1.0], [20.0, 20.0, 11.0])

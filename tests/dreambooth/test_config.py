@@ -76,7 +76,11 @@ def test_a_file_of_the_course_project_means_the_same_here(tmp_path) -> None:
     assert (config.num_train_epochs, config.diffusion_lens_epochs, config.num_inference_steps) == (350, 50, 100)
     assert (config.learning_rate, config.resolution, config.mixed_precision) == (2e-6, 512, "fp16")
     assert config.diffusion_lens_layers == tuple(range(20))
-    assert [probe.role for probe in config.probes] == ["instance", "class"]  # lens_prompt is the first once more
+    assert [probe.role for probe in config.probes] == [
+        "instance",
+        "class",
+        "class",
+    ]  # lens_prompt is the first once more
 
 
 def test_the_shipped_file_is_found_by_its_name() -> None:
@@ -164,6 +168,10 @@ def test_roles_of_the_probes() -> None:
     probes = {probe.prompt: probe.role for probe in config.probes}
     assert list(probes) == ["a photo of xon dog", "a photo of a dog", "xon", "a red circle", "exxon"]
     assert list(probes.values()) == ["instance", "class", "instance", "control", "control"]
+    assert [(probe.name, probe.role) for probe in config.probes if probe.noise] == [
+        ("a photo of a dog · noise 2", "class")
+    ]
+    assert len(dataclasses.replace(config, diffusion_lens_class_noises=1).probes) == 5
 
 
 def test_any_value_of_any_key_gives_a_config_or_a_value_error() -> None:

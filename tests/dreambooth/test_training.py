@@ -271,10 +271,18 @@ def test_a_learning_rate_of_0_paints_the_same_in_all_epochs(tmp_path) -> None:
     history = job.start().result()
     assert history.epochs == (0, 1, 2)
     assert [(e.epoch, e.probe) for e in events if isinstance(e, EpochPainted)] == [
-        (epoch, probe) for epoch in (0, 1, 2) for probe in (0, 1, 2)
+        (epoch, probe) for epoch in (0, 1, 2) for probe in (0, 1, 2, 3)
     ]
-    for probe in range(3):
+    assert list(history.runs[0]) == [
+        config.instance_prompt,
+        "a photo of a dog",
+        "a red circle",
+        "a photo of a dog · noise 2",
+    ]
+    assert history.run(0, 1).images[12].tobytes() != history.run(0, 3).images[12].tobytes()
+    for probe in range(4):
         first = history.run(0, probe)
+        assert first.seed == config.diffusion_lens_seed + (probe == 3)
         assert sorted(first.images) == [0, 12]  # the encoder has no layer 99
         for epoch in (1, 2):
             run = history.run(epoch, probe)
@@ -282,7 +290,7 @@ def test_a_learning_rate_of_0_paints_the_same_in_all_epochs(tmp_path) -> None:
     replay = []
     job.subscribe(replay.append)  # one who comes late hears it all
     kinds = (LossLogged, EpochPainted, Done)
-    assert [type(event) for event in replay if isinstance(event, kinds)] == [LossLogged] * 4 + [EpochPainted] * 9 + [
+    assert [type(event) for event in replay if isinstance(event, kinds)] == [LossLogged] * 4 + [EpochPainted] * 12 + [
         Done
     ]
 

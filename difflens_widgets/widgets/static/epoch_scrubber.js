@@ -250,9 +250,10 @@ var ScrubControls = class {
 	}
 	update(probes, probe, colour, measured) {
 		this.el.hidden = !probes.length;
-		const known = JSON.stringify(probes.map(({ prompt, role }) => [prompt, role]));
+		const known = JSON.stringify(probes.map(({ prompt, role, noise }) => [prompt, role, noise]));
 		if (known !== this.known) {
-			put(this.probe, ...probes.map(({ prompt, role }, at) => h("option", { value: at }, `${ROLES[role]}: ${prompt}`)));
+			const name = ({ prompt, role, noise }) => `${ROLES[role]}: ${prompt}${noise ? ` · noise ${noise + 1}` : ""}`;
+			put(this.probe, ...probes.map((each, at) => h("option", { value: at }, name(each))));
 		}
 		this.known = known;
 		this.probe.value = String(probe);
@@ -1406,8 +1407,10 @@ var View = class extends Instrument {
 		const where = `epoch ${spot.epoch} of ${of}`;
 		const layer = `layer ${spot.layer} of ${this.get("num_layers") - 1}`;
 		const loss = scene.loss(spot.epoch);
+		const settings = { ...this.get("settings") };
+		if (settings.seed !== void 0) settings.seed += probe?.noise ?? 0;
 		const facts = [where, layer, picture ? "" : "not painted", loss === null ? "" : `loss ${digits(loss)}`];
-		this.caption.update(probe?.tokens ?? [], [], empty ? [] : [...facts, ...settingFacts(this.get("settings"))].filter(Boolean), "");
+		this.caption.update(probe?.tokens ?? [], [], empty ? [] : [...facts, ...settingFacts(settings)].filter(Boolean), "");
 		const label = [where, layer, `of “${probe?.prompt ?? ""}”`, picture ? "" : "not painted"].filter(Boolean).join(", ");
 		this.picture.update(picture, ratio, label, this.hole(spot, status), "");
 		this.controls.update(this.get("probes"), this.get("probe"), colour, Object.keys(this.get("drift")).length > 0);

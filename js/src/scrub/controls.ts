@@ -36,9 +36,10 @@ export class ScrubControls {
 
   update(probes: Probe[], probe: number, colour: string, measured: boolean): void {
     this.el.hidden = !probes.length;
-    const known = JSON.stringify(probes.map(({ prompt, role }) => [prompt, role]));
+    const known = JSON.stringify(probes.map(({ prompt, role, noise }) => [prompt, role, noise]));
     if (known !== this.known) {
-      put(this.probe, ...probes.map(({ prompt, role }, at) => h("option", { value: at }, `${ROLES[role]}: ${prompt}`)));
+      const name = ({ prompt, role, noise }: Probe) => `${ROLES[role]}: ${prompt}${noise ? ` · noise ${noise + 1}` : ""}`;
+      put(this.probe, ...probes.map((each, at) => h("option", { value: at }, name(each))));
     }
     this.known = known;
     this.probe.value = String(probe);

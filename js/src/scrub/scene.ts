@@ -18,6 +18,7 @@ export const MEASURES: Record<Measure, [label: string, unit: string]> = {
 export interface Probe {
   prompt: string;
   role: "instance" | "class" | "control";
+  noise: number;
   tokens: Token[];
 }
 
