@@ -186,7 +186,8 @@ def _train(options: argparse.Namespace) -> None:
     from .dreambooth.job import train_dreambooth
 
     history = train_dreambooth(DreamBoothConfig.from_yaml(options.config), resume=options.resume)
-    print(history.folder.resolve())
+    if os.environ.get("RANK", "0") == "0":  # of many processes, one speaks
+        print(history.folder.resolve())
 
 
 def _demo(options: argparse.Namespace) -> None:

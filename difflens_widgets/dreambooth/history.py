@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import tempfile
 import threading
+import weakref
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -72,7 +73,6 @@ class TrainingHistory:
         self._rows = files.read_losses(folder)
         self._runs = Runs(folder, self.probes)
         self._lock = threading.RLock()
-        self._unpacked: tempfile.TemporaryDirectory[str] | None = None
 
     @classmethod
     def create(
@@ -125,16 +125,21 @@ class TrainingHistory:
             if not (path / files.TRAINING).exists():
                 raise ValueError(f"{path}: holds no training: there is no {files.TRAINING}")
             return cls(path)
-        temporary = tempfile.TemporaryDirectory(prefix="difflens-") if folder is None else None
-        place = Path(temporary.name) / "training" if temporary is not None else Path(folder or "")
-        zipped.unpack(path, place)
+        if folder is None:
+            temporary = tempfile.mkdtemp(prefix="difflens-")
+            try:
+                history = cls.load(path, Path(temporary, "training"))
+            except BaseException:
+                shutil.rmtree(temporary)
+                raise
+            weakref.finalize(history, shutil.rmtree, temporary, ignore_errors=True)
+            return history
+        zipped.unpack(path, Path(folder))
         try:
-            history = cls(place)
+            return cls(Path(folder))
         except ValueError:
-            shutil.rmtree(place, ignore_errors=True)
+            shutil.rmtree(folder)
             raise
-        history._unpacked = temporary
-        return history
 
     # -- what was recorded
 
@@ -253,13 +258,7 @@ class TrainingHistory:
             self._set_status("running", "")
 
     def save(self, path: str | Path, *, weights: bool = True) -> Path:
-        """Write everything into one zip, which `load` takes, and return its path.
-
-        Parameters
-        ----------
-        weights : bool
-            Also the trained weights; a zip holds at most 4 GB.
-        """
+        """Write all into one zip of at most 4 GB, which `load` takes; without `weights` not what was trained."""
         with self._lock:
             return zipped.save(self.folder, Path(path), weights=weights)
 

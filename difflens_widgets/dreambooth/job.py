@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator
 from typing import Literal, overload
 
@@ -10,8 +11,10 @@ import numpy as np
 from .._background import BackgroundJob
 from ..events import Done
 from .config import DreamBoothConfig
-from .events import AlarmRaised, EpochPainted, LossLogged, TrainingEvent, TrainingListener, TrainingProgress
+from .events import Alarm, AlarmRaised, EpochPainted, LossLogged, TrainingEvent, TrainingListener, TrainingProgress
 from .history import TrainingHistory
+
+log = logging.getLogger(__name__)
 
 
 class TrainingJob(BackgroundJob[TrainingHistory]):
@@ -70,7 +73,14 @@ class TrainingJob(BackgroundJob[TrainingHistory]):
     def _enter(self, event: TrainingEvent) -> Iterator[TrainingEvent]:
         if isinstance(event, TrainingProgress):
             self.progress = event
-        alarms = self.history.record(event) if self._records else []
+        alarms: list[Alarm] = []
+        try:
+            alarms = self.history.record(event) if self._records else []
+        except OSError:
+            if not isinstance(event, Done):
+                raise
+            log.exception("how the training ended could not be written down")  # a full disk: say it all the same
+            self.history.status, self.history.message = event.status, event.message
         return iter([AlarmRaised(alarm) for alarm in alarms])
 
     def _replay(self) -> Iterator[TrainingEvent]:

@@ -144,7 +144,7 @@ def test_colours_legend_and_alarms(open_notebook):
     expect(scrubber.alarms).to_contain_text("“a photo of a dog” becomes “a photo of xon dog”")
     scrubber.press("Home")
     scrubber.alarms.get_by_role("button").click()
-    expect(scrubber.facts).to_contain_text("epoch 200 of 200 · layer 12 of 12")
+    expect(scrubber.facts).to_contain_text("epoch 200 of 200 · layer 11 of 12")
     expect(scrubber.prompt).to_have_value("1")
     expect(scrubber.current).to_have_class(re.compile("dlw-flagged"))
 

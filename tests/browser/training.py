@@ -46,8 +46,8 @@ Paint = Callable[[int, int], LensRun]
 
 
 def new(folder: Path | None = None, config: dict | None = None, probes: Iterable[Probe] = PROBES) -> TrainingHistory:
-    """A history with nothing in it, by default in a temporary folder."""
-    place = (folder or Path(tempfile.mkdtemp(prefix="difflens-test-"))) / "training"
+    """A history with nothing in it; without a `folder` in a new one beside the notebook, gone with its server."""
+    place = (folder or Path(tempfile.mkdtemp(prefix=".training-", dir=Path.cwd()))) / "training"
     about = {"model": "difflens-tiny", "model_hash": "00ff", "probes": tuple(probes)}
     return TrainingHistory.create(place, config=CONFIG if config is None else config, **about)
 
@@ -56,7 +56,7 @@ def paint(epoch: int, probe: int, size: int = 64) -> LensRun:
     """The subject's picture comes from epoch to epoch, in the later layers first; the class follows late."""
     run = scripted.empty_run(PROBES[probe].prompt)
     kind, colour, background = _THINGS[probe]
-    share = (epoch / 350) * (1.0, 0.9 * epoch / 350, 0.1)[probe]
+    share = (epoch / 350) * (1.0, 1.25 * epoch / 350, 0.1)[probe]
     rng = np.random.default_rng(probe)
     states, change = (rng.normal(size=(13, len(run.tokens), 8)) for _ in range(2))
     for layer in run.layers:

@@ -158,9 +158,9 @@ def told(folder, probes, *epochs):
 
 
 def test_the_thresholds_are_where_they_are_said_to_be(tmp_path):
-    assert (NEARER, VARIETY_LEFT, MOVED) == (1.0, 0.5, 0.5)
+    assert (NEARER, VARIETY_LEFT, MOVED) == (0.5, 0.5, 0.55)
     start = ([0.0], [0.0], [10.0])
-    just, over = ([10.0], [4.9], [14.9]), ([10.0], [5.1], [15.1])
+    just, over = ([9.0], [5.9], [15.4]), ([9.0], [6.1], [15.6])  # of 9, two thirds are 6
     assert told(tmp_path, (INSTANCE, CLASS, CONTROL), start, just, over) == [
         [],
         [],
@@ -190,7 +190,7 @@ def test_a_class_that_hardly_moved_has_not_collapsed(tmp_path):
     history = begin(tmp_path, INSTANCE, CLASS)
     pattern = np.tile(np.float32([-1, 1]), 128).reshape(4, 8, 8)  # of spread 1: unrelated ones are √2 away
     raised = []
-    for epoch, (subject, own) in {0: (0, 0), 5: (0.2, 0.14), 10: (0.2, 0.142)}.items():
+    for epoch, (subject, own) in {0: (0, 0), 5: (0.16, 0.14), 10: (0.16, 0.142)}.items():
         for number, shift in enumerate((subject, own)):
             run = drawn_run(history.probes[number].prompt, 1, latents={0: pattern + np.float32(shift)}, snapshots={})
             raised.append([alarm.kind for alarm in history.record(EpochPainted(epoch, number, run))])

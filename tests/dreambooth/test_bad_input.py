@@ -22,7 +22,7 @@ from difflens_widgets.dreambooth.plan import Plan
 from difflens_widgets.dreambooth.tokens import rare_tokens
 from difflens_widgets.dreambooth.train import train_with
 from difflens_widgets.dreambooth.weights import load_tuned
-from difflens_widgets.events import Notice
+from difflens_widgets.events import Done, Notice
 from difflens_widgets.loading import load_pipeline
 from dreambooth_configs import small_config
 from pipelines import small_pipeline, small_sdxl_pipeline
@@ -175,6 +175,21 @@ def test_a_full_disk_loses_nothing(tmp_path, monkeypatch) -> None:
     history = TrainingHistory.load(tmp_path / "out")
     assert (history.status, "No space left" in history.message) == ("failed", True)
     assert train_dreambooth(config, resume=True).status == "done"
+
+
+def test_the_end_is_heard_even_if_it_cannot_be_written_down(tmp_path, monkeypatch) -> None:
+    job = train_with(small_config(tmp_path / "out"))
+
+    def full(event) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(job.history, "record", full)
+    events = []
+    job.subscribe(events.append)
+    with pytest.raises(OSError, match="No space left"):
+        job.start().result()
+    assert isinstance(events[-1], Done)
+    assert (events[-1].status, job.history.status) == ("failed", "failed")
 
 
 def test_the_command_says_what_is_wrong(tmp_path, capsys) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import math
 import subprocess
@@ -297,6 +298,11 @@ def test_a_zip_holds_it_all(history, folder, tmp_path):
     light = TrainingHistory.load(history.save(tmp_path / "light.zip", weights=False))
     assert_same(light.run(2, 1), run_of(1, 2))
     assert not light.weights_folder(2).exists()
+    temporary = light.folder
+    assert temporary.is_dir()
+    del light
+    gc.collect()
+    assert not temporary.parent.exists()
     with pytest.raises(ValueError, match="new or empty one was expected"):
         TrainingHistory.load(path, tmp_path)
     with pytest.raises(ValueError, match="is for unpacking a zip"):

@@ -69,7 +69,7 @@ def test_what_is_frozen_stays_and_stock_diffusers_loads_the_rest(tmp_path, layer
     stock = StableDiffusionPipeline.from_pretrained(WEIGHTS).to(torch.float32)
     folder = history.weights_folder(1)
     if use_lora:
-        stock.load_lora_weights(folder)
+        stock.load_lora_weights(folder, weight_name="pytorch_lora_weights.safetensors")
         assert len(stock.get_list_adapters()) == 2
     else:
         stock.unet = UNet2DConditionModel.from_pretrained(folder / "unet").float()
@@ -303,3 +303,25 @@ def test_the_lens_sees_the_training_and_history_paints_it_again(tmp_path) -> Non
         again = history.lens(epoch, device="cpu")(config.instance_prompt, layers=[12], steps=2)
         difference = abs(again.latents[12] - run.latents[12]).max()
         assert difference < 1e-3, epoch
+
+
+# many processes
+
+
+def test_two_processes_train_as_one_does(tmp_path) -> None:
+    options = {"with_prior_preservation": True, "class_data_dir": str(tmp_path / "class"), "learning_rate": 1e-3}
+    one = train_dreambooth(small_config(tmp_path / "one", train_batch_size=4, **options))
+    two = small_config(tmp_path / "two", train_batch_size=2, **options).to_yaml(tmp_path / "two.yaml")
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+    done = subprocess.run(
+        [*command, "-m", "difflens_widgets", "train", str(two)],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=240,
+    )
+    assert done.returncode == 0, done.stderr
+    together = TrainingHistory.load(tmp_path / "two")
+    assert together.status == "done"
+    for name, column in one.losses.items():
+        assert together.losses[name].tolist() == pytest.approx(column.tolist(), rel=1e-4), name

@@ -195,7 +195,7 @@ def test_alarms_and_progress_arrive(show, job):
     assert [(alarm["kind"], alarm["epoch"], alarm["probe"]) for alarm in widget.alarms] == [("collapse", 200, 1)]
 
 
-def test_a_replay_shows_what_went_before_once(show, job):
+def test_a_replay_shows_what_went_before_once(show, job, history):
     for probe in range(3):
         job.emit(painted(0, probe))
         job.emit(LossLogged(probe + 1, 1, {"loss": 0.5}))
@@ -203,7 +203,7 @@ def test_a_replay_shows_what_went_before_once(show, job):
     job.history.record(Done("done"))
     widget.settle()
     assert (widget.epochs, len(widget._frames), len(widget.losses["points"])) == ([0], 3 * 13, 3)
-    other = show(training.finished((0,)))
+    other = show(history)
     other.show(job)
     other.settle()
     assert (other.status, other.epochs, len(other._frames)) == ("running", [0], 3 * 13)
