@@ -9,10 +9,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from difflens_widgets import DiffusionLens, DreamBoothConfig, TrainingHistory
+from difflens_widgets import Comparison, DiffusionLens, DreamBoothConfig, TrainingHistory
+from difflens_widgets.comparison import CROSSED
+from difflens_widgets.dreambooth.subject import draw_subject
 from difflens_widgets.dreambooth.train import train_with
 from difflens_widgets.tiny import dreambooth_results as results
 from difflens_widgets.tiny.experiments import CONFIG, main
+from difflens_widgets.tiny.judge import Judge
+from drawn_runs import drawn_run, picture
 from dreambooth_configs import small_config
 
 LAYERS = [0, 12]
@@ -85,6 +89,23 @@ def test_raw_and_tuned_are_compared_by_prompt_and_seed(found) -> None:
     np.testing.assert_allclose(measures["state_cosine"][..., 0], 1, atol=1e-5)
     assert (measures["state_cosine"][..., 1] < 0.9999).all()
     assert {"subject/raw", "subject/tuned", "subject/tuned-raw", "subject/raw-tuned"} <= measures.keys()
+
+
+def test_the_course_projects_comparison_has_one_unet_for_both() -> None:
+    """Where the U-Net alone has learnt, it sees nothing; and the judge is asked about each of the four."""
+    raw, tuned = drawn_run(), drawn_run(images={layer: picture(layer + 100) for layer in range(13)})
+    learnt = Comparison(raw, tuned, {("tuned", "raw"): raw, ("raw", "tuned"): tuned})
+    measures = results.compared(learnt, Judge.load())
+    assert measures["same_unet_ssim"] == [1.0] * 13
+    assert max(measures["ssim"]) < 0.9
+    assert measures["subject/raw"] == measures["subject/tuned-raw"]
+
+
+def test_the_judge_knows_the_subject_from_other_pictures() -> None:
+    subject, other = draw_subject()[0], picture(3)
+    run = drawn_run(images={0: other, 12: subject}, layers=(0, 5, 12))
+    same = Comparison(run, run, dict.fromkeys(CROSSED, run))
+    assert results.compared(same, Judge.load())["subject/tuned"] == [0, None, 1]
 
 
 def test_the_cosines_are_of_every_training(place, found) -> None:
