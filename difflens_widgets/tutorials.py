@@ -20,9 +20,10 @@ def copy_tutorials(folder: Path) -> Path:
     for place in _PLACES:
         notebooks = sorted(place.glob("*.ipynb"))
         if notebooks:
-            folder.mkdir(parents=True, exist_ok=True)
-            for notebook in notebooks:
-                if not (folder / notebook.name).exists():
-                    shutil.copyfile(notebook, folder / notebook.name)
+            for file in (*notebooks, *sorted(place.glob("results/*"))):  # what long experiments found, drawn there
+                copy = folder / file.relative_to(place)
+                copy.parent.mkdir(parents=True, exist_ok=True)
+                if not copy.exists():
+                    shutil.copyfile(file, copy)
             return folder
     raise FileNotFoundError("this installation of difflens_widgets has no tutorial notebooks")

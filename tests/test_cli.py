@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -159,5 +160,7 @@ def test_tutorials_are_copied_and_never_overwritten(tmp_path) -> None:
     folder = copy_tutorials(tmp_path / "tutorials")
     first = folder / "01_first_light.ipynb"
     first.write_text("mine")
+    results = folder / "results" / "dreambooth.json"  # drawn by the notebooks beside it
+    assert json.loads(results.read_text())["dreambooth_schema"] == 1
     copy_tutorials(folder)
     assert first.read_text() == "mine"

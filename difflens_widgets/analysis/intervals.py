@@ -1,4 +1,4 @@
-"""How sure a number is: an interval for a share, and one for a median of layers."""
+"""How sure a number is: an interval for a share, one for a median of layers, and one for a mean."""
 
 from __future__ import annotations
 
@@ -6,8 +6,15 @@ import math
 from typing import NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
 _RESAMPLES = 2000
+# the 97.5 % quantiles of Student's t for 1, 2, ... 30 degrees of freedom
+_T = (
+    *(12.7062, 4.3027, 3.1824, 2.7764, 2.5706, 2.4469, 2.3646, 2.3060, 2.2622, 2.2281),
+    *(2.2010, 2.1788, 2.1604, 2.1448, 2.1314, 2.1199, 2.1098, 2.1009, 2.0930, 2.0860),
+    *(2.0796, 2.0739, 2.0687, 2.0639, 2.0595, 2.0555, 2.0518, 2.0484, 2.0452, 2.0423),
+)
 
 
 def wilson(right: int, n: int, z: float = 1.96) -> tuple[float, float]:
@@ -54,3 +61,46 @@ def median_interval(values: np.ndarray, seed: int = 0) -> Median:
     medians = np.median(values[drawn].reshape(_RESAMPLES, -1), axis=1)
     low, high = np.quantile(medians, [0.025, 0.975], method="inverted_cdf")  # no arithmetic with infinity
     return Median(float(np.median(values)), float(low), float(high))
+
+
+class Mean(NamedTuple):
+    """A mean and its 95 % interval, each float64 of the shape that is left."""
+
+    value: np.ndarray
+    low: np.ndarray
+    high: np.ndarray
+
+
+def mean_interval(values: npt.ArrayLike) -> Mean:
+    """Mean over the first axis, with Student's t interval: for few values, where a bootstrap is too sure of itself.
+
+    Parameters
+    ----------
+    values : float array (n, ...)
+        Row by row independent, such as trainings from several seeds; take the mean of what belongs together before.
+
+    Returns
+    -------
+    Mean
+        NaN for the ends of the interval where n is 1.
+
+    Raises
+    ------
+    ValueError
+        If there are no values.
+    """
+    array = np.asarray(values, dtype=float)
+    if not array.ndim or not len(array):
+        raise ValueError(f"values: expected at least one row, got the shape {array.shape}")
+    n, mean = len(array), array.mean(0)
+    if n == 1:
+        return Mean(mean, np.full_like(mean, np.nan), np.full_like(mean, np.nan))
+    half = _t_quantile(n - 1) * array.std(0, ddof=1) / math.sqrt(n)
+    return Mean(mean, mean - half, mean + half)
+
+
+def _t_quantile(freedom: int) -> float:
+    if freedom <= len(_T):
+        return _T[freedom - 1]
+    z = 1.959964  # Cornish–Fisher, here right to the fourth decimal
+    return z + (z**3 + z) / (4 * freedom) + (5 * z**5 + 16 * z**3 + 3 * z) / (96 * freedom**2)

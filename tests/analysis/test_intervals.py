@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from difflens_widgets.analysis.intervals import median_interval, wilson
+from difflens_widgets.analysis.intervals import mean_interval, median_interval, wilson
 
 
 @pytest.mark.parametrize(("right", "n"), [(0, 10), (5, 10), (10, 10), (160, 200)])
@@ -68,3 +68,25 @@ def test_the_seed_draws_others() -> None:
 def test_no_values_have_no_median(values) -> None:
     with pytest.raises(ValueError, match=r"values: expected \(prompts, seeds\)"):
         median_interval(values)
+
+
+def test_the_mean_has_students_interval() -> None:
+    """Box, Hunter & Hunter: the shoes' ten differences, mean 0.41, standard error 0.12, 9 degrees of freedom."""
+    differences = [0.8, 0.6, 0.3, -0.1, 1.1, -0.2, 0.3, 0.5, 0.5, 0.3]
+    value, low, high = mean_interval(differences)
+    assert (round(float(value), 2), round(float(low), 3), round(float(high), 3)) == (0.41, 0.133, 0.687)
+
+
+@pytest.mark.parametrize("n", [2, 3, 10, 31, 60])
+def test_it_holds_the_mean_of_normal_values_95_times_of_100(n) -> None:
+    _, low, high = mean_interval(np.random.default_rng(n).normal(1.0, 3.0, (n, 20_000)))
+    assert abs(np.mean((low <= 1) & (high >= 1)) - 0.95) < 0.006  # 4 standard errors
+
+
+def test_one_value_has_no_interval() -> None:
+    value, low, high = mean_interval([[1.0, 2.0]])
+    assert value.tolist() == [1, 2]
+    assert np.isnan([low, high]).all()
+    for nothing in ([], np.zeros((0, 3)), 1.0):
+        with pytest.raises(ValueError, match="at least one row"):
+            mean_interval(nothing)
