@@ -212,9 +212,16 @@ class Notebook:
         return self.output(index).locator(".jp-OutputArea-output").last.inner_text()
 
     def save(self) -> None:
-        """Save as a user does, and wait until the file is written."""
-        self.page.keyboard.press("Control+s")
-        expect(self.page.locator(".lm-TabBar-tab.jp-mod-dirty")).to_have_count(0, timeout=15_000)
+        """Save as a user does, and wait until the file is written; once more if the page changed meanwhile."""
+        unsaved = self.page.locator(".lm-TabBar-tab.jp-mod-dirty")
+        for patience in (4_000, 4_000, 15_000):
+            self.page.keyboard.press("Control+s")
+            try:
+                expect(unsaved).to_have_count(0, timeout=patience)
+                return
+            except AssertionError:
+                if patience == 15_000:
+                    raise
 
     def restart_kernel(self) -> None:
         """Restart the kernel with the button of the toolbar, and confirm."""
