@@ -36,14 +36,12 @@ def wait_for_still(notebook, server, seconds=15):
 
 
 def test_a_run_is_alive_in_its_cell(open_notebook, server, kernel):
-    held = "job = scripted.job(seconds=5, hold_after=0); w = LayerSlider(job); w"  # until the page is there
-    notebook = open_notebook([held, "w.status, w.layer", "w", "job.go_on.set()"], kernel=kernel)
+    notebook = open_notebook(["w = LayerSlider(scripted.job(seconds=8)); w", "w.status, w.layer", "w"], kernel=kernel)
     notebook.run_cell(0)
     notebook.run_cell(1)  # returns while the job runs
     slider = notebook.widget()
     expect(slider.stop).to_be_visible()
     expect(slider.facts).to_contain_text("preview · step")
-    notebook.run_cell(4)
     seen = set()
     for _ in range(40):
         seen.add(slider.pixels())
