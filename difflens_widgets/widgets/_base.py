@@ -23,6 +23,9 @@ log = logging.getLogger(__name__)
 
 STATIC = Path(__file__).parent / "static"
 
+CHOICE = {"sync": True, "echo_update": False}
+"""Tags of a trait that the browser sets: the kernel does not send it back, which would undo what was dragged since."""
+
 _HEARTBEAT = 2.0  # seconds: a browser that hears nothing for longer takes the kernel for gone
 _STILL_PATIENCE = 15.0  # seconds that a browser may put off the exchange of the still picture
 _FILE_TYPES = {"gif": "image/gif", "html": "text/html"}
@@ -47,7 +50,7 @@ class LensWidget(anywidget.AnyWidget):
 
     _uid = t.Unicode().tag(sync=True)  # tells models apart on a page
     _run = t.Int(0).tag(sync=True)  # counts the sources shown, so that late frames of an earlier one are known
-    _acknowledged = t.Int(0).tag(sync=True, echo_update=False)  # the last frame the browser has, set there
+    _acknowledged = t.Int(0).tag(**CHOICE)  # the last frame the browser has, set there
     # a copy for each reader: pictures are added in place while others may read
     _frames = t.Dict().tag(sync=True, to_json=lambda frames, _: dict(frames), echo_update=False)
 

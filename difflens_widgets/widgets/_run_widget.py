@@ -31,7 +31,7 @@ class RunWidget(_base.LensWidget):
     _name: ClassVar[str]  # what errors and `repr` call it
     _unsubscribe: Callable[[], None] = staticmethod(lambda: None)  # also of what was never opened
 
-    layer = t.Int(0).tag(sync=True)
+    layer = t.Int(0).tag(**_base.CHOICE)
     layers = t.List(t.Int()).tag(sync=True)
     num_layers = t.Int(0).tag(sync=True)
     prompt = t.Unicode().tag(sync=True)

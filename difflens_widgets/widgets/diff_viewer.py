@@ -12,7 +12,7 @@ import traitlets as t
 from ..comparison import CROSSED, Comparison
 from ..dreambooth.events import EpochPainted, TrainingEvent
 from ..dreambooth.history import TrainingHistory
-from ._base import STATIC, LensWidget, in_colab
+from ._base import CHOICE, STATIC, LensWidget, in_colab
 from ._diff_state import diff_state
 from ._run_widget import _name_layers, wait_here
 from ._token import TokenTrait
@@ -75,10 +75,10 @@ class DiffViewer(LensWidget):
 
     _unsubscribe: Callable[[], None] = staticmethod(lambda: None)  # also of what was never opened
 
-    layer = t.Int(0).tag(sync=True)
-    mode = t.Unicode("side").tag(sync=True)
-    measure = t.Unicode("").tag(sync=True)
-    token = TokenTrait(None, allow_none=True).tag(sync=True)
+    layer = t.Int(0).tag(**CHOICE)
+    mode = t.Unicode("side").tag(**CHOICE)
+    measure = t.Unicode("").tag(**CHOICE)
+    token = TokenTrait(None, allow_none=True).tag(**CHOICE)
     layers = t.List(t.Int()).tag(sync=True)
     num_layers = t.Int(0).tag(sync=True)
     prompt = t.Unicode().tag(sync=True)

@@ -81,10 +81,10 @@ class EpochScrubber(_base.LensWidget):
     _esm = _base.STATIC / "epoch_scrubber.js"
     _unsubscribe: Callable[[], None] = staticmethod(lambda: None)  # also of what was never opened
 
-    epoch = t.Int(0).tag(sync=True)
-    layer = t.Int(0).tag(sync=True)
-    probe = t.Int(0).tag(sync=True)
-    colour = t.Enum(["", *MEASURES], default_value="").tag(sync=True)
+    epoch = t.Int(0).tag(**_base.CHOICE)
+    layer = t.Int(0).tag(**_base.CHOICE)
+    probe = t.Int(0).tag(**_base.CHOICE)
+    colour = t.Enum(["", *MEASURES], default_value="").tag(**_base.CHOICE)
     probes = t.List(t.Dict()).tag(sync=True)
     columns = t.List(t.Int()).tag(sync=True)
     epochs = t.List(t.Int()).tag(sync=True)

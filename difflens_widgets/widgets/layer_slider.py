@@ -10,7 +10,7 @@ from PIL import Image
 
 from ..events import Event, Snapshot, TokenFailed, TokenPainted
 from ..run import LensRun
-from ._base import STATIC
+from ._base import CHOICE, STATIC
 from ._run_widget import RunWidget
 from ._state import describe_slider, frame_key, record_state, static_state, steps_of
 from ._token import TokenTrait
@@ -61,8 +61,8 @@ class LayerSlider(RunWidget):
     _esm = STATIC / "layer_slider.js"
     _name = "LayerSlider"
 
-    step = t.Int(None, allow_none=True).tag(sync=True)
-    token = TokenTrait(None, allow_none=True).tag(sync=True)
+    step = t.Int(None, allow_none=True).tag(**CHOICE)
+    token = TokenTrait(None, allow_none=True).tag(**CHOICE)
     snapshots = t.List(t.Int()).tag(sync=True)
     kept = t.List(t.Dict()).tag(sync=True)
     token_failures = t.Dict().tag(sync=True)

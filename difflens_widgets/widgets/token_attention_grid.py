@@ -23,7 +23,7 @@ from ._attention_state import (
     stock_picture,
 )
 from ._attention_still import draw_still
-from ._base import STATIC
+from ._base import CHOICE, STATIC
 from ._run_widget import RunWidget
 from ._state import steps_of
 from ._token import TokenTrait, token_number
@@ -100,13 +100,13 @@ class TokenAttentionGrid(RunWidget):
     _esm = STATIC / "token_attention_grid.js"
     _name = "TokenAttentionGrid"
 
-    step = t.Int(None, allow_none=True).tag(sync=True)
-    token = TokenTrait(None, allow_none=True).tag(sync=True)
-    rows = t.Unicode("layers").tag(sync=True)
-    block = t.Unicode(None, allow_none=True).tag(sync=True)
-    pinned = t.List(t.Any()).tag(sync=True)
-    per_cell = t.Bool(False).tag(sync=True)
-    opacity = t.Float(0.65).tag(sync=True)
+    step = t.Int(None, allow_none=True).tag(**CHOICE)
+    token = TokenTrait(None, allow_none=True).tag(**CHOICE)
+    rows = t.Unicode("layers").tag(**CHOICE)
+    block = t.Unicode(None, allow_none=True).tag(**CHOICE)
+    pinned = t.List(t.Any()).tag(**CHOICE)
+    per_cell = t.Bool(False).tag(**CHOICE)
+    opacity = t.Float(0.65).tag(**CHOICE)
     columns = t.List(t.Dict()).tag(sync=True)
     blocks = t.List(t.Unicode()).tag(sync=True)
     steps = t.List(t.Int()).tag(sync=True)

@@ -21,6 +21,14 @@ import nbformat
 from playwright.sync_api import Browser, Locator, Page, Playwright, expect
 
 _EXECUTED = re.compile(r"\[\d+\]:")
+_WATCH = """prompt => {
+  delete prompt.dataset.hasRun;
+  new MutationObserver((_, observer) => {
+    if (!prompt.textContent.includes("*")) return;
+    prompt.dataset.hasRun = "1";
+    observer.disconnect();
+  }).observe(prompt, { childList: true, characterData: true, subtree: true });
+}"""
 FOLDER = Path(__file__).resolve().parent
 SETUP = f"""import sys
 sys.path.append({str(FOLDER)!r})
@@ -198,8 +206,10 @@ class Notebook:
         """Run one cell, and wait until the kernel has it behind it."""
         cell = self.panel.locator(".jp-CodeCell").nth(index)
         prompt = cell.locator(".jp-InputArea-prompt")
+        prompt.evaluate(_WATCH)  # a cell that ran before still has its number when the keys are pressed
         cell.locator(".cm-content").click()
         self.page.keyboard.press("Control+Enter")
+        expect(prompt).to_have_attribute("data-has-run", "1", timeout=30_000)
         expect(prompt).to_have_text(_EXECUTED, timeout=30_000)
 
     def output(self, index: int) -> Locator:
