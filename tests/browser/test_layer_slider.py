@@ -204,6 +204,35 @@ def test_help_mouse_and_linked_widgets(open_notebook):
     expect(slider.facts).to_contain_text("layer 8 of 12")
 
 
+def test_a_drag_never_goes_back(open_notebook):
+    """The kernel hears of a layer up to 100 ms late; what it says of that must not undo what was dragged since."""
+    notebook = open_notebook(["w = LayerSlider(scripted.finished_run()); w", "w.layer"])
+    notebook.run_cell(0)
+    notebook.run_cell(1)
+    slider, film = notebook.widget(), notebook.panel.locator(".dlw-cell")
+    slider.press("Home")
+    expect(slider.facts).to_contain_text("layer 0 of 12")
+    slider.facts.evaluate("""facts => {
+      window.seen = [];
+      const look = () => window.seen.push(parseInt(facts.textContent.match(/layer (\\d+) of/)[1]));
+      new MutationObserver(look).observe(facts, { childList: true, characterData: true, subtree: true });
+    }""")
+    boxes = [film.nth(layer).bounding_box() for layer in range(13)]
+    mouse = notebook.page.mouse
+    for layer, box in enumerate(boxes):
+        mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+        if layer == 0:
+            mouse.down()
+        notebook.page.wait_for_timeout(40)
+    mouse.up()
+    expect(slider.facts).to_contain_text("layer 12 of 12")
+    notebook.page.wait_for_timeout(500)
+    seen = notebook.page.evaluate("window.seen")
+    assert seen[-1] == 12
+    assert seen == sorted(seen)
+    assert notebook.text_of(2) == "12"
+
+
 @pytest.fixture
 def saved(open_notebook, server):
     """A notebook whose run was followed to its end, saved, and its kernel gone."""
