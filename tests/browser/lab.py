@@ -29,6 +29,17 @@ _WATCH = """prompt => {
     observer.disconnect();
   }).observe(prompt, { childList: true, characterData: true, subtree: true });
 }"""
+_SETTLED = """async canvas => {
+  const look = () => (canvas.hidden ? "" : canvas.toDataURL());
+  let before = look();
+  for (let looks = 0; looks < 20; looks++) {
+    await new Promise((after) => setTimeout(after, 50));
+    const now = look();
+    if (now === before) break;
+    before = now;
+  }
+  return before;
+}"""
 FOLDER = Path(__file__).resolve().parent
 SETUP = f"""import sys
 sys.path.append({str(FOLDER)!r})
@@ -265,8 +276,7 @@ class Slider:
 
     def pixels(self) -> str:
         """What the canvas holds, as text that can be compared; empty where nothing is painted."""
-        canvas = self.root.locator(".dlw-picture")
-        return canvas.evaluate("canvas => canvas.hidden ? '' : canvas.toDataURL()")
+        return settled(self.root.locator(".dlw-picture"))
 
     def wait_until_done(self, layers: int = 13) -> None:
         """Until all is painted, and the output was exchanged for one with the still picture."""
@@ -302,8 +312,7 @@ class Grid(Slider):
 
     def heat(self) -> str:
         """The map on the big picture, as text that can be compared; empty where there is none."""
-        canvas = self.picture.locator(".dlw-heat")
-        return canvas.evaluate("canvas => canvas.hidden ? '' : canvas.toDataURL()")
+        return settled(self.picture.locator(".dlw-heat"))
 
     def point_at(self, target: Locator, across: float, down: float) -> None:
         """Hover over a place of a picture, 0..1 across and down."""
@@ -311,6 +320,11 @@ class Grid(Slider):
         box = target.bounding_box()
         assert box is not None
         target.hover(position={"x": across * box["width"], "y": down * box["height"]})
+
+
+def settled(canvas: Locator) -> str:
+    """What a canvas holds once it is the same in two looks: pictures are decoded a moment after their words change."""
+    return str(canvas.evaluate(_SETTLED))
 
 
 def _free_port() -> int:

@@ -205,7 +205,7 @@ def test_blink_goes_to_and_fro_unless_motion_is_reduced(viewer) -> None:
     names = viewer.panes.locator(".dlw-pane-name")
     viewer.button("blink").click()
     for run in ("tuned", "raw", "tuned"):
-        expect(names).to_have_text([run], timeout=5_000)
+        expect(names).to_have_text([run])
     viewer.root.page.emulate_media(reduced_motion="reduce")
     expect(viewer.notice).to_contain_text("Motion is reduced")
     expect(names).to_have_text(["tuned"])
@@ -216,7 +216,7 @@ def test_blink_goes_to_and_fro_unless_motion_is_reduced(viewer) -> None:
     viewer.press("Enter")
     expect(names).to_have_text(["tuned"])
     viewer.root.page.emulate_media(reduced_motion="no-preference")
-    expect(names).to_have_text(["raw"], timeout=5_000)
+    expect(names).to_have_text(["raw"])
     viewer.button("side by side").click()
     expect(names).to_have_text(["raw", "tuned"])
 

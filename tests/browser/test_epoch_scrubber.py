@@ -10,6 +10,8 @@ import nbformat
 from PIL import Image
 from playwright.sync_api import Locator, expect
 
+from browser.lab import settled
+
 IMPORT = "import training; from difflens_widgets import EpochScrubber"
 SHOWN = "w = EpochScrubber(training.finished(range(0, 201, 50), config={})); w"  # 5 epochs
 REAL = """
@@ -52,7 +54,7 @@ class Scrubber:
 
     def pixels(self) -> str:
         """What the big canvas holds; empty where nothing is painted."""
-        return self.root.locator(".dlw-picture").evaluate("canvas => canvas.hidden ? '' : canvas.toDataURL()")
+        return settled(self.root.locator(".dlw-picture"))
 
     def cursor(self) -> float:
         """Where the line on the loss curve is, on the page."""
@@ -168,7 +170,7 @@ def test_live_during_a_real_training(open_notebook) -> None:
 def test_stop(open_notebook, kernel):
     cell = "job = training.Training(training.new(), hold_at=100).start(); w = EpochScrubber(job); w"
     notebook, scrubber = open_scrubber(open_notebook, cell, "job.done, w.status", kernel=kernel)
-    expect(scrubber.painted).to_have_count(2 * 13, timeout=15_000)
+    expect(scrubber.painted).to_have_count(2 * 13)
     expect(scrubber.matrix.locator(".dlw-is-running")).to_have_count(13)
     expect(scrubber.matrix.locator(".dlw-is-hollow")).to_have_count(5 * 13)
     scrubber.stop.click()

@@ -231,7 +231,7 @@ def test_maps_arrive_while_the_job_runs(open_notebook, kernel):
     notebook.run_cell(0)
     notebook.run_cell(1)
     grid = notebook.grid()
-    expect(grid.done_marks).to_have_count(8, timeout=20_000)
+    expect(grid.done_marks).to_have_count(8)
     with_maps = grid.root.locator("[role=gridcell].dlw-over")
     expect(with_maps).to_have_count(8 * 7)
     expect(grid.range_note).to_have_text("one range for all words of the grid, so far")
@@ -305,7 +305,7 @@ def test_failures_and_hostile_prompts(open_notebook):
     expect(broken.head("<img")).to_be_visible()
     assert notebook.panel.locator(".dlw-root :is(img)").count() == 0
     assert notebook.page.evaluate("window.hacked") is None
-    expect(one_failed.facts).to_contain_text("layer 12 of 12 · all blocks · failed", timeout=15_000)
+    expect(one_failed.facts).to_contain_text("layer 12 of 12 · all blocks · failed")
     expect(one_failed.root.locator(".dlw-hole")).to_contain_text("its latents are not finite")
     expect(one_failed.root.locator("[role=gridcell].dlw-is-failed")).to_have_count(7)
     expect(empty.root.locator(".dlw-hole")).to_contain_text("attention=True")
@@ -341,7 +341,7 @@ def test_restored_without_its_kernel(open_notebook, server):
         notebook.run_cell(0)
         notebook.run_cell(1)
         grid = notebook.grid()
-        expect(grid.root.locator("[role=gridcell].dlw-over")).to_have_count(8 * 7, timeout=15_000)
+        expect(grid.root.locator("[role=gridcell].dlw-over")).to_have_count(8 * 7)
         grid.press("3")
         heat = grid.heat()
         assert heat
@@ -352,7 +352,7 @@ def test_restored_without_its_kernel(open_notebook, server):
 
         grid = open_notebook(name=notebook.name).grid()
         expect(grid.root.locator("[role=gridcell].dlw-over")).to_have_count(8 * 7)
-        expect(grid.progress).to_have_text("stopped · 8 of 13 layers", timeout=10_000)
+        expect(grid.progress).to_have_text("stopped · 8 of 13 layers")
         expect(grid.notice).to_contain_text("kernel")
         expect(grid.stop).to_be_hidden()
         expect(grid.pinned).to_have_text(["cat"])

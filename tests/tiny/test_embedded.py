@@ -79,7 +79,7 @@ def test_the_thing_in_front_has_its_colour(lens) -> None:
 
 def test_the_first_layer_knows_less_than_the_last(lens, judge) -> None:
     """The lens has something to tell: the embeddings alone do not give the asked pictures."""
-    scenes = scored_scenes("object", 12, held_out=False)
+    scenes = scored_scenes("object", 6, held_out=False)
     right = {0: 0, 12: 0}
     for scene in scenes:
         run = lens(scene.caption, layers=[0, 12], steps=12)
