@@ -253,8 +253,10 @@ class TrainingHistory:
             self._rows = [row for row in self._rows if row["step"] <= step]
             files.write_losses(self.folder, self._rows)
             self.alarms = [alarm for alarm in self.alarms if alarm.epoch <= epoch]
-            files.write_alarms(self.folder, self.alarms)
             self._runs.forget_after(epoch)
+            if self.epochs:  # killed between a run and its alarm: the run would not be painted again
+                self.alarms += watch.look(self, self.epochs[-1])
+            files.write_alarms(self.folder, self.alarms)
             self._set_status("running", "")
 
     def save(self, path: str | Path, *, weights: bool = True) -> Path:

@@ -107,6 +107,10 @@ def test_a_class_that_becomes_the_subject_collapses(lens, tmp_path):
     assert "“a photo of a dog” becomes “a photo of xon dog” from layer 0 on" in alarm.message
     assert paint(history, 15, lens) == []  # raised once
     assert TrainingHistory.load(history.folder).alarms == history.alarms == [alarm]
+    (history.folder / "alarms.json").unlink()  # killed between the run and the alarm
+    resumed = TrainingHistory.load(history.folder)
+    resumed.truncate(step=0, epoch=10)
+    assert TrainingHistory.load(history.folder).alarms == resumed.alarms == [alarm]
     history.truncate(step=0, epoch=5)
     assert history.alarms == []
     assert paint(history, 10, lens) == [alarm]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageOps
 
 from difflens_widgets.dreambooth.subject import DOG, draw_subject
 from difflens_widgets.tiny.drawing import draw
@@ -34,6 +34,8 @@ def test_variety_is_the_distance_of_two_pictures() -> None:
     dark, bright = (Image.new("RGB", (8, 8), (value,) * 3) for value in (100, 110))
     assert variety([dark, bright]) == 10
     assert variety([dark, dark, dark]) == 0
+    framed = ImageOps.expand(dark.crop((2, 2, 6, 6)), 2, fill=(255, 0, 0))
+    assert variety([dark, framed]) == 0  # another background is no other dog
 
 
 def test_the_command_measures_the_model_before_training(capsys) -> None:
