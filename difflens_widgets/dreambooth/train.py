@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from contextlib import nullcontext
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 
 import torch
 from diffusers.optimization import get_scheduler
@@ -101,7 +102,7 @@ class Training:
         NotFiniteError
             If the loss is NaN or infinite; no weight has moved then.
         """
-        with training_mode(self.trained):
+        with training_mode(self.trained), _cpu_threads(self.config.num_cpu_threads_per_process):
             return self._step()
 
     def _encode_pictures(self, job: TrainingJob) -> bool:
@@ -249,6 +250,17 @@ class Training:
             return flag
         said = torch.tensor([float(flag)], device=self.accelerator.device)
         return bool(self.accelerator.reduce(said, "sum").item() > 0)
+
+
+@contextmanager
+def _cpu_threads(number: int | None) -> Iterator[None]:
+    """So many threads for what torch computes on a CPU; None: as many as it takes by itself."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(number or before)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 class _Clock:

@@ -97,11 +97,13 @@ def parameter_groups(trained: Trained, config: DreamBoothConfig) -> list[dict[st
 
 def make_optimizer(trained: Trained, config: DreamBoothConfig) -> torch.optim.Optimizer:
     """AdamW over what is trained."""
-    options = {
+    options: dict[str, Any] = {
         "betas": (config.adam_beta1, config.adam_beta2),
         "weight_decay": config.adam_weight_decay,
         "eps": config.adam_epsilon,
     }
+    if not config.use_8bit_adam and trained.unet.device.type == "cpu":
+        options["fused"] = True  # on a CPU torch's default goes through the parameters one by one
     return optimizer_class(config)(parameter_groups(trained, config), lr=config.learning_rate, **options)
 
 

@@ -137,6 +137,21 @@ def test_the_cache_changes_nothing_nor_does_checkpointing(tmp_path) -> None:
         assert told[name].tolist() == pytest.approx(told["usual"].tolist(), rel=1e-5), name
 
 
+@pytest.mark.parametrize("number", [1, None])
+def test_a_step_takes_the_threads_it_is_given(tmp_path, monkeypatch, number) -> None:
+    usual, used = torch.get_num_threads(), []
+    torch.set_num_threads(2)
+    try:
+        job = train_with(small_config(tmp_path, num_cpu_threads_per_process=number))
+        assert job.training.make_ready(job)
+        inner = job.training._step
+        monkeypatch.setattr(job.training, "_step", lambda: used.append(torch.get_num_threads()) or inner())
+        job.training.step()
+        assert (used, torch.get_num_threads()) == ([number or 2], 2)
+    finally:
+        torch.set_num_threads(usual)
+
+
 def test_everything_at_once(tmp_path) -> None:
     """Reduced precision, a schedule, a moving average: other weights, all finite, and the average is what is kept."""
     config = small_config(

@@ -6,15 +6,20 @@ catch broken weights or a broken loader, not a slightly worse training.
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 
-from difflens_widgets import DiffusionLens
+from difflens_widgets import DiffusionLens, EmergenceTable
+from difflens_widgets._fingerprint import weight_hash
 from difflens_widgets.tiny import WEIGHTS
 from difflens_widgets.tiny.judge import Judge, background_right, objects_right
 from difflens_widgets.tiny.scenes import KINDS
 from difflens_widgets.tiny.score import judge_accuracy, paint, scored_scenes
+
+RESULTS = Path(__file__).parents[2] / "notebooks" / "results"
 
 
 @pytest.fixture(scope="module")
@@ -86,6 +91,14 @@ def test_the_first_layer_knows_less_than_the_last(lens, judge) -> None:
         for layer in right:
             right[layer] += background_right(scene, judge.read([run.images[layer]])[0])
     assert right[0] < right[12] / 2
+
+
+def test_the_published_experiment_is_of_these_weights(lens) -> None:
+    """If not: python -m difflens_widgets.tiny.emergence --out notebooks/results/emergence.json"""
+    table = EmergenceTable.load(RESULTS / "emergence.json")
+    assert table.settings["model_hash"] == weight_hash(lens.pipe)
+    assert (len(table.layers), len(table.seeds), len(table.prompts)) == (13, 3, 7)
+    assert min(map(len, table.prompts.values())) >= 40
 
 
 def test_any_word_can_be_asked_for(lens) -> None:
