@@ -9,6 +9,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Generator, Iterator
 from typing import Any, Generic, TypeVar
 
+from ._openmp import release_threads
 from .events import Done
 
 log = logging.getLogger(__name__)
@@ -97,6 +98,7 @@ class BackgroundJob(ABC, Generic[Record]):
                 del self._listeners[listener]
 
     def _start(self) -> None:
+        release_threads()
         threading.Thread(target=self._main, name="difflens", daemon=True).start()
 
     def _main(self) -> None:

@@ -5,13 +5,16 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
 from statistics import median
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import torch
 from PIL import Image
 
+from . import _background
 from .events import Event, Preview
 from .lens import DiffusionLens
 
@@ -41,6 +44,8 @@ def bench_lens(model: str, steps: int, repeats: int, chunks: Sequence[int] = ())
         yield f"{name:<16} median {median(seconds):7.2f} s   (least {min(seconds):.2f}, most {max(seconds):.2f})"
     yield f"speed-up         median {median(ratios):7.2f} ×   (least {min(ratios):.2f}, most {max(ratios):.2f})"
     yield f"largest pixel difference {largest_difference(images[ours], images[plain])} of 255"
+    ratios = [in_background(lens, **options) for _ in range(repeats)]
+    yield f"background       median {median(ratios):7.2f} × as long if the waiting thread keeps its OpenMP threads"
     previews = [seconds_to_first_preview(lens, **options) for _ in range(repeats)]
     yield f"first preview    median {median(previews):7.2f} s   (most {max(previews):.2f})"
 
@@ -71,6 +76,16 @@ def plain_loop(lens: DiffusionLens, steps: int) -> dict[int, Image.Image]:
         ).images[0]
         for layer in lens.layers
     }
+
+
+def in_background(lens: DiffusionLens, **options: Any) -> float:
+    """How much longer a job takes while the thread that waits for it keeps its OpenMP threads, see `_openmp`."""
+    times: dict[str, list[float]] = {"released": [], "kept": []}
+    for name, spent in times.items():
+        lens(PROMPT, **{**options, "steps": 1})  # now this thread has them
+        with mock.patch.object(_background, "release_threads") if name == "kept" else nullcontext():
+            timed(spent, lambda: lens.start(PROMPT, **options).result())
+    return times["kept"][0] / times["released"][0]
 
 
 def seconds_to_first_preview(lens: DiffusionLens, **options: Any) -> float:

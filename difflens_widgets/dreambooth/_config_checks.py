@@ -29,8 +29,7 @@ _AT_LEAST: dict[str, float] = {
     **dict.fromkeys(
         ("num_train_epochs", "train_batch_size", "gradient_accumulation_steps", "rank", "sample_batch_size"), 1
     ),
-    **dict.fromkeys(("num_class_images", "num_cpu_threads_per_process"), 1),
-    **dict.fromkeys(("checkpointing_steps", "checkpoints_total_limit", "lr_num_cycles"), 1),
+    **dict.fromkeys(("num_class_images", "checkpointing_steps", "checkpoints_total_limit", "lr_num_cycles"), 1),
     **dict.fromkeys(("diffusion_lens_epochs", "diffusion_lens_class_noises", "num_inference_steps", "resolution"), 1),
     **dict.fromkeys(("seed", "diffusion_lens_seed", "lr_warmup_steps", "learning_rate", "prior_loss_weight"), 0),
     **dict.fromkeys(("text_encoder_learning_rate", "adam_weight_decay", "guidance_scale", "max_grad_norm"), 0),

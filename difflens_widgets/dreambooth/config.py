@@ -77,9 +77,6 @@ class DreamBoothConfig:
     mixed_precision : "no", "fp16" or "bf16"
     gradient_checkpointing : bool
         Less memory for more time.
-    num_cpu_threads_per_process : int, optional
-        Of a training step, as accelerate calls them; painting takes all. A step of a small model may be faster on one.
-        Default: torch's number.
     cache_latents : bool
         Encode each picture once, as the mean and the log-variance of its latents: what is drawn stays exact.
     use_ema, ema_decay
@@ -152,7 +149,6 @@ class DreamBoothConfig:
     use_8bit_adam: bool = False
     mixed_precision: str = "no"
     gradient_checkpointing: bool = False
-    num_cpu_threads_per_process: int | None = None
     cache_latents: bool = True
     use_ema: bool = False
     ema_decay: float = 0.99

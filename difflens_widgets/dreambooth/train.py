@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
 
 import torch
 from diffusers.optimization import get_scheduler
@@ -24,6 +23,7 @@ from .setup import Setup, class_folder_of, prepare
 from .trainable import (
     MovingAverage,
     encode,
+    lora_in_the_weights,
     make_optimizer,
     make_trainable,
     trained_parameters,
@@ -102,7 +102,7 @@ class Training:
         NotFiniteError
             If the loss is NaN or infinite; no weight has moved then.
         """
-        with training_mode(self.trained), _cpu_threads(self.config.num_cpu_threads_per_process):
+        with training_mode(self.trained):
             return self._step()
 
     def _encode_pictures(self, job: TrainingJob) -> bool:
@@ -228,7 +228,8 @@ class Training:
                         save_weights(self.pipe, folder, self.config, model_hash=self.setup.model_hash)
                     if lens:
                         self._clock.tick(job, step, "painting")
-                        paint_epoch(self.pipe, self.config, self.setup.name, history, epoch, job)
+                        with lora_in_the_weights(self.pipe.unet, self.pipe.text_encoder):
+                            paint_epoch(self.pipe, self.config, self.setup.name, history, epoch, job)
                         self._clock.painted(step)
             self.accelerator.wait_for_everyone()
 
@@ -250,17 +251,6 @@ class Training:
             return flag
         said = torch.tensor([float(flag)], device=self.accelerator.device)
         return bool(self.accelerator.reduce(said, "sum").item() > 0)
-
-
-@contextmanager
-def _cpu_threads(number: int | None) -> Iterator[None]:
-    """So many threads for what torch computes on a CPU; None: as many as it takes by itself."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(number or before)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 class _Clock:

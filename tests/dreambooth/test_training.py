@@ -9,18 +9,20 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from diffusers import StableDiffusionPipeline, UNet2DConditionModel
 from safetensors.torch import load_file
 from transformers import CLIPTextModel
 
-from difflens_widgets import cli
+from difflens_widgets import DiffusionLens, cli
 from difflens_widgets.dreambooth.checkpoint import NotFiniteError, checkpoints
 from difflens_widgets.dreambooth.events import EpochPainted, LossLogged
 from difflens_widgets.dreambooth.history import TrainingHistory
 from difflens_widgets.dreambooth.job import train_dreambooth
 from difflens_widgets.dreambooth.train import train_with
+from difflens_widgets.dreambooth.trainable import lora_in_the_weights
 from difflens_widgets.dreambooth.weights import load_tuned
 from difflens_widgets.events import Done
 from difflens_widgets.tiny import WEIGHTS
@@ -137,19 +139,26 @@ def test_the_cache_changes_nothing_nor_does_checkpointing(tmp_path) -> None:
         assert told[name].tolist() == pytest.approx(told["usual"].tolist(), rel=1e-5), name
 
 
-@pytest.mark.parametrize("number", [1, None])
-def test_a_step_takes_the_threads_it_is_given(tmp_path, monkeypatch, number) -> None:
-    usual, used = torch.get_num_threads(), []
-    torch.set_num_threads(2)
-    try:
-        job = train_with(small_config(tmp_path, num_cpu_threads_per_process=number))
-        assert job.training.make_ready(job)
-        inner = job.training._step
-        monkeypatch.setattr(job.training, "_step", lambda: used.append(torch.get_num_threads()) or inner())
+@pytest.mark.parametrize("layers", ["attention", "all"])
+def test_painting_with_the_additions_in_the_weights(tmp_path, layers) -> None:
+    """The same pictures but for rounding, and not a bit of the model changed by it."""
+    job = train_with(small_config(tmp_path, lora_layers=layers, learning_rate=1e-2))
+    assert job.training.make_ready(job)
+    for _ in range(3):
         job.training.step()
-        assert (used, torch.get_num_threads()) == ([number or 2], 2)
-    finally:
-        torch.set_num_threads(usual)
+    pipe, before = job.training.pipe, bits(job.training.trained)
+    lens = DiffusionLens(pipe)
+    usual = lens("xon", steps=3, layers=[0, 12])
+    with lora_in_the_weights(pipe.unet, pipe.text_encoder):
+        inside = [name for name, of_weight in bits(job.training.trained).items() if of_weight != before[name]]
+        merged = lens("xon", steps=3, layers=[0, 12])
+    assert inside
+    assert all("base_layer" in name for name in inside)
+    assert bits(job.training.trained) == before
+    again = lens("xon", steps=3, layers=[0, 12])
+    for layer in (0, 12):
+        np.testing.assert_allclose(merged.latents[layer], usual.latents[layer], atol=2e-3)
+        np.testing.assert_array_equal(again.latents[layer], usual.latents[layer])
 
 
 def test_everything_at_once(tmp_path) -> None:
