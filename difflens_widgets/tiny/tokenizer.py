@@ -22,13 +22,14 @@ def build_tokenizer(captions: Iterable[str], folder: Path) -> CLIPTokenizer:
     """Learn the merges from `captions`, write vocab.json and merges.txt to `folder`, and load the result."""
     words = {word for caption in captions for word in caption.split()}
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    letters = alphabet + [letter + "</w>" for letter in alphabet]
     learner = Tokenizer(models.BPE(end_of_word_suffix="</w>"))
     learner.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
     trainer = trainers.BpeTrainer(
         vocab_size=10_000,
         min_frequency=1,
-        # ties between merges go by these numbers; letters that end a word got theirs by chance, and so did "cat"
-        special_tokens=alphabet + [letter + "</w>" for letter in alphabet],
+        # ties between merges go by these numbers; left to itself the trainer numbers letters that end a word by chance
+        special_tokens=letters,
         end_of_word_suffix="</w>",
         show_progress=False,
     )
@@ -37,9 +38,8 @@ def build_tokenizer(captions: Iterable[str], folder: Path) -> CLIPTokenizer:
     for word in RARE_TOKENS:
         merges += _merges_of(word, merges)
 
-    tokens = alphabet + [letter + "</w>" for letter in alphabet]
-    tokens += list(dict.fromkeys(a + b for a, b in merges))
-    vocab = {token: index for index, token in enumerate([*tokens, _START, _END])}
+    tokens = [*letters, *dict.fromkeys(a + b for a, b in merges), _START, _END]
+    vocab = {token: index for index, token in enumerate(tokens)}
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "vocab.json").write_text(json.dumps(vocab, ensure_ascii=False), encoding="utf-8")
     lines = ["#version: 0.2", *(f"{a} {b}" for a, b in merges)]
