@@ -11,7 +11,8 @@ import logging
 import math
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,7 +41,9 @@ class Recipe:
     seed: int = 0
 
 
-LossOfStep = Callable[[int, torch.Generator], Tensor]
+Loss = Tensor | Sequence[Callable[[], Tensor]]
+"""Of one step: a scalar, or what gives the scalars of equal parts of the batch, each in a thread of its own."""
+LossOfStep = Callable[[int, torch.Generator], Loss]
 Model = TypeVar("Model", bound=nn.Module)
 
 
@@ -76,14 +79,13 @@ def fit(model: Model, loss_of_step: LossOfStep, recipe: Recipe, folder: Path, na
                 group["lr"] = recipe.learning_rate * _schedule(step, recipe)
             generator = torch.Generator().manual_seed(recipe.seed * 1_000_003 + step)
             with torch.autocast(device.type, torch.bfloat16, enabled=bfloat16):
-                loss = loss_of_step(step, generator)
-            loss.backward()
+                loss = _backward(loss_of_step(step, generator), model)
             nn.utils.clip_grad_norm_(model.parameters(), 1.0)
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
             step += 1
             _update_average(average, model, min(recipe.ema_decay, (1 + step) / (10 + step)))
-            losses.append(float(loss.detach()))
+            losses.append(loss)
             bar.update()
             if step % 50 == 0 or step == recipe.steps:
                 mean = sum(losses) / len(losses)
@@ -96,6 +98,33 @@ def fit(model: Model, loss_of_step: LossOfStep, recipe: Recipe, folder: Path, na
                     _save(checkpoint, step, model, average, optimizer)
                     saved_at = time.monotonic()
     return average.eval()
+
+
+def _backward(loss: Loss, model: nn.Module) -> float:
+    """Put the gradients into `model`; returns the loss.
+
+    Parts go side by side: on two CPU cores, two threads with half a batch each take 0.8 times as long as two threads
+    that share every operation.
+    """
+    if isinstance(loss, Tensor):
+        loss.backward()
+        return float(loss.detach())
+    parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    shared = torch.get_num_threads()
+
+    def gradients(part: Callable[[], Tensor]) -> tuple[float, tuple[Tensor, ...]]:
+        value = part() / len(loss)
+        return float(value.detach()), torch.autograd.grad(value, parameters)
+
+    try:
+        torch.set_num_threads(max(1, shared // len(loss)))
+        with ThreadPoolExecutor(len(loss)) as threads:
+            results = list(threads.map(gradients, loss))
+    finally:
+        torch.set_num_threads(shared)
+    for parameter, *of_parts in zip(parameters, *(gradient for _, gradient in results), strict=True):
+        parameter.grad = sum(of_parts[1:], of_parts[0])
+    return sum(value for value, _ in results)
 
 
 def _computes_in_bfloat16(device: torch.device) -> bool:

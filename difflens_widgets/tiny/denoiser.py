@@ -9,11 +9,11 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from diffusers import AutoencoderKL, DDPMScheduler, DPMSolverMultistepScheduler, UNet2DConditionModel
 from diffusers.models.attention_processor import AttnProcessor
 from safetensors.torch import load_file, save_file
@@ -22,6 +22,7 @@ from tqdm.auto import tqdm
 from transformers import CLIPTextModel, CLIPTokenizer
 
 from ._loop import Recipe, fit
+from .layout import ReadingUNet, layout_loss, layout_maps
 from .pool import ScenePool
 from .text_encoder import WIDTH
 
@@ -36,6 +37,7 @@ _SCHEDULE = {
     "steps_offset": 1,  # means nothing with trailing steps; the stock pipeline warns of anything else
 }
 _FLOOR, _FLOOR_GOING_ON = 0.12, 0.8
+_LAYOUT_WEIGHT = 0.05
 _CAPTION_DROPOUT = 0.1  # empty prompts, for classifier-free guidance
 
 
@@ -108,8 +110,11 @@ def train_unet(
     if device.type == "cpu":
         model.set_attn_processor(AttnProcessor())  # the fused kernel's backward pass took a third of a step on a CPU
     share_of = _cumulative_share_of_timesteps(noise_schedule, _FLOOR if start is None else _FLOOR_GOING_ON)
+    maps = layout_maps(pool.scenes)
+    reading = ReadingUNet(model).to(device)
+    parts = 2 if device.type == "cpu" and torch.get_num_threads() > 1 else 1
 
-    def loss_of_step(step: int, generator: torch.Generator) -> Tensor:
+    def loss_of_step(step: int, generator: torch.Generator) -> list[Callable[[], Tensor]]:
         chosen = torch.randint(len(pool.scenes), (recipe.batch,), generator=generator)
         kept = torch.rand(recipe.batch, generator=generator) >= _CAPTION_DROPOUT
         text = states[(rows[chosen] + 1) * kept].to(device, torch.float32)
@@ -120,9 +125,21 @@ def train_unet(
         timesteps = torch.searchsorted(share_of, places).clamp(max=len(share_of) - 1).to(device)
         noisy = noise_schedule.add_noise(clean, noise, timesteps)
         target = noise_schedule.get_velocity(clean, noise, timesteps)
-        return F.mse_loss(model(noisy, timesteps, text).sample.float(), target)
+        weight = maps.weight[chosen].to(device, torch.float32).unsqueeze(1)
+        kind, colour = maps.kind[chosen].to(device), maps.colour[chosen].to(device)
 
-    return fit(model, loss_of_step, recipe, folder, "unet")
+        def loss_of(rows: slice) -> Tensor:  # of every second row, say: each part has timesteps from everywhere
+            velocity, logits = reading(noisy[rows], timesteps[rows], text[rows])
+            told = kept[rows].to(device)  # without a caption nobody can know what stands where
+            loss = (weight[rows] * (velocity - target[rows]) ** 2).mean()
+            return loss + _LAYOUT_WEIGHT * layout_loss(logits[told], kind[rows][told], colour[rows][told])
+
+        return [partial(loss_of, slice(part, None, parts)) for part in range(parts)]
+
+    average = fit(reading, loss_of_step, recipe, folder, "unet")
+    reading.hook.remove()
+    average.hook.remove()
+    return average.unet
 
 
 def _cumulative_share_of_timesteps(noise_schedule: DDPMScheduler, floor: float) -> Tensor:

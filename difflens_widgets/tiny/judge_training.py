@@ -1,4 +1,8 @@
-"""Trains the judge on drawn scenes, held-out combinations included: it must be able to see them."""
+"""Trains the judge on drawn scenes, held-out combinations included: it must be able to see them.
+
+Every third picture is drawn with wobbling outlines and painted by the autoencoder from latents that are a little wrong:
+generated pictures look like that, and what they show is known here.
+"""
 
 from __future__ import annotations
 
@@ -8,12 +12,18 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
+from diffusers import AutoencoderKL
 from torch import Tensor
 
 from ._loop import Recipe, fit
 from .drawing import draw_array
 from .judge import COLOUR_NAMES, GRID, KIND_NAMES, Judge
 from .scenes import Scene, sample_scene
+
+
+_PAINTED_EVERY = 3
+_WOBBLE = 0.05  # of half the side, at most: as standard deviation
+_LATENT_NOISE = 0.2  # of the latents' own standard deviation, at most
 
 
 def judged_scene(seed: int, index: int) -> Scene:
@@ -29,19 +39,55 @@ def _practice_scene(seed: int, index: int) -> Scene:
     return sample_scene(np.random.default_rng([seed, index, 1]), "relation", relation="inside")
 
 
-def train_judge(recipe: Recipe, folder: Path, device: torch.device, size: int = 64, count: int = 24_000) -> Judge:
-    """Train on `count` drawn scenes."""
+def train_judge(
+    recipe: Recipe,
+    folder: Path,
+    device: torch.device,
+    autoencoder: AutoencoderKL,
+    start: Judge | None = None,
+    count: int = 24_000,
+) -> Judge:
+    """Train on `count` drawn scenes, of which the autoencoder paints every third; `start`: go on from this judge."""
     torch.manual_seed(recipe.seed + 3)
+    size = int(autoencoder.config.sample_size)
     scenes = [_practice_scene(recipe.seed, index) for index in range(count)]
     pictures = torch.from_numpy(np.stack([draw_array(scene, size) for scene in scenes]))
-    model = Judge(size).to(device)
+    pictures[::_PAINTED_EVERY] = painted(pictures[::_PAINTED_EVERY], autoencoder, device)
+    model = (start or Judge(size)).to(device)
 
     def loss_of_step(step: int, generator: torch.Generator) -> Tensor:
         chosen = torch.randint(count, (recipe.batch,), generator=generator)
-        pixels = pictures[chosen].permute(0, 3, 1, 2).float() / 127.5 - 1
-        return _loss(model(_roughened(pixels, generator).to(device)), [scenes[i] for i in chosen])
+        return _loss(model(_roughened(_floats(pictures[chosen]), generator).to(device)), [scenes[i] for i in chosen])
 
     return fit(model, loss_of_step, recipe, folder, "judge")
+
+
+@torch.inference_mode()
+def painted(pictures: Tensor, autoencoder: AutoencoderKL, device: torch.device, seed: int = 0) -> Tensor:
+    """Pictures, uint8 (n, size, size, 3), with wobbling outlines and painted from latents that are a little wrong."""
+    generator = torch.Generator().manual_seed(seed)
+    parts = []
+    for part in pictures.split(64):
+        latents = autoencoder.encode(_wobbled(_floats(part), generator).to(device)).latent_dist.mean
+        wrong = _LATENT_NOISE * torch.rand(len(part), 1, 1, 1, generator=generator)
+        latents = latents + (wrong * torch.randn(latents.shape, generator=generator)).to(device)
+        restored = autoencoder.decode(latents).sample.clamp(-1, 1)
+        parts.append(((restored.cpu() + 1) * 127.5).round().to(torch.uint8).permute(0, 2, 3, 1))
+    return torch.cat(parts)
+
+
+def _floats(pictures: Tensor) -> Tensor:
+    """From uint8 (n, size, size, 3) to float32 (n, 3, size, size) in -1..1."""
+    return pictures.permute(0, 3, 1, 2).float() / 127.5 - 1
+
+
+def _wobbled(pixels: Tensor, generator: torch.Generator) -> Tensor:
+    """Every pixel moved a little, its neighbours nearly alike."""
+    moves = _WOBBLE * torch.rand(len(pixels), 1, 1, 1, generator=generator)
+    coarse = moves * torch.randn(len(pixels), 2, 8, 8, generator=generator)
+    moved = F.interpolate(coarse, size=pixels.shape[-2:], mode="bicubic", align_corners=True).permute(0, 2, 3, 1)
+    still = F.affine_grid(torch.eye(2, 3).expand(len(pixels), 2, 3), list(pixels.shape), align_corners=False)
+    return F.grid_sample(pixels, still + moved, mode="bilinear", padding_mode="border", align_corners=False)
 
 
 def _loss(answers: dict[str, Tensor], scenes: Sequence[Scene]) -> Tensor:

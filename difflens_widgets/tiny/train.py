@@ -20,6 +20,7 @@ from . import WEIGHTS
 from ._loop import Recipe
 from .autoencoder import train_autoencoder
 from .denoiser import shipped_scheduler, train_unet
+from .judge import Judge
 from .judge_training import train_judge
 from .pool import ScenePool, load_pool
 from .publish import publish
@@ -33,8 +34,9 @@ RECIPES = {
     "text_encoder": Recipe(steps=1_400, batch=96, learning_rate=1e-3, ema_decay=0.99),
     "autoencoder": Recipe(steps=11_000, batch=16, learning_rate=2e-3),
     "judge": Recipe(steps=7_500, batch=48, learning_rate=1e-3, ema_decay=0.995),
+    "judge_going_on": Recipe(steps=1_500, batch=48, learning_rate=5e-4, warmup=50, ema_decay=0.995),
     "unet": Recipe(steps=8_000, batch=32, learning_rate=1e-3, warmup=200),
-    "unet_going_on": Recipe(steps=6_000, batch=32, learning_rate=7e-4, warmup=100),
+    "unet_going_on": Recipe(steps=6_000, batch=32, learning_rate=6e-4, warmup=100),
 }
 
 STAGES = ("text_encoder", "autoencoder", "judge", "unet")
@@ -63,12 +65,24 @@ def main(arguments: list[str] | None = None) -> None:
     elif options.stage == "autoencoder":
         train_autoencoder(pool, recipes["autoencoder"], options.work, device)
     elif options.stage == "judge":
-        train_judge(recipes["judge"], options.work, device, PICTURE_SIZE)
+        train_judge_of(pool, recipes, options.work, device, options.start_from)
     else:
         pipe = train_pipeline(tokenizer, pool, recipes, options.work, device, options.start_from)
         if options.stage == "all":
+            judge = train_judge_of(pool, recipes, options.work, device, options.start_from)
             publish(pipe, (options.start_from or options.work) / "tokenizer", options.out)
-            train_judge(recipes["judge"], options.work, device, PICTURE_SIZE).to("cpu").save(options.out / "judge")
+            judge.to("cpu").save(options.out / "judge")
+
+
+def train_judge_of(
+    pool: ScenePool, recipes: dict[str, Recipe], work: Path, device: torch.device, start_from: Path | None = None
+) -> Judge:
+    """The judge, which needs the autoencoder; `start_from`: go on from a published model's, with its autoencoder."""
+    if start_from is None:
+        return train_judge(recipes["judge"], work, device, train_autoencoder(pool, recipes["autoencoder"], work, device))
+    published, _ = load_pipeline(start_from, device, torch.float32)
+    start = Judge.load(start_from / "judge").train()
+    return train_judge(recipes["judge_going_on"], work, device, published.vae, start)
 
 
 def train_pipeline(
