@@ -1,4 +1,4 @@
-"""Stage 2: the autoencoder, 64 × 64 pictures to 4 × 16 × 16 latents.
+"""Stage 2: the autoencoder, 128 × 128 pictures to 4 × 16 × 16 latents.
 
 It learns on small crops: all its layers are convolutions, so many cheap steps on crops teach what few dear steps on
 whole pictures would.
@@ -16,17 +16,17 @@ from torch import Tensor
 from ._loop import Recipe, fit
 from .pool import ScenePool
 
-_CROP = 32
+_CROP = 48
 _KL_WEIGHT = 1e-7  # larger ones leave half of the channels unused (1e-5 did)
 
 
 def build_autoencoder(picture_size: int) -> AutoencoderKL:
-    """An untrained AutoencoderKL that makes the sides four times smaller."""
+    """An untrained AutoencoderKL that makes the sides eight times smaller."""
     return AutoencoderKL(
         sample_size=picture_size,
-        block_out_channels=(16, 32, 64),
-        down_block_types=("DownEncoderBlock2D",) * 3,
-        up_block_types=("UpDecoderBlock2D",) * 3,
+        block_out_channels=(16, 32, 64, 96),
+        down_block_types=("DownEncoderBlock2D",) * 4,
+        up_block_types=("UpDecoderBlock2D",) * 4,
         layers_per_block=1,
         latent_channels=4,
         norm_num_groups=8,

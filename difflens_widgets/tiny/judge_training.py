@@ -17,8 +17,8 @@ from torch import Tensor
 
 from ._loop import Recipe, fit
 from .drawing import draw_array
-from .judge import COLOUR_NAMES, GRID, KIND_NAMES, Judge
-from .scenes import Scene, sample_scene
+from .judge import COLOUR_NAMES, GRID, KIND_NAMES, MATERIAL_NAMES, Judge
+from .scenes import BACKGROUNDS, Scene, sample_scene
 
 
 _PAINTED_EVERY = 3
@@ -33,10 +33,13 @@ def judged_scene(seed: int, index: int) -> Scene:
 
 
 def _practice_scene(seed: int, index: int) -> Scene:
-    """A `judged_scene`, but every fifth has one thing inside another: few do, and they are the hardest to read."""
-    if index % 5:
-        return judged_scene(seed, index)
-    return sample_scene(np.random.default_rng([seed, index, 1]), "relation", relation="inside")
+    """A `judged_scene`, but of every ten one has a thing inside another, the hardest to read, and one a material."""
+    rng = np.random.default_rng([seed, index, 1])
+    if index % 10 == 0:
+        return sample_scene(rng, "relation", relation="inside")
+    if index % 10 == 5:
+        return sample_scene(rng, "object", material=("striped", "dotted", "metallic")[index // 10 % 3])
+    return judged_scene(seed, index)
 
 
 def train_judge(
@@ -105,10 +108,12 @@ def _loss(answers: dict[str, Tensor], scenes: Sequence[Scene]) -> Tensor:
     )
     colours = torch.tensor([COLOUR_NAMES.index(item.colour) for _, item in things]).to(heat.device)
     radii = torch.tensor([item.r for _, item in things]).to(heat.device)
-    backgrounds = torch.tensor([COLOUR_NAMES.index(scene.background) for scene in scenes]).to(heat.device)
+    materials = torch.tensor([MATERIAL_NAMES.index(item.material) for _, item in things]).to(heat.device)
+    backgrounds = torch.tensor([BACKGROUNDS.index(scene.background) for scene in scenes]).to(heat.device)
     return (
         (missed**2 * entropy).sum() / len(things)
         + F.cross_entropy(answers["colour"].movedim(2, -1)[at], colours)
+        + F.cross_entropy(answers["material"].movedim(1, -1)[at[0], at[2], at[3]], materials)
         + F.l1_loss(answers["r"][at], radii)
         + F.cross_entropy(answers["background"], backgrounds)
     )

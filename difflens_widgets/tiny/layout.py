@@ -18,10 +18,10 @@ import torch.nn.functional as F
 from diffusers import UNet2DConditionModel
 from torch import Tensor, nn
 
-from .scenes import COLOURS, KINDS, Scene
+from .scenes import BACKGROUNDS, KINDS, Scene
 
 GRID = 16
-_KIND_NAMES, _COLOUR_NAMES = list(KINDS), list(COLOURS)
+_KIND_NAMES, _COLOUR_NAMES = list(KINDS), list(BACKGROUNDS)
 _NOTHING = len(_KIND_NAMES)
 _BODY = 0.85  # of a thing's radius: nearer to its centre it covers what is behind it
 _REACH, _MARGIN = 1.15, 0.04  # of the radius, and of the side: all that a thing can touch
@@ -38,7 +38,7 @@ class LayoutMaps:
 
 
 def layout_maps(scenes: Sequence[Scene]) -> LayoutMaps:
-    """The maps of every scene: the smallest thing in front, as in the drawing; the background's colour elsewhere."""
+    """The maps of every scene: the smallest thing in front, as in the drawing; the background's colour, or its place, elsewhere."""
     kind = np.full((len(scenes), GRID, GRID), _NOTHING, np.int64)
     colour = np.empty_like(kind)
     weight = np.ones(kind.shape, np.float32)

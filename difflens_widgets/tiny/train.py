@@ -8,18 +8,22 @@ from __future__ import annotations
 
 import argparse
 import logging
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import torch
-from diffusers import StableDiffusionPipeline
+from diffusers import AutoencoderKL, StableDiffusionPipeline, UNet2DConditionModel
 from transformers import CLIPTokenizer
 
 from ..loading import load_pipeline
 from . import WEIGHTS
 from ._loop import Recipe
 from .autoencoder import train_autoencoder
+from .clip import SmallClip
 from .denoiser import shipped_scheduler, train_unet
+from .drawing import SIZE
 from .judge import Judge
 from .judge_training import train_judge
 from .pool import ScenePool, load_pool
@@ -27,12 +31,12 @@ from .publish import publish
 from .text_encoder import train_text_encoder
 from .tokenizer import build_tokenizer
 
-PICTURE_SIZE = 64
-POOL = 32_000
+PICTURE_SIZE = SIZE
+POOL = 24_000
 # two to three hours on two CPU cores; with a GPU give it more (--scale)
 RECIPES = {
-    "text_encoder": Recipe(steps=1_400, batch=96, learning_rate=1e-3, ema_decay=0.99),
-    "autoencoder": Recipe(steps=11_000, batch=16, learning_rate=2e-3),
+    "text_encoder": Recipe(steps=1_000, batch=64, learning_rate=7e-4, ema_decay=0.99),
+    "autoencoder": Recipe(steps=6_000, batch=12, learning_rate=2e-3),
     "judge": Recipe(steps=7_500, batch=48, learning_rate=1e-3, ema_decay=0.995),
     "judge_going_on": Recipe(steps=1_500, batch=48, learning_rate=5e-4, warmup=50, ema_decay=0.995),
     "unet": Recipe(steps=8_000, batch=32, learning_rate=1e-3, warmup=200),
@@ -50,6 +54,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--stage", choices=[*STAGES, "all"], default="all", help="train one stage only, write nothing")
     parser.add_argument("--scale", type=float, default=1.0, help="multiply the number of steps of every stage")
     parser.add_argument("--start-from", type=Path, help="a published model: train its U-Net on")
+    parser.add_argument("--knowing", type=Path, help="a published model of another world: begin with its weights")
     parser.add_argument("--pool", type=int, default=POOL, help="how many scenes are drawn")
     parser.add_argument("--seed", type=int, default=0, help="of the drawn scenes: going on, take others")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
@@ -60,63 +65,84 @@ def main(arguments: list[str] | None = None) -> None:
     pool = load_pool(options.work, options.pool, PICTURE_SIZE, options.seed)
     tokenizer = build_tokenizer([scene.caption for scene in pool.scenes], options.work / "tokenizer")
     device = torch.device(options.device)
-    if options.stage == "text_encoder":
-        train_text_encoder(tokenizer, pool, recipes["text_encoder"], options.work, device)
-    elif options.stage == "autoencoder":
-        train_autoencoder(pool, recipes["autoencoder"], options.work, device)
-    elif options.stage == "judge":
-        train_judge_of(pool, recipes, options.work, device, options.start_from)
-    else:
-        pipe = train_pipeline(tokenizer, pool, recipes, options.work, device, options.start_from)
-        if options.stage == "all":
-            judge = train_judge_of(pool, recipes, options.work, device, options.start_from)
-            publish(pipe, (options.start_from or options.work) / "tokenizer", options.out)
-            judge.to("cpu").save(options.out / "judge")
+    workshop = Workshop(options.work, device, recipes, pool, tokenizer, options.start_from, options.knowing)
+    if options.stage != "all":
+        getattr(workshop, options.stage)()
+        return
+    clip, judge = workshop.text_encoder(), workshop.judge()
+    pipe = workshop.pipeline()
+    publish(pipe, (options.start_from or options.work) / "tokenizer", options.out)
+    judge.to("cpu").save(options.out / "judge")
+    clip.to("cpu").save(options.out)
 
 
-def train_judge_of(
-    pool: ScenePool, recipes: dict[str, Recipe], work: Path, device: torch.device, start_from: Path | None = None
-) -> Judge:
-    """The judge, which needs the autoencoder; `start_from`: go on from a published model's, with its autoencoder."""
-    if start_from is None:
-        return train_judge(recipes["judge"], work, device, train_autoencoder(pool, recipes["autoencoder"], work, device))
-    published, _ = load_pipeline(start_from, device, torch.float32)
-    start = Judge.load(start_from / "judge").train()
-    return train_judge(recipes["judge_going_on"], work, device, published.vae, start)
-
-
-def train_pipeline(
-    tokenizer: CLIPTokenizer,
-    pool: ScenePool,
-    recipes: dict[str, Recipe],
-    work: Path,
-    device: torch.device,
-    start_from: Path | None = None,
-) -> StableDiffusionPipeline:
+@dataclass(frozen=True)
+class Workshop:
     """All stages, each going on from its checkpoint in `work`; a stage that is complete returns at once.
 
-    `start_from`: take tokenizer, text encoder and autoencoder of a published model as they are, and train on its U-Net.
+    `start_from` is a published model of this world: its tokenizer, text encoder and autoencoder are taken as they are,
+    its U-Net and its judge are trained on. `knowing` is one of another world: text encoder and U-Net begin with its
+    weights, as far as these mean the same.
     """
-    start = None
-    if start_from is not None:
-        published, _ = load_pipeline(start_from, device, torch.float32)
-        tokenizer, text_encoder, autoencoder = published.tokenizer, published.text_encoder, published.vae
-        start = published.unet
-    else:
-        text_encoder = train_text_encoder(tokenizer, pool, recipes["text_encoder"], work, device)
-        autoencoder = train_autoencoder(pool, recipes["autoencoder"], work, device)
-    recipe = recipes["unet" if start is None else "unet_going_on"]
-    unet = train_unet(tokenizer, text_encoder, autoencoder, pool, recipe, work, device, start)
-    return StableDiffusionPipeline(
-        vae=autoencoder,
-        text_encoder=text_encoder,
-        tokenizer=tokenizer,
-        unet=unet,
-        scheduler=shipped_scheduler(),
-        safety_checker=None,
-        feature_extractor=None,
-        requires_safety_checker=False,
-    )
+
+    work: Path
+    device: torch.device
+    recipes: dict[str, Recipe]
+    pool: ScenePool
+    own_tokenizer: CLIPTokenizer
+    start_from: Path | None = None
+    knowing: Path | None = None
+
+    @cached_property
+    def published(self) -> Any:
+        """The pipeline in the folder `start_from` or `knowing`; None without."""
+        folder = self.start_from or self.knowing
+        return load_pipeline(folder, self.device, torch.float32)[0] if folder else None
+
+    @property
+    def tokenizer(self) -> CLIPTokenizer:
+        """The published one, or one made from the captions."""
+        return self.published.tokenizer if self.start_from else self.own_tokenizer
+
+    def text_encoder(self) -> SmallClip:
+        """The text encoder, with the picture encoder that it was trained with."""
+        if self.start_from:
+            return SmallClip.load(self.start_from)
+        known = (self.published.tokenizer, self.published.text_encoder) if self.knowing else None
+        recipe = self.recipes["text_encoder"]
+        return train_text_encoder(self.tokenizer, self.pool, recipe, self.work, self.device, known)
+
+    def autoencoder(self) -> AutoencoderKL:
+        """The autoencoder."""
+        if self.start_from:
+            return self.published.vae
+        return train_autoencoder(self.pool, self.recipes["autoencoder"], self.work, self.device)
+
+    def judge(self) -> Judge:
+        """The judge, which practises on what the autoencoder paints."""
+        start = Judge.load(self.start_from / "judge").train() if self.start_from else None
+        recipe = self.recipes["judge_going_on" if start else "judge"]
+        return train_judge(recipe, self.work, self.device, self.autoencoder(), start)
+
+    def unet(self) -> UNet2DConditionModel:
+        """The U-Net."""
+        recipe = self.recipes["unet_going_on" if self.start_from else "unet"]
+        text_encoder, start = self.text_encoder().text, self.published.unet if self.published else None
+        stages = self.tokenizer, text_encoder, self.autoencoder()
+        return train_unet(*stages, self.pool, recipe, self.work, self.device, start)
+
+    def pipeline(self) -> StableDiffusionPipeline:
+        """All of them together."""
+        return StableDiffusionPipeline(
+            vae=self.autoencoder(),
+            text_encoder=self.text_encoder().text,
+            tokenizer=self.tokenizer,
+            unet=self.unet(),
+            scheduler=shipped_scheduler(),
+            safety_checker=None,
+            feature_extractor=None,
+            requires_safety_checker=False,
+        )
 
 
 def _scaled(recipe: Recipe, scale: float) -> Recipe:
