@@ -20,6 +20,7 @@ from transformers import CLIPTextModel, CLIPTokenizer
 from . import WEIGHTS
 from .vision import PictureTrunk
 
+
 class SmallClip(nn.Module):
     """Text encoder and picture encoder with a common space; where captions and pictures fit, their cosine is high."""
 

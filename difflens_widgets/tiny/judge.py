@@ -1,8 +1,8 @@
 """Reads a picture back: which kinds of things, in which colours, how many and where, on which background.
 
 A small convolutional network marks the centre of every thing it sees, on a grid of 16 × 16 places, and names its
-colour, material and size there. Because pictures come from known scenes, "what did this layer understand" becomes a number.
-It is trained in `judge_training.py`.
+colour, material and size there. Because pictures come from known scenes, "what did this layer understand" becomes a
+number. What a caption claims is held against a reading in `claims.py`; it is trained in `judge_training.py`.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from . import WEIGHTS
 from .drawing import SIZE
-from .scenes import BACKGROUNDS, COLOURS, KINDS, MATERIALS, Scene
+from .scenes import BACKGROUNDS, COLOURS, KINDS, MATERIALS
 from .vision import shrink
 
 KIND_NAMES, COLOUR_NAMES, MATERIAL_NAMES = list(KINDS), list(COLOURS), list(MATERIALS)
@@ -61,33 +61,6 @@ class Reading:
         if abs(dy) > abs(dx):
             return "above" if dy < 0 else "below"
         return "left of" if dx < 0 else "right of"
-
-
-def objects_right(scene: Scene, reading: Reading) -> bool:
-    """Exactly the kinds of the scene are there, each in its colour."""
-    return {kind: seen.colour for kind, seen in reading.things.items()} == {i.kind: i.colour for i in scene.items}
-
-
-def relation_right(scene: Scene, reading: Reading) -> bool:
-    """Both kinds of the scene are there, and stand as they should."""
-    return reading.relation(scene.items[0].kind, scene.items[1].kind) == scene.relation
-
-
-def count_right(scene: Scene, reading: Reading) -> bool:
-    """The scene's kind is there as often as it should be."""
-    seen = reading.things.get(scene.items[0].kind)
-    return seen is not None and seen.count == scene.count
-
-
-def material_right(scene: Scene, reading: Reading) -> bool:
-    """The scene's first thing is there, made as it should be."""
-    seen = reading.things.get(scene.items[0].kind)
-    return seen is not None and seen.material == scene.items[0].material
-
-
-def background_right(scene: Scene, reading: Reading) -> bool:
-    """The background has its colour, or is its place."""
-    return reading.background == scene.background
 
 
 def _block(before: int, after: int, stride: int = 1) -> nn.Sequential:
@@ -139,6 +112,15 @@ class Judge(nn.Module):
         judge = cls(json.loads((folder / "config.json").read_text())["size"])
         judge.load_state_dict({key: value.float() for key, value in load_file(folder / "model.safetensors").items()})
         return judge.eval()
+
+    @classmethod
+    def knowing(cls, folder: Path) -> Judge:
+        """An untrained judge that begins with what another world's judge has in common with it: its eyes, not names."""
+        judge = cls()
+        own = judge.state_dict()
+        theirs = {key: value.float() for key, value in load_file(folder / "model.safetensors").items()}
+        judge.load_state_dict({key: theirs[key] if _fits(theirs.get(key), own[key]) else own[key] for key in own})
+        return judge
 
     def save(self, folder: Path = _FOLDER) -> None:
         """Write the weights in float16."""

@@ -20,7 +20,6 @@ from .drawing import draw_array
 from .judge import COLOUR_NAMES, GRID, KIND_NAMES, MATERIAL_NAMES, Judge
 from .scenes import BACKGROUNDS, Scene, sample_scene
 
-
 _PAINTED_EVERY = 3
 _WOBBLE = 0.05  # of half the side, at most: as standard deviation
 _LATENT_NOISE = 0.2  # of the latents' own standard deviation, at most

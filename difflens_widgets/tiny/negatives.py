@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 
 from .scenes import (
@@ -91,7 +93,7 @@ def _other_manner(words: list[str], rng: np.random.Generator) -> bool:
 def could_be_drawn(words: list[str]) -> bool:
     """Whether `scenes.sample_scene` could draw this for training: a negative that cannot be is no lesson."""
     kinds = [_KIND_OF[word] for word in words if word in _KIND_OF]
-    pairs = [(before, _KIND_OF[word]) for before, word in zip(words, words[1:], strict=False) if word in _KIND_OF]
+    pairs = [(before, _KIND_OF[word]) for before, word in itertools.pairwise(words) if word in _KIND_OF]
     colours = [colour for colour, _ in pairs if colour in COLOURS]
     lost = {words[-2]} if words[-1] == "background" else set(LOST_IN.get(words[-1], ()))
     made = any(word in MATERIALS for word in words)

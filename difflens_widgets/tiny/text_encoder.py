@@ -20,6 +20,8 @@ from .negatives import other_binding, other_kind
 from .pool import ScenePool
 
 WIDTH, LAYERS, HEADS = 192, 12, 4
+
+
 def build_text_encoder(tokenizer: CLIPTokenizer) -> CLIPTextModel:
     """An untrained 12-layer CLIPTextModel for `tokenizer`."""
     config = CLIPTextConfig(

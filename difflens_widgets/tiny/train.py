@@ -81,7 +81,7 @@ class Workshop:
     """All stages, each going on from its checkpoint in `work`; a stage that is complete returns at once.
 
     `start_from` is a published model of this world: its tokenizer, text encoder and autoencoder are taken as they are,
-    its U-Net and its judge are trained on. `knowing` is one of another world: text encoder and U-Net begin with its
+    its U-Net and its judge are trained on. `knowing` is one of another world: text encoder, U-Net and judge begin with its
     weights, as far as these mean the same.
     """
 
@@ -120,8 +120,10 @@ class Workshop:
 
     def judge(self) -> Judge:
         """The judge, which practises on what the autoencoder paints."""
-        start = Judge.load(self.start_from / "judge").train() if self.start_from else None
-        recipe = self.recipes["judge_going_on" if start else "judge"]
+        start = Judge.knowing(self.knowing / "judge") if self.knowing else None
+        if self.start_from:
+            start = Judge.load(self.start_from / "judge").train()
+        recipe = self.recipes["judge_going_on" if self.start_from else "judge"]
         return train_judge(recipe, self.work, self.device, self.autoencoder(), start)
 
     def unet(self) -> UNet2DConditionModel:
