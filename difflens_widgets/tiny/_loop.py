@@ -39,6 +39,8 @@ class Recipe:
     ema_decay: float = 0.999
     checkpoint_seconds: float = 120.0
     seed: int = 0
+    rates: tuple[tuple[str, float], ...] = ()
+    """(prefix of parameter names, factor): these learn that much faster or slower."""
 
 
 Loss = Tensor | Sequence[Callable[[], Tensor]]
@@ -64,9 +66,7 @@ def fit(model: Model, loss_of_step: LossOfStep, recipe: Recipe, folder: Path, na
     folder.mkdir(parents=True, exist_ok=True)
     device = next(model.parameters()).device
     bfloat16 = _computes_in_bfloat16(device)
-    optimizer = torch.optim.AdamW(
-        model.parameters(), lr=recipe.learning_rate, betas=(0.9, 0.99), weight_decay=recipe.weight_decay, fused=True
-    )
+    optimizer = _optimizer(model, recipe)
     average = deepcopy(model).requires_grad_(False)
     checkpoint, curve = folder / f"{name}.safetensors", folder / f"{name}.jsonl"
     step = _load(checkpoint, model, average, optimizer) if checkpoint.exists() else 0
@@ -76,7 +76,7 @@ def fit(model: Model, loss_of_step: LossOfStep, recipe: Recipe, folder: Path, na
     with tqdm(total=recipe.steps, initial=step, desc=name, mininterval=10, leave=False) as bar:
         while step < recipe.steps:
             for group in optimizer.param_groups:
-                group["lr"] = recipe.learning_rate * _schedule(step, recipe)
+                group["lr"] = recipe.learning_rate * group["rate"] * _schedule(step, recipe)
             generator = torch.Generator().manual_seed(recipe.seed * 1_000_003 + step)
             with torch.autocast(device.type, torch.bfloat16, enabled=bfloat16):
                 loss = _backward(loss_of_step(step, generator), model)
@@ -98,6 +98,24 @@ def fit(model: Model, loss_of_step: LossOfStep, recipe: Recipe, folder: Path, na
                     _save(checkpoint, step, model, average, optimizer)
                     saved_at = time.monotonic()
     return average.eval()
+
+
+def parts_of(device: torch.device) -> int:
+    """In how many parts a batch is best worked on: one for each core of a CPU, but two at most."""
+    return min(2, torch.get_num_threads()) if device.type == "cpu" else 1
+
+
+def _optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.AdamW:
+    """AdamW over what learns; the groups keep their own `rate`."""
+    groups: dict[float, list[nn.Parameter]] = {}
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad:
+            rate = next((factor for prefix, factor in recipe.rates if name.startswith(prefix)), 1.0)
+            groups.setdefault(rate, []).append(parameter)
+    told = [{"params": parameters, "rate": rate} for rate, parameters in groups.items()]
+    return torch.optim.AdamW(
+        told, lr=recipe.learning_rate, betas=(0.9, 0.99), weight_decay=recipe.weight_decay, fused=True
+    )
 
 
 def _backward(loss: Loss, model: nn.Module) -> float:

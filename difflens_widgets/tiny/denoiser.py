@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from tqdm.auto import tqdm
 from transformers import CLIPTextModel, CLIPTokenizer
 
-from ._loop import Recipe, fit
+from ._loop import Recipe, fit, parts_of
 from .denoising import SCHEDULE, Batch, DenoisingTask, loss_of
 from .layout import ReadingUNet
 from .pool import ScenePool
@@ -92,7 +92,6 @@ def train_unet(
     if device.type == "cpu":
         model.set_attn_processor(AttnProcessor())  # the fused kernel's backward pass took a third of a step on a CPU
     task, reading = DenoisingTask(pool.scenes, latents, device), ReadingUNet(model).to(device)
-    parts = 2 if device.type == "cpu" and torch.get_num_threads() > 1 else 1
 
     def loss_of_step(step: int, generator: torch.Generator) -> list[Callable[[], Tensor]]:
         batch = task.batch(recipe.batch, generator)
@@ -101,12 +100,9 @@ def train_unet(
             text = states[(rows[part.scene] + 1) * part.told.cpu()]
             return loss_of(reading, part, text.to(device, torch.float32))
 
-        return [partial(loss_of_part, part) for part in batch.parts(parts)]
+        return [partial(loss_of_part, part) for part in batch.parts(parts_of(device))]
 
-    average = fit(reading, loss_of_step, recipe, folder, "unet")
-    reading.hook.remove()
-    average.hook.remove()
-    return average.unet
+    return fit(reading, loss_of_step, recipe, folder, "unet").without_head()
 
 
 def _cached(folder: Path, name: str, model: nn.Module, texts: list[str], compute: Callable[[], Tensor]) -> Tensor:

@@ -119,7 +119,8 @@ class Judge(nn.Module):
         judge = cls()
         own = judge.state_dict()
         theirs = {key: value.float() for key, value in load_file(folder / "model.safetensors").items()}
-        judge.load_state_dict({key: theirs[key] if _fits(theirs.get(key), own[key]) else own[key] for key in own})
+        same = {key for key in own.keys() & theirs.keys() if own[key].shape == theirs[key].shape}
+        judge.load_state_dict({key: theirs[key] if key in same else own[key] for key in own})
         return judge
 
     def save(self, folder: Path = _FOLDER) -> None:

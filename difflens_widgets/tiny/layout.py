@@ -38,7 +38,7 @@ class LayoutMaps:
 
 
 def layout_maps(scenes: Sequence[Scene]) -> LayoutMaps:
-    """The maps of every scene: the smallest thing in front, as in the drawing; the background's colour, or its place, elsewhere."""
+    """The maps of every scene: the smallest thing in front, as in the drawing; elsewhere the background."""
     kind = np.full((len(scenes), GRID, GRID), _NOTHING, np.int64)
     colour = np.empty_like(kind)
     weight = np.ones(kind.shape, np.float32)
@@ -63,6 +63,11 @@ class ReadingUNet(nn.Module):
         self.head = nn.Conv2d(unet.config.block_out_channels[1], len(_KIND_NAMES) + 1 + len(_COLOUR_NAMES), 1)
         self._features: dict[int, Tensor] = {}  # by thread: parts of a batch are worked on side by side
         self.hook = unet.up_blocks[1].register_forward_hook(self._keep)
+
+    def without_head(self) -> UNet2DConditionModel:
+        """The U-Net alone, as it was given."""
+        self.hook.remove()
+        return self.unet
 
     def _keep(self, module: nn.Module, inputs: Any, output: Tensor) -> None:
         self._features[threading.get_ident()] = output

@@ -36,7 +36,7 @@ POOL = 24_000
 # two to three hours on two CPU cores; with a GPU give it more (--scale)
 RECIPES = {
     "text_encoder": Recipe(steps=1_000, batch=64, learning_rate=7e-4, ema_decay=0.99),
-    "autoencoder": Recipe(steps=6_000, batch=12, learning_rate=2e-3),
+    "autoencoder": Recipe(steps=6_000, batch=8, learning_rate=1.5e-3),
     "judge": Recipe(steps=7_500, batch=48, learning_rate=1e-3, ema_decay=0.995),
     "judge_going_on": Recipe(steps=1_500, batch=48, learning_rate=5e-4, warmup=50, ema_decay=0.995),
     "unet": Recipe(steps=8_000, batch=32, learning_rate=1e-3, warmup=200),
@@ -81,8 +81,8 @@ class Workshop:
     """All stages, each going on from its checkpoint in `work`; a stage that is complete returns at once.
 
     `start_from` is a published model of this world: its tokenizer, text encoder and autoencoder are taken as they are,
-    its U-Net and its judge are trained on. `knowing` is one of another world: text encoder, U-Net and judge begin with its
-    weights, as far as these mean the same.
+    its U-Net and its judge are trained on. `knowing` is one of another world, with
+    pictures half as large: every stage begins with its weights, as far as these mean the same.
     """
 
     work: Path
@@ -116,7 +116,8 @@ class Workshop:
         """The autoencoder."""
         if self.start_from:
             return self.published.vae
-        return train_autoencoder(self.pool, self.recipes["autoencoder"], self.work, self.device)
+        known = self.published.vae if self.knowing else None
+        return train_autoencoder(self.pool, self.recipes["autoencoder"], self.work, self.device, known)
 
     def judge(self) -> Judge:
         """The judge, which practises on what the autoencoder paints."""
