@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
 from torch import nn
 
-from difflens_widgets.tiny._loop import Recipe, fit
+from difflens_widgets.tiny._loop import Recipe, _backward, fit
 
 RECIPE = Recipe(steps=200, batch=4, learning_rate=1e-2, warmup=10, checkpoint_seconds=0)
 
@@ -39,6 +40,46 @@ def test_resumed_equals_unbroken(tmp_path) -> None:
     assert (tmp_path / "a/toy.jsonl").read_text() == (tmp_path / "b/toy.jsonl").read_text()
     for ours, theirs in zip(resumed.parameters(), unbroken.parameters(), strict=True):
         assert torch.equal(ours, theirs)
+
+
+@pytest.mark.parametrize("parts", [1, 2, 4])
+def test_gradients_by_parts_are_those_of_the_whole_batch(parts) -> None:
+    """Each part in a thread of its own; the number of threads is put back."""
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(3, 8), nn.Tanh(), nn.Linear(8, 1))
+    frozen = nn.Linear(1, 1).requires_grad_(False)
+    model.append(frozen)
+    x = torch.randn(8, 3)
+
+    def loss_of(rows: slice) -> torch.Tensor:
+        return (model(x[rows]) - x[rows].prod(1, keepdim=True)).square().mean()
+
+    whole = _backward(loss_of(slice(None)), model)
+    expected = {name: parameter.grad for name, parameter in model.named_parameters()}
+    model.zero_grad(set_to_none=True)
+    threads = torch.get_num_threads()
+    assert _backward([partial(loss_of, slice(part, None, parts)) for part in range(parts)], model) == pytest.approx(
+        whole
+    )
+    assert torch.get_num_threads() == threads
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad:
+            torch.testing.assert_close(parameter.grad, expected[name])
+            assert parameter.grad.abs().max() > 0
+        else:
+            assert parameter.grad is None
+
+
+def test_a_part_that_fails_is_told_and_leaves_the_threads_as_they_were() -> None:
+    model = nn.Linear(3, 1)
+
+    def fails() -> torch.Tensor:
+        raise Killed
+
+    threads = torch.get_num_threads()
+    with pytest.raises(Killed):
+        _backward([lambda: model(torch.ones(1, 3)).sum(), fails], model)
+    assert torch.get_num_threads() == threads
 
 
 def test_a_finished_stage_is_not_trained_again(tmp_path) -> None:
