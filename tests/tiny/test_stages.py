@@ -9,6 +9,7 @@ import torch
 
 from difflens_widgets import DiffusionLens
 from difflens_widgets.tiny import train
+from difflens_widgets.tiny.clip import SmallClip
 from difflens_widgets.tiny.judge import Judge
 
 
@@ -26,6 +27,8 @@ def test_the_command_writes_a_model_that_the_lens_opens(folders) -> None:
     assert run.images[12].size == (train.PICTURE_SIZE, train.PICTURE_SIZE)
     assert lens.pipe.scheduler.config.prediction_type == "v_prediction"
     assert Judge.load(folders[1] / "judge").read([run.images[12]])
+    clip = SmallClip.load(folders[1])
+    assert clip.of_pictures([run.images[12]]).shape == clip.of_captions(["a red circle"]).shape
 
 
 def test_weights_are_float16_safetensors_and_nothing_else(folders) -> None:
