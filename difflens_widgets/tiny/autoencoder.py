@@ -80,7 +80,7 @@ def train_autoencoder(
 
 @torch.no_grad()
 def take_over(model: AutoencoderKL, known: AutoencoderKL) -> None:
-    """Put `known`, of pictures half as large, between a first level that halves and a last one that doubles the side."""
+    """Put `known`, of pictures half as large, between a first level that halves the side and a last one."""
     states, theirs = model.state_dict(), known.state_dict()
     for key, value in theirs.items():
         states[re.sub(r"(encoder\.down_blocks\.)(\d)", lambda m: f"{m[1]}{int(m[2]) + 1}", key)] = value.clone()

@@ -11,13 +11,12 @@ from pathlib import Path
 import numpy as np
 import torch
 from diffusers import AutoencoderKL, DPMSolverMultistepScheduler, UNet2DConditionModel
-from diffusers.models.attention_processor import AttnProcessor
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 from transformers import CLIPTextModel, CLIPTokenizer
 
-from ._loop import Recipe, fit, parts_of
+from ._loop import Recipe, fit, parts_of, side_by_side
 from .denoising import SCHEDULE, Batch, DenoisingTask, loss_of
 from .layout import ReadingUNet
 from .pool import ScenePool
@@ -45,26 +44,40 @@ def shipped_scheduler() -> DPMSolverMultistepScheduler:
     return scheduler
 
 
-@torch.inference_mode()
 def encode_captions(
     captions: list[str], tokenizer: CLIPTokenizer, text_encoder: CLIPTextModel, device: torch.device
 ) -> Tensor:
     """The last hidden states, final norm applied, as the stock pipeline feeds them: float16 (caption, token, width)."""
-    states = []
-    for start in tqdm(range(0, len(captions), 256), desc="encode captions", mininterval=10, leave=False):
-        ids = tokenizer(captions[start : start + 256], padding="max_length", truncation=True, return_tensors="pt")
-        states.append(text_encoder(ids.input_ids.to(device)).last_hidden_state.half().cpu())
-    return torch.cat(states)
+
+    def states(rows: Tensor) -> Tensor:
+        some = [captions[row] for row in rows]
+        ids = tokenizer(some, padding="max_length", truncation=True, return_tensors="pt").input_ids
+        return text_encoder(ids.to(device)).last_hidden_state
+
+    return _encoded(states, len(captions), device, "encode captions")
 
 
-@torch.inference_mode()
 def encode_pictures(pool: ScenePool, autoencoder: AutoencoderKL, device: torch.device) -> Tensor:
     """The scaled mean latents of the whole pool: float16 (scene, 4, 16, 16)."""
-    latents = []
-    for indices in tqdm(torch.arange(len(pool.scenes)).split(128), desc="encode pictures", mininterval=10, leave=False):
-        mean = autoencoder.encode(pool.batch(indices).to(device)).latent_dist.mean
-        latents.append((mean * autoencoder.config.scaling_factor).half().cpu())
-    return torch.cat(latents)
+
+    def latents(rows: Tensor) -> Tensor:
+        mean = autoencoder.encode(pool.batch(rows).to(device)).latent_dist.mean
+        return mean * autoencoder.config.scaling_factor
+
+    return _encoded(latents, len(pool.scenes), device, "encode pictures")
+
+
+def _encoded(encode: Callable[[Tensor], Tensor], count: int, device: torch.device, told: str) -> Tensor:
+    """What `encode` gives for the rows 0..`count` - 1, float16."""
+
+    @torch.inference_mode()
+    def part(rows: Tensor) -> Tensor:
+        return encode(rows).half().cpu()
+
+    done: list[Tensor] = []
+    for rows in tqdm(torch.arange(count).split(256), desc=told, mininterval=10, leave=False):
+        done += side_by_side([partial(part, some) for some in rows.chunk(parts_of(device))])
+    return torch.cat(done)
 
 
 def train_unet(
@@ -89,8 +102,6 @@ def train_unet(
     latents = _cached(folder, "latents", autoencoder, drawn, lambda: encode_pictures(pool, autoencoder, device))
     torch.manual_seed(recipe.seed + 2)
     model = (build_unet() if start is None else start).to(device)
-    if device.type == "cpu":
-        model.set_attn_processor(AttnProcessor())  # the fused kernel's backward pass took a third of a step on a CPU
     task, reading = DenoisingTask(pool.scenes, latents, device), ReadingUNet(model).to(device)
 
     def loss_of_step(step: int, generator: torch.Generator) -> list[Callable[[], Tensor]]:

@@ -40,7 +40,7 @@ RECIPES = {
     "judge": Recipe(steps=7_500, batch=48, learning_rate=1e-3, ema_decay=0.995),
     "judge_going_on": Recipe(steps=1_500, batch=48, learning_rate=5e-4, warmup=50, ema_decay=0.995),
     "unet": Recipe(steps=8_000, batch=32, learning_rate=1e-3, warmup=200),
-    "unet_going_on": Recipe(steps=6_000, batch=32, learning_rate=6e-4, warmup=100),
+    "unet_going_on": Recipe(steps=6_000, batch=32, learning_rate=8e-4, warmup=100),
 }
 
 STAGES = ("text_encoder", "autoencoder", "judge", "unet")

@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from diffusers.models.attention_processor import AttnProcessor
 from torch import Tensor, nn
 from transformers import CLIPTextModel
 
@@ -49,8 +48,6 @@ def go_on(
     """Train `pipe`'s U-Net on, and with `thawed` its text encoder; both are then those of the moving average."""
     torch.manual_seed(recipe.seed)
     model = Learning(ReadingUNet(pipe.unet), pipe.text_encoder, thawed).to(device)
-    if device.type == "cpu":
-        pipe.unet.set_attn_processor(AttnProcessor())
     task = DenoisingTask(pool.scenes, latents, device)
     captions = [scene.caption for scene in pool.scenes]
 
