@@ -40,7 +40,7 @@ def other_kind(caption: str, rng: np.random.Generator) -> str:
     Colours alone tell the captions of a batch apart. Without these negatives the encoder kept "circle" and "square"
     40 times closer together than two colours, and the U-Net painted something in between.
     """
-    for _ in range(10 * _TRIES):  # few kinds walk: with 20 tries, one of 1,000 was a pair that is held out
+    for _ in range(10 * _TRIES):  # few kinds walk: after 20 tries, 2 of 2,000 could not be drawn
         words = caption.split()
         i = rng.choice([i for i, word in enumerate(words) if word in _KIND_OF])
         kind = _KIND_OF[words[i]]
