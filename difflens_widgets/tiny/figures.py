@@ -85,7 +85,7 @@ def _heart() -> list[tuple[float, float]]:
     t = np.linspace(0, 2 * math.pi, 90)
     x = 16 * np.sin(t) ** 3
     y = -(13 * np.cos(t) - 5 * np.cos(2 * t) - 2 * np.cos(3 * t) - np.cos(4 * t))
-    return list(zip(x / 16.5, (y + 2.5) / 15, strict=True))
+    return list(zip(x / 16.5, (y - 2.5) / 15, strict=True))
 
 
 def _crescent() -> list[tuple[float, float]]:
@@ -184,8 +184,8 @@ def _cat(p: _Pen) -> None:
 
 def _rabbit(p: _Pen) -> None:
     for side in (-1, 1):  # tall ears
-        p.ellipse(side * 0.26, -0.82, 0.17, 0.44, p.ears)
-        p.ellipse(side * 0.26, -0.8, 0.08, 0.3, _NOSE)
+        p.ellipse(side * 0.26, -0.74, 0.17, 0.42, p.ears)
+        p.ellipse(side * 0.26, -0.72, 0.08, 0.28, _NOSE)
     _sitting(p)
     _face(p, 0.19, _NOSE)
 
