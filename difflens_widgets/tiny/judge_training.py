@@ -6,7 +6,8 @@ generated pictures look like that, and what they show is known here.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -14,10 +15,11 @@ import torch
 import torch.nn.functional as F
 from diffusers import AutoencoderKL
 from torch import Tensor
+from tqdm.auto import tqdm
 
-from ._loop import Recipe, fit
-from .drawing import draw_array
+from ._loop import Recipe, fit, parts_of, side_by_side
 from .judge import COLOUR_NAMES, GRID, KIND_NAMES, MATERIAL_NAMES, Judge
+from .pool import load_pool
 from .scenes import BACKGROUNDS, Scene, sample_scene
 
 _PAINTED_EVERY = 3
@@ -52,30 +54,41 @@ def train_judge(
     """Train on `count` drawn scenes, of which the autoencoder paints every third; `start`: go on from this judge."""
     torch.manual_seed(recipe.seed + 3)
     size = int(autoencoder.config.sample_size)
-    scenes = [_practice_scene(recipe.seed, index) for index in range(count)]
-    pictures = torch.from_numpy(np.stack([draw_array(scene, size) for scene in scenes]))
+    pool = load_pool(folder, count, size, recipe.seed, _practice_scene, "practice")
+    pictures = torch.from_numpy(np.array(pool.pictures))
     pictures[::_PAINTED_EVERY] = painted(pictures[::_PAINTED_EVERY], autoencoder, device)
     model = (start or Judge(size)).to(device)
 
-    def loss_of_step(step: int, generator: torch.Generator) -> Tensor:
+    def loss_of_step(step: int, generator: torch.Generator) -> list[Callable[[], Tensor]]:
         chosen = torch.randint(count, (recipe.batch,), generator=generator)
-        return _loss(model(_roughened(_floats(pictures[chosen]), generator).to(device)), [scenes[i] for i in chosen])
+        pixels = _roughened(_floats(pictures[chosen]), generator).to(device)
+
+        def loss_of(rows: slice) -> Tensor:
+            return _loss(model(pixels[rows]), [pool.scenes[i] for i in chosen[rows]])
+
+        parts = parts_of(device)
+        return [partial(loss_of, slice(part, None, parts)) for part in range(parts)]
 
     return fit(model, loss_of_step, recipe, folder, "judge")
 
 
-@torch.inference_mode()
 def painted(pictures: Tensor, autoencoder: AutoencoderKL, device: torch.device, seed: int = 0) -> Tensor:
     """Pictures, uint8 (n, size, size, 3), with wobbling outlines and painted from latents that are a little wrong."""
-    generator = torch.Generator().manual_seed(seed)
-    parts = []
-    for part in pictures.split(64):
+
+    @torch.inference_mode()
+    def paint(number: int, part: Tensor) -> Tensor:
+        generator = torch.Generator().manual_seed(seed * 1_000_003 + number)
         latents = autoencoder.encode(_wobbled(_floats(part), generator).to(device)).latent_dist.mean
         wrong = _LATENT_NOISE * torch.rand(len(part), 1, 1, 1, generator=generator)
         latents = latents + (wrong * torch.randn(latents.shape, generator=generator)).to(device)
         restored = autoencoder.decode(latents).sample.clamp(-1, 1)
-        parts.append(((restored.cpu() + 1) * 127.5).round().to(torch.uint8).permute(0, 2, 3, 1))
-    return torch.cat(parts)
+        return ((restored.cpu() + 1) * 127.5).round().to(torch.uint8).permute(0, 2, 3, 1)
+
+    calls = [partial(paint, number, part) for number, part in enumerate(pictures.split(64))]
+    at_once, done = parts_of(device), []
+    for start in tqdm(range(0, len(calls), at_once), desc="paint practice", mininterval=10, leave=False):
+        done += side_by_side(calls[start : start + at_once])
+    return torch.cat(done)
 
 
 def _floats(pictures: Tensor) -> Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -29,10 +30,20 @@ class ScenePool:
         return pixels.permute(0, 3, 1, 2).float().div_(127.5).sub_(1)
 
 
-def load_pool(folder: Path, count: int, size: int, seed: int = 0) -> ScenePool:
-    """Draw `count` scenes of `size` pixels, or read them back from `folder` if they were drawn before."""
-    scenes = [training_scene(seed, index) for index in range(count)]
-    path = folder / f"pictures-{seed}-{count}-{size}.npy"
+def load_pool(
+    folder: Path,
+    count: int,
+    size: int,
+    seed: int = 0,
+    scene_of: Callable[[int, int], Scene] = training_scene,
+    name: str = "pictures",
+) -> ScenePool:
+    """Draw `count` scenes of `size` pixels, or read them back from `folder` if they were drawn before.
+
+    `scene_of` gives the scene of (`seed`, index); `name` is the file's, another one for other scenes.
+    """
+    scenes = [scene_of(seed, index) for index in range(count)]
+    path = folder / f"{name}-{seed}-{count}-{size}.npy"
     if not path.exists():
         folder.mkdir(parents=True, exist_ok=True)
         with ProcessPoolExecutor() as workers:

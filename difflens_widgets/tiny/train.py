@@ -125,7 +125,7 @@ class Workshop:
         if self.start_from:
             start = Judge.load(self.start_from / "judge").train()
         recipe = self.recipes["judge_going_on" if self.start_from else "judge"]
-        return train_judge(recipe, self.work, self.device, self.autoencoder(), start)
+        return train_judge(recipe, self.work, self.device, self.autoencoder(), start, len(self.pool.scenes))
 
     def unet(self) -> UNet2DConditionModel:
         """The U-Net."""
