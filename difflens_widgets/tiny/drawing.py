@@ -117,6 +117,5 @@ def _night(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     for sx, sy, r in zip(rng.uniform(0, 1, 14), rng.uniform(0, 0.5, 14), rng.uniform(0.008, 0.014, 14), strict=True):
         sky[np.hypot(x - sx, y - sy) < r] = (250, 246, 214)
     sky[np.hypot(x - 0.88, y - 0.13) < 0.075] = (250, 240, 190)
-    return np.where((y > 0.9 - 0.03 * np.sin(9 * x))[..., None], np.array((22, 26, 44), np.float32), sky).astype(
-        np.float32
-    )
+    hills = (y > 0.9 - 0.03 * np.sin(9 * x))[..., None]
+    return np.where(hills, np.array((22, 26, 44), np.float32), sky).astype(np.float32)
