@@ -13,6 +13,7 @@ import os
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, nullcontext
 from copy import deepcopy
 from dataclasses import dataclass
 from functools import partial
@@ -67,7 +68,7 @@ def fit(model: Model, loss_of_step: LossOfStep, recipe: Recipe, folder: Path, na
     """
     folder.mkdir(parents=True, exist_ok=True)
     device = next(model.parameters()).device
-    bfloat16 = _computes_in_bfloat16(device)
+    autocast = partial(torch.autocast, device.type, torch.bfloat16, enabled=_computes_in_bfloat16(device))
     optimizer = _optimizer(model, recipe)
     average = deepcopy(model).requires_grad_(False)
     checkpoint, curve = folder / f"{name}.safetensors", folder / f"{name}.jsonl"
@@ -80,8 +81,9 @@ def fit(model: Model, loss_of_step: LossOfStep, recipe: Recipe, folder: Path, na
             for group in optimizer.param_groups:
                 group["lr"] = recipe.learning_rate * group["rate"] * _schedule(step, recipe)
             generator = torch.Generator().manual_seed(recipe.seed * 1_000_003 + step)
-            with torch.autocast(device.type, torch.bfloat16, enabled=bfloat16):
-                loss = _backward(loss_of_step(step, generator), model)
+            with autocast():
+                terms = loss_of_step(step, generator)
+            loss = _backward(terms, model, autocast)
             nn.utils.clip_grad_norm_(model.parameters(), 1.0)
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
@@ -131,8 +133,10 @@ def _optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.AdamW:
     )
 
 
-def _backward(loss: Loss, model: nn.Module) -> float:
-    """Put the gradients into `model`; returns the loss.
+def _backward(
+    loss: Loss, model: nn.Module, autocast: Callable[[], AbstractContextManager[None]] = nullcontext
+) -> float:
+    """Put the gradients into `model`; returns the loss. Parts are computed under `autocast`, which is thread-local.
 
     Parts go side by side: on two CPU cores, two threads with half a batch each take 0.8 times as long as two threads
     that share every operation, and attention's fused kernel pays then (0.85 times as long; shared, it was slower).
@@ -143,7 +147,8 @@ def _backward(loss: Loss, model: nn.Module) -> float:
     parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
 
     def gradients(part: Callable[[], Tensor]) -> tuple[float, tuple[Tensor, ...]]:
-        value = part() / len(loss)
+        with autocast():
+            value = part() / len(loss)
         return float(value.detach()), torch.autograd.grad(value, parameters)
 
     results = side_by_side([partial(gradients, part) for part in loss])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 import torch
 from torch import nn
 
+from difflens_widgets.tiny import _loop
 from difflens_widgets.tiny._loop import Recipe, _backward, fit
 
 RECIPE = Recipe(steps=200, batch=4, learning_rate=1e-2, warmup=10, checkpoint_seconds=0)
@@ -94,3 +96,17 @@ def test_it_learns_and_the_curve_is_on_disk(tmp_path) -> None:
     assert [point["step"] for point in curve] == [50, 100, 150, 200]
     assert curve[-1]["loss"] < curve[0]["loss"]
     assert not list(tmp_path.glob("*.part"))
+
+
+def test_parts_are_computed_as_precisely_as_the_device_does_best(tmp_path, monkeypatch) -> None:
+    """Autocast is a thread's own, and parts have threads of their own."""
+    monkeypatch.setattr(_loop, "_computes_in_bfloat16", lambda device: True)
+    model, seen = nn.Linear(3, 1), []
+
+    def loss_of_part() -> torch.Tensor:
+        answer = model(torch.ones(2, 3))
+        seen.append(answer.dtype)
+        return answer.float().square().mean()
+
+    fit(model, lambda step, generator: [loss_of_part] * 2, replace(RECIPE, steps=2), tmp_path, "toy")
+    assert seen == [torch.bfloat16] * 4
