@@ -7,6 +7,7 @@ whole pictures would.
 from __future__ import annotations
 
 import re
+from copy import deepcopy
 from pathlib import Path
 
 import torch
@@ -18,8 +19,9 @@ from ._loop import Recipe, fit
 from .pool import ScenePool
 from .vision import shrink
 
-_CROP = 64
+_CROP, _FACTOR = 64, 8
 _KNOWN_WEIGHT = 0.02
+_DECODER_NOISE = 0.1  # of the latents' own standard deviation, at most
 _KL_WEIGHT = 1e-7  # larger ones leave half of the channels unused (1e-5 did)
 
 
@@ -41,6 +43,19 @@ def _edges(pixels: Tensor) -> Tensor:
     return torch.cat([pixels.diff(dim=-1).flatten(1), pixels.diff(dim=-2).flatten(1)], 1)
 
 
+def _unlike(restored: Tensor, pixels: Tensor) -> Tensor:
+    """How far a restored picture is from the true one: L1 + L2, and L1 of the edges."""
+    edges = F.l1_loss(_edges(restored), _edges(pixels))
+    return F.l1_loss(restored, pixels) + F.mse_loss(restored, pixels) + edges
+
+
+def _crops(pool: ScenePool, number: int, generator: torch.Generator) -> Tensor:
+    """Parts of random pictures, all from one place, which the latents' grid divides."""
+    pixels = pool.batch(torch.randint(len(pool.scenes), (number,), generator=generator))
+    x, y = (_FACTOR * torch.randint(0, (pixels.shape[-1] - _CROP) // _FACTOR + 1, (2,), generator=generator)).tolist()
+    return pixels[:, :, y : y + _CROP, x : x + _CROP].contiguous()
+
+
 def train_autoencoder(
     pool: ScenePool, recipe: Recipe, folder: Path, device: torch.device, known: AutoencoderKL | None = None
 ) -> AutoencoderKL:
@@ -50,22 +65,16 @@ def train_autoencoder(
     to, loosely, so that a U-Net that knows them can go on from there.
     """
     torch.manual_seed(recipe.seed + 1)
-    size = pool.pictures.shape[1]
-    model = build_autoencoder(size)
+    model = build_autoencoder(pool.pictures.shape[1])
     if known is not None:
         take_over(model, known)
     model = model.to(device)
 
     def loss_of_step(step: int, generator: torch.Generator) -> Tensor:
-        pixels = pool.batch(torch.randint(len(pool.scenes), (recipe.batch,), generator=generator))
-        x, y = (8 * torch.randint(0, (size - _CROP) // 8 + 1, (2,), generator=generator)).tolist()
-        pixels = pixels[:, :, y : y + _CROP, x : x + _CROP].contiguous().to(device)
+        pixels = _crops(pool, recipe.batch, generator).to(device)
         posterior = model.encode(pixels).latent_dist
         latents = posterior.mean + posterior.std * torch.randn(posterior.mean.shape, generator=generator).to(device)
-        restored = model.decode(latents).sample.float()
-        pixel_loss = F.l1_loss(restored, pixels) + F.mse_loss(restored, pixels)
-        edge_loss = F.l1_loss(_edges(restored), _edges(pixels))
-        loss = pixel_loss + edge_loss + _KL_WEIGHT * posterior.kl().mean()
+        loss = _unlike(model.decode(latents).sample.float(), pixels) + _KL_WEIGHT * posterior.kl().mean()
         if known is None:
             return loss
         with torch.no_grad():
@@ -76,6 +85,26 @@ def train_autoencoder(
     sample = average.encode(pool.batch(torch.arange(min(512, len(pool.scenes)))).to(device)).latent_dist.mean
     standardise_latents(average, sample)
     return average
+
+
+def train_decoder(
+    pool: ScenePool, recipe: Recipe, folder: Path, device: torch.device, published: AutoencoderKL
+) -> AutoencoderKL:
+    """Train on the decoder alone: the latents stay what the U-Net knows; it gets used to latents a little wrong."""
+    torch.manual_seed(recipe.seed + 1)
+    model = deepcopy(published).to(device)
+    for part in (model.encoder, model.quant_conv):
+        part.requires_grad_(False)
+
+    def loss_of_step(step: int, generator: torch.Generator) -> Tensor:
+        pixels = _crops(pool, recipe.batch, generator).to(device)
+        with torch.no_grad():
+            latents = model.encode(pixels).latent_dist.mean
+        wrong = _DECODER_NOISE * torch.rand(len(latents), 1, 1, 1, generator=generator)
+        latents = latents + (wrong * torch.randn(latents.shape, generator=generator)).to(device)
+        return _unlike(model.decode(latents).sample.float(), pixels)
+
+    return fit(model, loss_of_step, recipe, folder, "decoder")
 
 
 @torch.no_grad()

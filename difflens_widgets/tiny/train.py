@@ -20,7 +20,7 @@ from transformers import CLIPTokenizer
 from ..loading import load_pipeline
 from . import WEIGHTS
 from ._loop import Recipe
-from .autoencoder import train_autoencoder
+from .autoencoder import train_autoencoder, train_decoder
 from .clip import SmallClip
 from .denoiser import shipped_scheduler, train_unet
 from .drawing import SIZE
@@ -37,6 +37,7 @@ POOL = 24_000
 RECIPES = {
     "text_encoder": Recipe(steps=1_000, batch=64, learning_rate=7e-4, ema_decay=0.99),
     "autoencoder": Recipe(steps=6_000, batch=8, learning_rate=1.5e-3),
+    "decoder": Recipe(steps=4_000, batch=8, learning_rate=1e-3),
     "judge": Recipe(steps=7_500, batch=48, learning_rate=1e-3, ema_decay=0.995),
     "judge_going_on": Recipe(steps=1_500, batch=48, learning_rate=5e-4, warmup=50, ema_decay=0.995),
     "unet": Recipe(steps=8_000, batch=32, learning_rate=1e-3, warmup=200),
@@ -80,8 +81,8 @@ def main(arguments: list[str] | None = None) -> None:
 class Workshop:
     """All stages, each going on from its checkpoint in `work`; a stage that is complete returns at once.
 
-    `start_from` is a published model of this world: its tokenizer, text encoder and autoencoder are taken as they are,
-    its U-Net and its judge are trained on. `knowing` is one of another world, with
+    `start_from` is a published model of this world: its tokenizer, text encoder and latents are taken as they are,
+    its decoder, U-Net and judge are trained on. `knowing` is one of another world, with
     pictures half as large: every stage begins with its weights, as far as these mean the same.
     """
 
@@ -113,25 +114,26 @@ class Workshop:
         return train_text_encoder(self.tokenizer, self.pool, recipe, self.work, self.device, known)
 
     def autoencoder(self) -> AutoencoderKL:
-        """The autoencoder."""
+        """The autoencoder; of a published one the decoder learns on, so that its latents stay the same."""
         if self.start_from:
-            return self.published.vae
+            return train_decoder(self.pool, self.recipes["decoder"], self.work, self.device, self.published.vae)
         known = self.published.vae if self.knowing else None
         return train_autoencoder(self.pool, self.recipes["autoencoder"], self.work, self.device, known)
 
     def judge(self) -> Judge:
         """The judge, which practises on what the autoencoder paints."""
         start = Judge.knowing(self.knowing / "judge") if self.knowing else None
-        if self.start_from:
-            start = Judge.load(self.start_from / "judge").train()
-        recipe = self.recipes["judge_going_on" if self.start_from else "judge"]
+        recipe = self.recipes["judge"]
+        if self.start_from and (self.start_from / "judge").is_dir():
+            start, recipe = Judge.load(self.start_from / "judge").train(), self.recipes["judge_going_on"]
         return train_judge(recipe, self.work, self.device, self.autoencoder(), start, len(self.pool.scenes))
 
     def unet(self) -> UNet2DConditionModel:
         """The U-Net."""
         recipe = self.recipes["unet_going_on" if self.start_from else "unet"]
         text_encoder, start = self.text_encoder().text, self.published.unet if self.published else None
-        stages = self.tokenizer, text_encoder, self.autoencoder()
+        autoencoder = self.published.vae if self.start_from else self.autoencoder()
+        stages = self.tokenizer, text_encoder, autoencoder
         return train_unet(*stages, self.pool, recipe, self.work, self.device, start)
 
     def pipeline(self) -> StableDiffusionPipeline:
