@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 
@@ -27,3 +28,7 @@ def publish(pipe: StableDiffusionPipeline, tokenizer_files: Path, out: Path) -> 
     save_file(tensors, weights, metadata={"format": "pt"})
     for name in ("vocab.json", "merges.txt"):
         shutil.copyfile(tokenizer_files / name, out / "tokenizer" / name)
+    for path in (out / "model_index.json", *out.glob("*/config.json")):
+        config = json.loads(path.read_text(encoding="utf-8"))
+        if config.pop("_name_or_path", None) is not None:  # a folder of this machine, where training went on from one
+            path.write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
