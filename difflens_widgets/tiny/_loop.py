@@ -138,8 +138,8 @@ def _backward(
 ) -> float:
     """Put the gradients into `model`; returns the loss. Parts are computed under `autocast`, which is thread-local.
 
-    Parts go side by side: on two CPU cores, a step of the U-Net took 2.0 s as two halves in a thread each, and 2.4 s where
-    two threads shared every operation (measured by hand, medians of one run).
+    Parts go side by side: on two CPU cores, a step of the U-Net took 2.0 s as two halves in a thread each, and 2.4 s
+    where two threads shared every operation (measured by hand, medians of one run).
     """
     if isinstance(loss, Tensor):
         loss.backward()
