@@ -60,7 +60,8 @@ def fit(model: Model, loss_of_step: LossOfStep, recipe: Recipe, folder: Path, na
     model : nn.Module
         Trained in place, in float32.
     loss_of_step : callable
-        (step, CPU generator seeded for this step) → scalar loss; runs under bfloat16 autocast where the device has it.
+        (step, CPU generator seeded for this step) → scalar loss, or what gives that of each part of the batch; runs
+        under bfloat16 autocast where the device has it.
     recipe : Recipe
         Warm-up, then cosine decay to zero at `recipe.steps`.
     folder : Path
@@ -116,8 +117,9 @@ def side_by_side(calls: Sequence[Callable[[], Result]]) -> list[Result]:
 
 
 def parts_of(device: torch.device) -> int:
-    """In how many parts a batch is best worked on: one for each core of a CPU, but four at most."""
-    return min(4, torch.get_num_threads()) if device.type == "cpu" else 1
+    """In how many parts a batch is best worked on: one for each core of a CPU, but 1, 2 or 4, which divide batches."""
+    cores = torch.get_num_threads() if device.type == "cpu" else 1
+    return max(parts for parts in (1, 2, 4) if parts <= cores)
 
 
 def _optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.AdamW:

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from difflens_widgets.tiny import _loop
-from difflens_widgets.tiny._loop import Recipe, _backward, fit
+from difflens_widgets.tiny._loop import Recipe, _backward, fit, parts_of
 
 RECIPE = Recipe(steps=200, batch=4, learning_rate=1e-2, warmup=10, checkpoint_seconds=0)
 
@@ -110,3 +110,11 @@ def test_parts_are_computed_as_precisely_as_the_device_does_best(tmp_path, monke
 
     fit(model, lambda step, generator: [loss_of_part] * 2, replace(RECIPE, steps=2), tmp_path, "toy")
     assert seen == [torch.bfloat16] * 4
+
+
+@pytest.mark.parametrize(("cores", "parts"), [(1, 1), (2, 2), (3, 2), (4, 4), (16, 4)])
+def test_parts_are_of_one_size(monkeypatch, cores, parts) -> None:
+    """The loss is the mean of theirs: a smaller one's rows would weigh more."""
+    monkeypatch.setattr(torch, "get_num_threads", lambda: cores)
+    assert parts_of(torch.device("cpu")) == parts
+    assert parts_of(torch.device("cuda")) == 1
