@@ -16,7 +16,8 @@ from torch import Tensor, nn
 from tqdm.auto import tqdm
 from transformers import CLIPTextModel, CLIPTokenizer
 
-from ._loop import Recipe, fit, parts_of, side_by_side
+from ._cores import parts_of, side_by_side
+from ._loop import Recipe, fit
 from .denoising import SCHEDULE, Batch, DenoisingTask, loss_of
 from .layout import ReadingUNet
 from .pool import ScenePool

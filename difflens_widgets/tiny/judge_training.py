@@ -17,7 +17,8 @@ from diffusers import AutoencoderKL
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from ._loop import Recipe, fit, parts_of, side_by_side
+from ._cores import parts_of, side_by_side
+from ._loop import Recipe, fit
 from .judge import COLOUR_NAMES, GRID, KIND_NAMES, MATERIAL_NAMES, Judge
 from .pool import load_pool
 from .scenes import BACKGROUNDS, Scene, sample_scene

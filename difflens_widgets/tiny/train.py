@@ -33,6 +33,7 @@ from .tokenizer import build_tokenizer
 
 PICTURE_SIZE = SIZE
 POOL = 24_000
+_INNER = ("unet.down_blocks", "unet.mid_block", "unet.up_blocks")  # not its first and last layers, as Muon wants it
 # two to three hours on two CPU cores; with a GPU give it more (--scale)
 RECIPES = {
     "text_encoder": Recipe(steps=1_000, batch=64, learning_rate=7e-4, ema_decay=0.99),
@@ -40,8 +41,8 @@ RECIPES = {
     "decoder": Recipe(steps=4_000, batch=8, learning_rate=1e-3),
     "judge": Recipe(steps=7_500, batch=48, learning_rate=1e-3, ema_decay=0.995),
     "judge_going_on": Recipe(steps=1_500, batch=48, learning_rate=5e-4, warmup=50, ema_decay=0.995),
-    "unet": Recipe(steps=8_000, batch=32, learning_rate=1e-3, warmup=200),
-    "unet_going_on": Recipe(steps=6_000, batch=32, learning_rate=8e-4, warmup=100),
+    "unet": Recipe(steps=8_000, batch=32, learning_rate=1e-3, warmup=200, muon=_INNER),
+    "unet_going_on": Recipe(steps=6_000, batch=32, learning_rate=8e-4, warmup=100, muon=_INNER),
 }
 
 STAGES = ("text_encoder", "autoencoder", "judge", "unet")

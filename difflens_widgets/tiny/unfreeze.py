@@ -21,7 +21,8 @@ from transformers import CLIPTextModel
 
 from ..loading import load_pipeline
 from . import WEIGHTS
-from ._loop import Recipe, fit, parts_of
+from ._cores import parts_of
+from ._loop import Recipe, fit
 from .curves import read_curve
 from .denoiser import encode_pictures
 from .denoising import Batch, DenoisingTask, loss_of
