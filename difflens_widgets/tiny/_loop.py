@@ -120,12 +120,13 @@ def _optimizers(model: nn.Module, recipe: Recipe) -> list[torch.optim.Optimizer]
             rate = next((factor for prefix, factor in recipe.rates if name.startswith(prefix)), 1.0)
             groups = by_muon if parameter.ndim > 1 and name.startswith(recipe.muon) else by_adam
             groups.setdefault(rate, []).append(parameter)
-    common = {"lr": recipe.learning_rate, "weight_decay": recipe.weight_decay}
+    lr, weight_decay = recipe.learning_rate, recipe.weight_decay
     optimizers: list[torch.optim.Optimizer] = []
     if by_adam:
-        optimizers.append(torch.optim.AdamW(_with_rates(by_adam), betas=(0.9, 0.99), fused=True, **common))
+        told = _with_rates(by_adam)
+        optimizers.append(torch.optim.AdamW(told, lr=lr, betas=(0.9, 0.99), weight_decay=weight_decay, fused=True))
     if by_muon:
-        optimizers.append(Muon(_with_rates(by_muon), **common))
+        optimizers.append(Muon(_with_rates(by_muon), lr=lr, weight_decay=weight_decay))
     return optimizers
 
 

@@ -28,7 +28,7 @@ class Muon(torch.optim.Optimizer):
         super().__init__(params, {"lr": lr, "weight_decay": weight_decay})
 
     @torch.no_grad()
-    def step(self, closure: None = None) -> None:
+    def step(self, closure: None = None) -> None:  # type: ignore[override]
         """One step; the matrices are shared out among the cores of a CPU."""
         for group in self.param_groups:
             learned = [parameter for parameter in group["params"] if parameter.grad is not None]

@@ -7,7 +7,9 @@ whole pictures would.
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from copy import deepcopy
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -15,11 +17,12 @@ import torch.nn.functional as F
 from diffusers import AutoencoderKL
 from torch import Tensor
 
+from ._cores import parts_of
 from ._loop import Recipe, fit
 from .pool import ScenePool
 from .vision import shrink
 
-_CROP, _FACTOR = 64, 8
+_CROP, _FACTOR, _CHANNELS = 64, 8, 4
 _KNOWN_WEIGHT = 0.02
 _DECODER_NOISE = 0.1  # of the latents' own standard deviation, at most
 _KL_WEIGHT = 1e-7  # larger ones leave half of the channels unused (1e-5 did)
@@ -33,7 +36,7 @@ def build_autoencoder(picture_size: int) -> AutoencoderKL:
         down_block_types=("DownEncoderBlock2D",) * 4,
         up_block_types=("UpDecoderBlock2D",) * 4,
         layers_per_block=1,
-        latent_channels=4,
+        latent_channels=_CHANNELS,
         norm_num_groups=8,
         mid_block_add_attention=False,
     )
@@ -96,13 +99,19 @@ def train_decoder(
     for part in (model.encoder, model.quant_conv):
         part.requires_grad_(False)
 
-    def loss_of_step(step: int, generator: torch.Generator) -> Tensor:
+    def loss_of_step(step: int, generator: torch.Generator) -> list[Callable[[], Tensor]]:
         pixels = _crops(pool, recipe.batch, generator).to(device)
-        with torch.no_grad():
-            latents = model.encode(pixels).latent_dist.mean
-        wrong = _DECODER_NOISE * torch.rand(len(latents), 1, 1, 1, generator=generator)
-        latents = latents + (wrong * torch.randn(latents.shape, generator=generator)).to(device)
-        return _unlike(model.decode(latents).sample.float(), pixels)
+        side = _CROP // _FACTOR
+        wrong = _DECODER_NOISE * torch.rand(len(pixels), 1, 1, 1, generator=generator)
+        wrong = (wrong * torch.randn(len(pixels), _CHANNELS, side, side, generator=generator)).to(device)
+
+        def loss_of(rows: slice) -> Tensor:
+            with torch.no_grad():
+                latents = model.encode(pixels[rows]).latent_dist.mean + wrong[rows]
+            return _unlike(model.decode(latents).sample.float(), pixels[rows])
+
+        parts = parts_of(device)
+        return [partial(loss_of, slice(part, None, parts)) for part in range(parts)]
 
     return fit(model, loss_of_step, recipe, folder, "decoder")
 

@@ -43,12 +43,8 @@ class SmallClip(nn.Module):
         return F.normalize(self.picture(pixels).float(), dim=-1)
 
     def forward(self, input_ids: Tensor, pixels: Tensor) -> Tensor:
-        """InfoNCE over the batch; the captions after the first n are hard negatives of those."""
-        n = len(pixels)
-        text, picture = self.embed_text(input_ids), self.embed_pictures(pixels)
-        logits = self.logit_scale.exp().clamp(max=100) * picture @ text.T  # (n, captions)
-        target = torch.arange(n, device=logits.device)
-        return (F.cross_entropy(logits, target) + F.cross_entropy(logits[:, :n].T, target)) / 2
+        """The contrastive loss of the batch; the captions after the first n are hard negatives of those."""
+        return contrastive_loss(self.embed_text(input_ids), self.embed_pictures(pixels), self.logit_scale)
 
     def save(self, weights: Path = WEIGHTS) -> None:
         """Write what the text encoder's own folder does not have, in float16, to ``weights/clip``."""
@@ -73,10 +69,19 @@ class SmallClip(nn.Module):
     def of_captions(self, captions: Sequence[str]) -> np.ndarray:
         """Unit vectors, float32 (caption, width)."""
         ids = self.tokenizer(list(captions), padding="longest", truncation=True, return_tensors="pt").input_ids
-        return self.embed_text(ids).numpy()
+        return self.embed_text(ids.to(self.logit_scale.device)).cpu().numpy()
 
     @torch.inference_mode()
     def of_pictures(self, images: Sequence[Image.Image]) -> np.ndarray:
         """Unit vectors, float32 (picture, width), of pictures of any size."""
         pixels = np.stack([np.asarray(image.convert("RGB").resize((128, 128))) for image in images])
-        return self.embed_pictures(torch.from_numpy(pixels).permute(0, 3, 1, 2).float() / 127.5 - 1).numpy()
+        pixels_of_model = (torch.from_numpy(pixels).permute(0, 3, 1, 2).float() / 127.5 - 1).to(self.logit_scale.device)
+        return self.embed_pictures(pixels_of_model).cpu().numpy()
+
+
+def contrastive_loss(text: Tensor, pictures: Tensor, logit_scale: Tensor) -> Tensor:
+    """InfoNCE of n pictures and their captions; the captions after the first n are hard negatives of those."""
+    n = len(pictures)
+    logits = logit_scale.exp().clamp(max=100) * pictures @ text.T  # (n, captions)
+    target = torch.arange(n, device=logits.device)
+    return (F.cross_entropy(logits, target) + F.cross_entropy(logits[:, :n].T, target)) / 2

@@ -1,7 +1,6 @@
 """Trains the judge on drawn scenes, held-out combinations included: it must be able to see them.
 
-Every third picture is drawn with wobbling outlines and painted by the autoencoder from latents that are a little wrong:
-generated pictures look like that, and what they show is known here.
+Every third picture is one that the autoencoder painted, see `practice.py`.
 """
 
 from __future__ import annotations
@@ -15,17 +14,15 @@ import torch
 import torch.nn.functional as F
 from diffusers import AutoencoderKL
 from torch import Tensor
-from tqdm.auto import tqdm
 
-from ._cores import parts_of, side_by_side
+from ._cores import parts_of
 from ._loop import Recipe, fit
 from .judge import COLOUR_NAMES, GRID, KIND_NAMES, MATERIAL_NAMES, Judge
 from .pool import load_pool
+from .practice import floats, practice_pictures
 from .scenes import BACKGROUNDS, Scene, sample_scene
 
 _PAINTED_EVERY = 3
-_WOBBLE = 0.05  # of half the side, at most: as standard deviation
-_LATENT_NOISE = 0.2  # of the latents' own standard deviation, at most
 
 
 def judged_scene(seed: int, index: int) -> Scene:
@@ -56,13 +53,12 @@ def train_judge(
     torch.manual_seed(recipe.seed + 3)
     size = int(autoencoder.config.sample_size)
     pool = load_pool(folder, count, size, recipe.seed, _practice_scene, "practice")
-    pictures = torch.from_numpy(np.array(pool.pictures))
-    pictures[::_PAINTED_EVERY] = painted(pictures[::_PAINTED_EVERY], autoencoder, device)
+    pictures = practice_pictures(pool, count, _PAINTED_EVERY, autoencoder, device)
     model = (start or Judge(size)).to(device)
 
     def loss_of_step(step: int, generator: torch.Generator) -> list[Callable[[], Tensor]]:
         chosen = torch.randint(count, (recipe.batch,), generator=generator)
-        pixels = _roughened(_floats(pictures[chosen]), generator).to(device)
+        pixels = _roughened(floats(pictures[chosen]), generator).to(device)
 
         def loss_of(rows: slice) -> Tensor:
             return _loss(model(pixels[rows]), [pool.scenes[i] for i in chosen[rows]])
@@ -71,39 +67,6 @@ def train_judge(
         return [partial(loss_of, slice(part, None, parts)) for part in range(parts)]
 
     return fit(model, loss_of_step, recipe, folder, "judge")
-
-
-def painted(pictures: Tensor, autoencoder: AutoencoderKL, device: torch.device, seed: int = 0) -> Tensor:
-    """Pictures, uint8 (n, size, size, 3), with wobbling outlines and painted from latents that are a little wrong."""
-
-    @torch.inference_mode()
-    def paint(number: int, part: Tensor) -> Tensor:
-        generator = torch.Generator().manual_seed(seed * 1_000_003 + number)
-        latents = autoencoder.encode(_wobbled(_floats(part), generator).to(device)).latent_dist.mean
-        wrong = _LATENT_NOISE * torch.rand(len(part), 1, 1, 1, generator=generator)
-        latents = latents + (wrong * torch.randn(latents.shape, generator=generator)).to(device)
-        restored = autoencoder.decode(latents).sample.clamp(-1, 1)
-        return ((restored.cpu() + 1) * 127.5).round().to(torch.uint8).permute(0, 2, 3, 1)
-
-    calls = [partial(paint, number, part) for number, part in enumerate(pictures.split(64))]
-    at_once, done = parts_of(device), []
-    for start in tqdm(range(0, len(calls), at_once), desc="paint practice", mininterval=10, leave=False):
-        done += side_by_side(calls[start : start + at_once])
-    return torch.cat(done)
-
-
-def _floats(pictures: Tensor) -> Tensor:
-    """From uint8 (n, size, size, 3) to float32 (n, 3, size, size) in -1..1."""
-    return pictures.permute(0, 3, 1, 2).float() / 127.5 - 1
-
-
-def _wobbled(pixels: Tensor, generator: torch.Generator) -> Tensor:
-    """Every pixel moved a little, its neighbours nearly alike."""
-    moves = _WOBBLE * torch.rand(len(pixels), 1, 1, 1, generator=generator)
-    coarse = moves * torch.randn(len(pixels), 2, 8, 8, generator=generator)
-    moved = F.interpolate(coarse, size=pixels.shape[-2:], mode="bicubic", align_corners=True).permute(0, 2, 3, 1)
-    still = F.affine_grid(torch.eye(2, 3).expand(len(pixels), 2, 3), list(pixels.shape), align_corners=False)
-    return F.grid_sample(pixels, still + moved, mode="bilinear", padding_mode="border", align_corners=False)
 
 
 def _loss(answers: dict[str, Tensor], scenes: Sequence[Scene]) -> Tensor:

@@ -53,6 +53,7 @@ def train_text_encoder(
     if start is not None:
         take_over(text_encoder, tokenizer, *start)
     model = SmallClip(text_encoder).to(device)
+    model.tokenizer = tokenizer
 
     def loss_of_step(step: int, generator: torch.Generator) -> Tensor:
         indices = torch.randint(len(pool.scenes), (recipe.batch,), generator=generator)

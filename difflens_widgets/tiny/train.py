@@ -1,7 +1,7 @@
 """Trains the embedded model from nothing: ``python -m difflens_widgets.tiny.train --work FOLDER --out FOLDER``.
 
-Stages: draw scenes → tokenizer → text encoder (contrastive) → autoencoder → U-Net → judge → a diffusers folder in
-float16. A killed run goes on from its last checkpoint when the same command is given again.
+Stages: draw scenes → tokenizer → text encoder (contrastive) → autoencoder → picture encoder → judge → U-Net → a
+diffusers folder in float16. A killed run goes on from its last checkpoint when the same command is given again.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from .denoiser import shipped_scheduler, train_unet
 from .drawing import SIZE
 from .judge import Judge
 from .judge_training import train_judge
+from .picture_encoder import train_picture_encoder
 from .pool import ScenePool, load_pool
 from .publish import publish
 from .text_encoder import train_text_encoder
@@ -39,13 +40,14 @@ RECIPES = {
     "text_encoder": Recipe(steps=1_000, batch=64, learning_rate=7e-4, ema_decay=0.99),
     "autoencoder": Recipe(steps=6_000, batch=8, learning_rate=1.5e-3),
     "decoder": Recipe(steps=4_000, batch=8, learning_rate=1e-3),
+    "picture_encoder": Recipe(steps=1_000, batch=128, learning_rate=5e-4, warmup=50, ema_decay=0.99),
     "judge": Recipe(steps=7_500, batch=48, learning_rate=1e-3, ema_decay=0.995),
     "judge_going_on": Recipe(steps=1_500, batch=48, learning_rate=5e-4, warmup=50, ema_decay=0.995),
     "unet": Recipe(steps=8_000, batch=32, learning_rate=1e-3, warmup=200, muon=_INNER),
     "unet_going_on": Recipe(steps=6_000, batch=32, learning_rate=8e-4, warmup=100, muon=_INNER),
 }
 
-STAGES = ("text_encoder", "autoencoder", "judge", "unet")
+STAGES = ("text_encoder", "autoencoder", "picture_encoder", "judge", "unet")
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -71,7 +73,7 @@ def main(arguments: list[str] | None = None) -> None:
     if options.stage != "all":
         getattr(workshop, options.stage)()
         return
-    clip, judge = workshop.text_encoder(), workshop.judge()
+    clip, judge = workshop.picture_encoder(), workshop.judge()
     pipe = workshop.pipeline()
     publish(pipe, (options.start_from or options.work) / "tokenizer", options.out)
     judge.to("cpu").save(options.out / "judge")
@@ -120,6 +122,11 @@ class Workshop:
             return train_decoder(self.pool, self.recipes["decoder"], self.work, self.device, self.published.vae)
         known = self.published.vae if self.knowing else None
         return train_autoencoder(self.pool, self.recipes["autoencoder"], self.work, self.device, known)
+
+    def picture_encoder(self) -> SmallClip:
+        """The small CLIP, whose picture encoder has learnt to read what the autoencoder paints."""
+        recipe = self.recipes["picture_encoder"]
+        return train_picture_encoder(self.text_encoder(), self.pool, self.autoencoder(), recipe, self.work, self.device)
 
     def judge(self) -> Judge:
         """The judge, which practises on what the autoencoder paints."""

@@ -54,6 +54,9 @@ def test_it_can_go_on_from_a_published_model(folders, tmp_path) -> None:
         assert all(torch.equal(value, theirs[key]) for key, value in of_before.state_dict().items())
     assert not torch.equal(before.vae.decoder.conv_out.weight, after.vae.decoder.conv_out.weight)
     assert before.tokenizer.get_vocab() == after.tokenizer.get_vocab()
+    theirs, ours = SmallClip.load(folders[1]), SmallClip.load(tmp_path / "out")
+    assert torch.equal(theirs.text_projection.weight, ours.text_projection.weight)
+    assert not torch.equal(theirs.picture[-1].weight, ours.picture[-1].weight), "it learns on with the decoder"
     told = "".join(path.read_text() for path in (tmp_path / "out").rglob("*.json"))
     assert str(folders[1]) not in told, "where it went on from is of no interest to others"
     # the publishing rounds to float16: a start from random weights would be far away

@@ -1,4 +1,4 @@
-"""The pictures that the judge practises on: drawn ones, wobbled and painted by an autoencoder."""
+"""What judge and CLIP practise reading on: drawn pictures, some wobbled and painted by an autoencoder."""
 
 from __future__ import annotations
 
@@ -9,7 +9,9 @@ from diffusers import AutoencoderKL
 
 from difflens_widgets.tiny.autoencoder import build_autoencoder
 from difflens_widgets.tiny.drawing import draw_array
-from difflens_widgets.tiny.judge_training import judged_scene, painted
+from difflens_widgets.tiny.judge_training import judged_scene
+from difflens_widgets.tiny.pool import load_pool
+from difflens_widgets.tiny.practice import painted, practice_pictures
 from difflens_widgets.tiny.scenes import HELD_OUT
 
 CPU = torch.device("cpu")
@@ -41,6 +43,15 @@ def test_they_follow_from_the_seed(autoencoder, pictures) -> None:
     assert not torch.equal(painted(some, autoencoder, CPU), painted(some, autoencoder, CPU, seed=1))
     same = painted(some[:1].repeat(2, 1, 1, 1), autoencoder, CPU)
     assert not torch.equal(*same)  # each wobbles on its own
+
+
+def test_some_practice_pictures_are_painted(autoencoder, tmp_path) -> None:
+    pool = load_pool(tmp_path, 12, 32)
+    found = practice_pictures(pool, 9, 4, autoencoder, CPU)
+    same = [
+        torch.equal(ours, torch.from_numpy(drawn.copy())) for ours, drawn in zip(found, pool.pictures, strict=False)
+    ]
+    assert same == [index % 4 != 0 for index in range(9)]
 
 
 def test_the_judges_scenes_have_held_out_combinations() -> None:
