@@ -39,7 +39,7 @@ _INNER = ("unet.down_blocks", "unet.mid_block", "unet.up_blocks")  # not its fir
 RECIPES = {
     "text_encoder": Recipe(steps=1_000, batch=64, learning_rate=7e-4, ema_decay=0.99),
     "autoencoder": Recipe(steps=6_000, batch=8, learning_rate=1.5e-3),
-    "decoder": Recipe(steps=4_000, batch=8, learning_rate=1e-3),
+    "decoder": Recipe(steps=4_000, batch=8, learning_rate=1e-3, muon=("decoder.mid_block", "decoder.up_blocks")),
     "picture_encoder": Recipe(steps=1_000, batch=128, learning_rate=5e-4, warmup=50, ema_decay=0.99),
     "judge": Recipe(steps=7_500, batch=48, learning_rate=1e-3, ema_decay=0.995),
     "judge_going_on": Recipe(steps=1_500, batch=48, learning_rate=5e-4, warmup=50, ema_decay=0.995),
