@@ -8,6 +8,7 @@ number. What a caption claims is held against a reading in `claims.py`; it is tr
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +29,7 @@ KIND_NAMES, COLOUR_NAMES, MATERIAL_NAMES = list(KINDS), list(COLOURS), list(MATE
 GRID = 16
 _READ_AT = 64  # pixels a side
 _CERTAIN = 0.5  # what a centre must reach to count
+_RARE = 0.01  # how likely a centre is held at first: at even odds, all places without one would drown the rest
 _FOLDER = WEIGHTS / "judge"
 
 
@@ -80,6 +82,9 @@ class Judge(nn.Module):
         self.up = nn.ModuleList([_block(192, 96), _block(160, 96)])
         kinds, colours = len(KIND_NAMES), len(COLOUR_NAMES)
         self.places = nn.Conv2d(96, kinds * (1 + 1 + colours), 1)  # centre, size, colours; for each kind
+        bias = self.places.bias
+        assert bias is not None
+        nn.init.constant_(bias.unflatten(0, (kinds, -1))[:, 0], math.log(_RARE / (1 - _RARE)))
         self.materials = nn.Conv2d(96, len(MATERIAL_NAMES), 1)
         self.background = nn.Linear(96, len(BACKGROUNDS))
 

@@ -82,6 +82,7 @@ def test_a_judge_begins_with_the_eyes_of_another(tmp_path: Path) -> None:
     other.background = nn.Linear(96, 3)  # of another world
     other.save(tmp_path)
     judge = Judge.knowing(tmp_path)
+    assert judge(torch.zeros(1, 3, 128, 128))["centre"].sigmoid().mean() < 0.02, "at first it sees nothing anywhere"
     eyes = other.down[0][0].weight.half().float()
     assert torch.equal(judge.down[0][0].weight, eyes)
     assert judge.background.weight.shape[0] == Judge().background.weight.shape[0]
