@@ -154,7 +154,8 @@ def _backward(
 
     results = side_by_side([partial(gradients, part) for part in loss])
     for parameter, *of_parts in zip(parameters, *(gradient for _, gradient in results), strict=True):
-        parameter.grad = sum(of_parts[1:], of_parts[0])
+        # in the parameter's own memory layout, as backward() does: AdamW's fused step reads both as they lie in memory
+        parameter.grad = torch.empty_like(parameter).copy_(sum(of_parts[1:], of_parts[0]))
     return sum(value for value, _ in results)
 
 
