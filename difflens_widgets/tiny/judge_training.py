@@ -18,8 +18,8 @@ from torch import Tensor
 from ._cores import parts_of
 from ._loop import Recipe, fit
 from .judge import COLOUR_NAMES, GRID, KIND_NAMES, MATERIAL_NAMES, Judge
-from .pool import load_pool
-from .practice import floats, practice_pictures
+from .pool import floats, load_pool
+from .practice import practice_pictures
 from .scenes import BACKGROUNDS, Scene, sample_scene
 
 _PAINTED_EVERY = 3
@@ -53,7 +53,7 @@ def train_judge(
     torch.manual_seed(recipe.seed + 3)
     size = int(autoencoder.config.sample_size)
     pool = load_pool(folder, count, size, recipe.seed, _practice_scene, "practice")
-    pictures = practice_pictures(pool, count, _PAINTED_EVERY, autoencoder, device)
+    pictures = practice_pictures(pool, count, _PAINTED_EVERY, autoencoder, device, folder)
     model = (start or Judge(size)).to(device)
 
     def loss_of_step(step: int, generator: torch.Generator) -> list[Callable[[], Tensor]]:

@@ -15,8 +15,8 @@ from torch import Tensor
 from ._loop import Recipe, fit
 from .clip import SmallClip, contrastive_loss
 from .negatives import other_binding, other_kind
-from .pool import ScenePool
-from .practice import floats, practice_pictures
+from .pool import ScenePool, floats
+from .practice import practice_pictures
 
 _COUNT = 8_000
 _PAINTED_EVERY = 2
@@ -34,7 +34,7 @@ def train_picture_encoder(
     clip = clip.to(device).requires_grad_(False)
     clip.picture.requires_grad_(True)
     scenes = pool.scenes[:_COUNT]
-    pictures = practice_pictures(pool, len(scenes), _PAINTED_EVERY, autoencoder, device)
+    pictures = practice_pictures(pool, len(scenes), _PAINTED_EVERY, autoencoder, device, folder)
     rng = np.random.default_rng([recipe.seed, 4])
     captions = [scene.caption for scene in scenes]
     texts = torch.stack(

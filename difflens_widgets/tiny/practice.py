@@ -5,7 +5,9 @@ Generated pictures have wobbling outlines and come from latents that are a littl
 
 from __future__ import annotations
 
+import hashlib
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -15,18 +17,28 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from ._cores import parts_of, side_by_side
-from .pool import ScenePool
+from .pool import ScenePool, floats, keep
 
 _WOBBLE = 0.05  # of half the side, at most: as standard deviation
 _LATENT_NOISE = 0.2  # of the latents' own standard deviation, at most
 
 
 def practice_pictures(
-    pool: ScenePool, count: int, every: int, autoencoder: AutoencoderKL, device: torch.device
+    pool: ScenePool, count: int, every: int, autoencoder: AutoencoderKL, device: torch.device, folder: Path
 ) -> Tensor:
-    """The pool's first `count` pictures, uint8 (n, size, size, 3); `autoencoder` has `painted` one of `every`."""
+    """The pool's first `count` pictures, uint8 (n, size, size, 3); `autoencoder` has `painted` one of `every`.
+
+    Painting takes minutes: what was painted is kept in `folder` for the next run with the same pictures and weights.
+    """
     pictures = torch.from_numpy(np.array(pool.pictures[:count]))
-    pictures[::every] = painted(pictures[::every], autoencoder, device)
+    digest = hashlib.sha256(pictures[::every].contiguous().numpy())
+    for key, weight in autoencoder.state_dict().items():
+        digest.update(key.encode())
+        digest.update(weight.float().cpu().contiguous().numpy())
+    path = folder / f"painted-{digest.hexdigest()[:16]}.npy"
+    if not path.exists():
+        keep(painted(pictures[::every], autoencoder, device).numpy(), path)
+    pictures[::every] = torch.from_numpy(np.load(path))
     return pictures
 
 
@@ -47,11 +59,6 @@ def painted(pictures: Tensor, autoencoder: AutoencoderKL, device: torch.device, 
     for start in tqdm(range(0, len(calls), at_once), desc="paint practice", mininterval=10, leave=False):
         done += side_by_side(calls[start : start + at_once])
     return torch.cat(done)
-
-
-def floats(pictures: Tensor) -> Tensor:
-    """From uint8 (n, size, size, 3) to float32 (n, 3, size, size) in -1..1."""
-    return pictures.permute(0, 3, 1, 2).float() / 127.5 - 1
 
 
 def _wobbled(pixels: Tensor, generator: torch.Generator) -> Tensor:

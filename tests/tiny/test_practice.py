@@ -47,11 +47,24 @@ def test_they_follow_from_the_seed(autoencoder, pictures) -> None:
 
 def test_some_practice_pictures_are_painted(autoencoder, tmp_path) -> None:
     pool = load_pool(tmp_path, 12, 32)
-    found = practice_pictures(pool, 9, 4, autoencoder, CPU)
+    found = practice_pictures(pool, 9, 4, autoencoder, CPU, tmp_path)
     same = [
         torch.equal(ours, torch.from_numpy(drawn.copy())) for ours, drawn in zip(found, pool.pictures, strict=False)
     ]
     assert same == [index % 4 != 0 for index in range(9)]
+
+
+def test_what_was_painted_is_kept_for_the_same_weights(autoencoder, tmp_path) -> None:
+    pool = load_pool(tmp_path, 4, 32)
+    found = practice_pictures(pool, 4, 2, autoencoder, CPU, tmp_path)
+    kept = next(tmp_path.glob("painted-*"))
+    np.save(kept, 255 - np.load(kept))  # told apart from one painted again
+    again = practice_pictures(pool, 4, 2, autoencoder, CPU, tmp_path)
+    assert torch.equal(again[::2], 255 - found[::2])
+    torch.manual_seed(1)
+    other = practice_pictures(pool, 4, 2, build_autoencoder(32).eval(), CPU, tmp_path)
+    assert not torch.equal(other[::2], again[::2])
+    assert len(list(tmp_path.glob("painted-*"))) == 2
 
 
 def test_the_judges_scenes_have_held_out_combinations() -> None:
