@@ -204,6 +204,8 @@ def _load(path: Path, model: nn.Module, average: nn.Module, optimizers: Sequence
             parts[part][rest] = file.get_tensor(key)
     model.load_state_dict(parts["model"])
     average.load_state_dict(parts["average"])
+    if len(optimizers) != sum(part.isdigit() for part in parts):
+        raise ValueError(f"{path}: was written by other optimizers than this recipe's; delete it to begin anew")
     for number, optimizer in enumerate(optimizers):
         state: defaultdict[int, dict[str, Tensor]] = defaultdict(dict)
         for key, value in parts[str(number)].items():

@@ -23,6 +23,9 @@ from .layout import ReadingUNet
 from .pool import ScenePool
 from .text_encoder import WIDTH
 
+MUON = ("unet.down_blocks", "unet.mid_block", "unet.up_blocks")
+"""Of `ReadingUNet`: all but the first and last layers, as Muon wants it."""
+
 
 def build_unet() -> UNet2DConditionModel:
     """An untrained U-Net with cross-attention at 16 × 16, 8 × 8 and (in the middle) 4 × 4."""

@@ -31,10 +31,10 @@ def practice_pictures(
     Painting takes minutes: what was painted is kept in `folder` for the next run with the same pictures and weights.
     """
     pictures = torch.from_numpy(np.array(pool.pictures[:count]))
-    digest = hashlib.sha256(pictures[::every].contiguous().numpy())
+    digest = hashlib.sha256(pictures[::every].contiguous().numpy().data)
     for key, weight in autoencoder.state_dict().items():
         digest.update(key.encode())
-        digest.update(weight.float().cpu().contiguous().numpy())
+        digest.update(weight.float().cpu().contiguous().numpy().data)
     path = folder / f"painted-{digest.hexdigest()[:16]}.npy"
     if not path.exists():
         keep(painted(pictures[::every], autoencoder, device).numpy(), path)

@@ -22,6 +22,7 @@ from . import WEIGHTS
 from ._loop import Recipe
 from .autoencoder import train_autoencoder, train_decoder
 from .clip import SmallClip
+from .denoiser import MUON as UNET_MUON
 from .denoiser import shipped_scheduler, train_unet
 from .drawing import SIZE
 from .judge import Judge
@@ -34,17 +35,18 @@ from .tokenizer import build_tokenizer
 
 PICTURE_SIZE = SIZE
 POOL = 24_000
-_INNER = ("unet.down_blocks", "unet.mid_block", "unet.up_blocks")  # not its first and last layers, as Muon wants it
 # two to three hours on two CPU cores; with a GPU give it more (--scale)
 RECIPES = {
     "text_encoder": Recipe(steps=1_000, batch=64, learning_rate=7e-4, ema_decay=0.99),
     "autoencoder": Recipe(steps=6_000, batch=8, learning_rate=1.5e-3),
     "decoder": Recipe(steps=4_000, batch=8, learning_rate=1e-3, muon=("decoder.mid_block", "decoder.up_blocks")),
     "picture_encoder": Recipe(steps=1_000, batch=128, learning_rate=5e-4, warmup=50, ema_decay=0.99),
-    "judge": Recipe(steps=7_500, batch=48, learning_rate=1e-3, ema_decay=0.995),
-    "judge_going_on": Recipe(steps=1_500, batch=48, learning_rate=5e-4, warmup=50, ema_decay=0.995),
-    "unet": Recipe(steps=8_000, batch=32, learning_rate=1e-3, warmup=200, muon=_INNER),
-    "unet_going_on": Recipe(steps=6_000, batch=32, learning_rate=8e-4, warmup=100, muon=_INNER),
+    "judge": Recipe(steps=7_500, batch=48, learning_rate=2e-3, ema_decay=0.995, muon=("down", "up")),
+    "judge_going_on": Recipe(
+        steps=1_500, batch=48, learning_rate=1e-3, warmup=50, ema_decay=0.995, muon=("down", "up")
+    ),
+    "unet": Recipe(steps=8_000, batch=32, learning_rate=1e-3, warmup=200, muon=UNET_MUON),
+    "unet_going_on": Recipe(steps=6_000, batch=32, learning_rate=8e-4, warmup=100, muon=UNET_MUON),
 }
 
 STAGES = ("text_encoder", "autoencoder", "picture_encoder", "judge", "unet")

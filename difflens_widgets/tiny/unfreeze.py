@@ -24,7 +24,7 @@ from . import WEIGHTS
 from ._cores import parts_of
 from ._loop import Recipe, fit
 from .curves import read_curve
-from .denoiser import encode_pictures
+from .denoiser import MUON, encode_pictures
 from .denoising import Batch, DenoisingTask, loss_of
 from .drawing import SIZE
 from .layout import ReadingUNet
@@ -79,7 +79,8 @@ def main(arguments: list[str] | None = None) -> None:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
 
     device = torch.device(options.device)
-    recipe = Recipe(options.steps, batch=32, learning_rate=4e-4, warmup=50, rates=(("text_encoder.", _RATE),))
+    inner = tuple(f"reading.{prefix}" for prefix in MUON)
+    recipe = Recipe(options.steps, 32, learning_rate=4e-4, warmup=50, rates=(("text_encoder.", _RATE),), muon=inner)
     pool = load_pool(options.work, options.pool, SIZE, options.seed)
     latents = encode_pictures(pool, load_pipeline(options.start_from, device, torch.float32)[0].vae, device)
     for name in ("frozen", "thawed"):

@@ -69,7 +69,7 @@ def _model() -> nn.Sequential:
     return nn.Sequential(nn.Conv2d(1, 8, 3), nn.Conv2d(8, 8, 3), nn.Conv2d(8, 8, 1), nn.Flatten(), nn.Linear(8, 1))
 
 
-def _train(folder: Path, kill_at: int | None = None) -> nn.Module:
+def _train(folder: Path, kill_at: int | None = None, recipe: Recipe = RECIPE) -> nn.Module:
     model = _model()
 
     def loss_of_step(step: int, generator: torch.Generator) -> torch.Tensor:
@@ -78,7 +78,7 @@ def _train(folder: Path, kill_at: int | None = None) -> nn.Module:
         x = torch.randn(RECIPE.batch, 1, 5, 5, generator=generator)
         return (model(x) - x.sum((2, 3))).square().mean()
 
-    return fit(model, loss_of_step, RECIPE, folder, "toy")
+    return fit(model, loss_of_step, recipe, folder, "toy")
 
 
 def test_resumed_equals_unbroken(tmp_path) -> None:
@@ -92,3 +92,10 @@ def test_resumed_equals_unbroken(tmp_path) -> None:
     assert float(last.split()[-1][:-1]) < float(first.split()[-1][:-1])
     for ours, theirs in zip(resumed.parameters(), unbroken.parameters(), strict=True):
         assert torch.equal(ours, theirs)
+
+
+def test_another_optimizers_checkpoint_is_refused(tmp_path) -> None:
+    """It would have gone on with no momentum, and not said so."""
+    _train(tmp_path, recipe=replace(RECIPE, muon=()))
+    with pytest.raises(ValueError, match="other optimizers"):
+        _train(tmp_path)
