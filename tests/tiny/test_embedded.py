@@ -43,15 +43,15 @@ def test_it_is_a_stable_diffusion_in_miniature(lens) -> None:
     assert lens.pipe.tokenizer.model_max_length == 77
 
 
-def test_its_weights_are_at_most_40_megabytes_in_small_files() -> None:
+def test_its_weights_are_at_most_60_megabytes_in_small_files() -> None:
     sizes = [path.stat().st_size for path in WEIGHTS.rglob("*") if path.is_file()]
-    assert sum(sizes) <= 40e6
+    assert sum(sizes) <= 60e6
     assert max(sizes) <= 16e6
 
 
 def test_the_judge_reads_drawn_scenes(judge) -> None:
     right, count = judge_accuracy(judge, 300)
-    assert right / count >= 0.95
+    assert right / count >= 0.96
 
 
 def test_its_clip_finds_the_caption_of_a_drawn_scene() -> None:
