@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import argparse
 import json
+import textwrap
 from pathlib import Path
 
 from matplotlib.figure import Figure
+from matplotlib.ticker import NullFormatter
 
 _STAGES = {
     "text_encoder": "text encoder: contrastive loss",
@@ -39,7 +41,10 @@ def figure(folder: Path) -> Figure:
     for axes, name in zip(sheet.subplots(1, len(there), squeeze=False)[0], there, strict=True):
         axes.plot(*read_curve(folder / f"{name}.jsonl"), color="#0072b2", linewidth=1)
         axes.set_yscale("log")
-        axes.set_title(_STAGES[name], fontsize=7)
+        axes.yaxis.set_major_formatter("{x:g}")
+        low, high = axes.get_ylim()
+        axes.yaxis.set_minor_formatter("{x:g}" if high < 10 * low else NullFormatter())  # too many over decades
+        axes.set_title(textwrap.fill(_STAGES[name], 36), fontsize=7)
         axes.set_xlabel("step", fontsize=7)
         axes.tick_params(labelsize=6, which="both")
         axes.grid(color="0.9", linewidth=0.5)

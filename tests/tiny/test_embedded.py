@@ -58,7 +58,7 @@ def test_its_clip_finds_the_caption_of_a_drawn_scene() -> None:
     """One of 60 by chance."""
     scenes = scored_scenes("object", 60)
     cosines, best = clip_scores(SmallClip.load(), [scene.caption for scene in scenes], [draw(one) for one in scenes])
-    assert best / len(scenes) >= 0.8
+    assert best / len(scenes) >= 0.9
     assert cosines.mean() > 0.3
 
 
@@ -80,17 +80,30 @@ def test_its_text_encoder_tells_kinds_apart(lens) -> None:
     assert torch.pdist(of_kinds).min() > 3
 
 
-def test_it_paints_the_background(lens, judge) -> None:
-    scenes = scored_scenes("object", 24, held_out=False)
-    images = paint(lens.pipe, [scene.caption for scene in scenes], steps=15, guidance_scale=7.5)
-    assert share(background_right, scenes, images, judge) >= 0.8
+@pytest.fixture(scope="module")
+def single_things(lens) -> tuple[list[Scene], list[Image.Image]]:
+    """Scenes with one thing, and the model's pictures of them."""
+    return painted_scenes(lens, "object")
 
 
-def test_it_knows_kinds_of_things(lens, judge) -> None:
-    """The card says about three of four; one of 288 by chance, in its colour."""
-    scenes = scored_scenes("object", 24, held_out=False)
-    images = paint(lens.pipe, [scene.caption for scene in scenes], steps=20, guidance_scale=7.5)
-    assert share(objects_right, scenes, images, judge) >= 0.55
+def painted_scenes(lens: DiffusionLens, kind: str) -> tuple[list[Scene], list[Image.Image]]:
+    """24 scored scenes, and the model's pictures of them."""
+    scenes = scored_scenes(kind, 24)
+    return scenes, paint(lens.pipe, [scene.caption for scene in scenes], steps=20, guidance_scale=7.5)
+
+
+def test_it_paints_the_background(single_things, judge) -> None:
+    assert share(background_right, *single_things, judge) >= 0.9
+
+
+def test_it_knows_kinds_of_things(single_things, judge) -> None:
+    """The card says 88 %; one of 288 by chance, in its colour."""
+    assert share(objects_right, *single_things, judge) >= 0.7
+
+
+def test_it_paints_two_things_each_in_its_colour(lens, judge) -> None:
+    """The card says 83 %."""
+    assert share(objects_right, *painted_scenes(lens, "pair"), judge) >= 0.5
 
 
 def test_the_thing_in_front_has_its_colour(lens) -> None:
