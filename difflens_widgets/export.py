@@ -7,6 +7,7 @@ import math
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
 from PIL import Image, ImageDraw
 
 from ._files import replacing
@@ -70,4 +71,9 @@ def _frame(picture: Image.Image, name: str, longest: str) -> Image.Image:
     pen.rectangle((0, top, width - 1, frame.height - 1), PAPER)
     pen.text((size / 2, (top + frame.height) / 2), name, INK, font(size), anchor="lm")
     palette = frame.quantize(256, Image.Quantize.MEDIANCUT)
+    colours = np.array(palette.getpalette(), np.uint8).reshape(-1, 3)
+    # Pillow looks white up as 252, 252, 252: a soft picture's palest shades would be nearer, and tint the name's paper
+    apart = np.linalg.norm(colours - 252.0, axis=1)
+    colours[apart <= max(3 * 3**0.5, apart.min())] = PAPER
+    palette.putpalette(colours.tobytes())
     return frame.quantize(palette=palette, dither=Image.Dither.FLOYDSTEINBERG)

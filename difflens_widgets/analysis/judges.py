@@ -41,8 +41,11 @@ class SceneJudge:
         - "hues": the colours are there, on whatever kind of thing;
         - "relation": both kinds are there, and stand as claimed;
         - "count": the kind is there as often as claimed;
-        - "background": it has its colour;
+        - "material": the kinds that are striped, dotted or metallic are there, and are so;
+        - "background": it has its colour, or is its place;
         - "everything" (default): all of it, and no other kind of thing.
+
+        Whether an animal walks is never asked: the reader does not tell.
     reader : difflens_widgets.tiny.judge.Judge, optional
         The network that reads pictures; by default the one that ships with the embedded model. How often it is right
         itself is what ``python -m difflens_widgets.tiny.score`` prints first.

@@ -11,20 +11,23 @@ import logging
 import math
 import os
 import time
+from collections import defaultdict
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
 from copy import deepcopy
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 from tqdm.auto import tqdm
+
+from ._cores import side_by_side
+from ._muon import Muon
 
 log = logging.getLogger(__name__)
 
@@ -41,13 +44,16 @@ class Recipe:
     ema_decay: float = 0.999
     checkpoint_seconds: float = 120.0
     seed: int = 0
+    rates: tuple[tuple[str, float], ...] = ()
+    """(prefix of parameter names, factor): these learn that much faster or slower."""
+    muon: tuple[str, ...] = ()
+    """Prefixes of parameter names: their matrices and convolutions learn by Muon, all else by AdamW."""
 
 
 Loss = Tensor | Sequence[Callable[[], Tensor]]
 """Of one step: a scalar, or what gives the scalars of equal parts of the batch, each in a thread of its own."""
 LossOfStep = Callable[[int, torch.Generator], Loss]
 Model = TypeVar("Model", bound=nn.Module)
-Result = TypeVar("Result")
 
 
 def fit(model: Model, loss_of_step: LossOfStep, recipe: Recipe, folder: Path, name: str) -> Model:
@@ -68,26 +74,26 @@ def fit(model: Model, loss_of_step: LossOfStep, recipe: Recipe, folder: Path, na
     folder.mkdir(parents=True, exist_ok=True)
     device = next(model.parameters()).device
     autocast = partial(torch.autocast, device.type, torch.bfloat16, enabled=_computes_in_bfloat16(device))
-    optimizer = torch.optim.AdamW(
-        model.parameters(), lr=recipe.learning_rate, betas=(0.9, 0.99), weight_decay=recipe.weight_decay, fused=True
-    )
+    optimizers = _optimizers(model, recipe)
     average = deepcopy(model).requires_grad_(False)
     checkpoint, curve = folder / f"{name}.safetensors", folder / f"{name}.jsonl"
-    step = _load(checkpoint, model, average, optimizer) if checkpoint.exists() else 0
+    step = _load(checkpoint, model, average, optimizers) if checkpoint.exists() else 0
     _truncate(curve, step)
     saved_at, losses = time.monotonic(), []
     model.train()
     with tqdm(total=recipe.steps, initial=step, desc=name, mininterval=10, leave=False) as bar:
         while step < recipe.steps:
-            for group in optimizer.param_groups:
-                group["lr"] = recipe.learning_rate * _schedule(step, recipe)
+            for optimizer in optimizers:
+                for group in optimizer.param_groups:
+                    group["lr"] = recipe.learning_rate * group["rate"] * _schedule(step, recipe)
             generator = torch.Generator().manual_seed(recipe.seed * 1_000_003 + step)
             with autocast():
                 terms = loss_of_step(step, generator)
             loss = _backward(terms, model, autocast)
             nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-            optimizer.step()
-            optimizer.zero_grad(set_to_none=True)
+            for optimizer in optimizers:
+                optimizer.step()
+            model.zero_grad(set_to_none=True)
             step += 1
             _update_average(average, model, min(recipe.ema_decay, (1 + step) / (10 + step)))
             losses.append(loss)
@@ -100,26 +106,32 @@ def fit(model: Model, loss_of_step: LossOfStep, recipe: Recipe, folder: Path, na
                 losses.clear()
                 # only here, where no loss is pending: the resumed curve has the same means
                 if time.monotonic() - saved_at > recipe.checkpoint_seconds or step == recipe.steps:
-                    _save(checkpoint, step, model, average, optimizer)
+                    _save(checkpoint, step, model, average, optimizers)
                     saved_at = time.monotonic()
     return average.eval()
 
 
-def side_by_side(calls: Sequence[Callable[[], Result]]) -> list[Result]:
-    """Each call in a thread of its own, with its share of the cores. What is thread-local must be set in the calls."""
-    shared = torch.get_num_threads()
-    try:
-        torch.set_num_threads(max(1, shared // len(calls)))
-        with ThreadPoolExecutor(len(calls)) as threads:
-            return list(threads.map(lambda call: call(), calls))
-    finally:
-        torch.set_num_threads(shared)
+def _optimizers(model: nn.Module, recipe: Recipe) -> list[torch.optim.Optimizer]:
+    """AdamW and Muon over what learns, each where there is something for it; the groups keep their own `rate`."""
+    by_adam: dict[float, list[nn.Parameter]] = {}
+    by_muon: dict[float, list[nn.Parameter]] = {}
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad:
+            rate = next((factor for prefix, factor in recipe.rates if name.startswith(prefix)), 1.0)
+            groups = by_muon if parameter.ndim > 1 and name.startswith(recipe.muon) else by_adam
+            groups.setdefault(rate, []).append(parameter)
+    lr, weight_decay = recipe.learning_rate, recipe.weight_decay
+    optimizers: list[torch.optim.Optimizer] = []
+    if by_adam:
+        told = _with_rates(by_adam)
+        optimizers.append(torch.optim.AdamW(told, lr=lr, betas=(0.9, 0.99), weight_decay=weight_decay, fused=True))
+    if by_muon:
+        optimizers.append(Muon(_with_rates(by_muon), lr=lr, weight_decay=weight_decay))
+    return optimizers
 
 
-def parts_of(device: torch.device) -> int:
-    """In how many parts a batch is best worked on: one for each core of a CPU, but 1, 2 or 4, which divide batches."""
-    cores = torch.get_num_threads() if device.type == "cpu" else 1
-    return max(parts for parts in (1, 2, 4) if parts <= cores)
+def _with_rates(groups: dict[float, list[nn.Parameter]]) -> list[dict[str, Any]]:
+    return [{"params": parameters, "rate": rate} for rate, parameters in groups.items()]
 
 
 def _backward(
@@ -168,11 +180,14 @@ def _update_average(average: nn.Module, model: nn.Module, decay: float) -> None:
         ours.copy_(theirs)
 
 
-def _save(path: Path, step: int, model: nn.Module, average: nn.Module, optimizer: torch.optim.Optimizer) -> None:
+def _save(
+    path: Path, step: int, model: nn.Module, average: nn.Module, optimizers: Sequence[torch.optim.Optimizer]
+) -> None:
     tensors = {f"model/{key}": value for key, value in model.state_dict().items()}
     tensors |= {f"average/{key}": value for key, value in average.state_dict().items()}
-    for index, state in optimizer.state_dict()["state"].items():
-        tensors |= {f"optimizer/{index}/{key}": torch.as_tensor(value) for key, value in state.items()}
+    for number, optimizer in enumerate(optimizers):
+        for index, state in optimizer.state_dict()["state"].items():
+            tensors |= {f"{number}/{index}/{key}": torch.as_tensor(value) for key, value in state.items()}
     tensors = {key: value.detach().cpu().contiguous().clone() for key, value in tensors.items()}
     aside = path.with_suffix(".part")
     save_file(tensors, aside, metadata={"step": str(step)})
@@ -180,8 +195,8 @@ def _save(path: Path, step: int, model: nn.Module, average: nn.Module, optimizer
     log.info("%s: checkpoint at step %d", path.stem, step)
 
 
-def _load(path: Path, model: nn.Module, average: nn.Module, optimizer: torch.optim.Optimizer) -> int:
-    parts: dict[str, dict[str, Tensor]] = {"model": {}, "average": {}, "optimizer": {}}
+def _load(path: Path, model: nn.Module, average: nn.Module, optimizers: Sequence[torch.optim.Optimizer]) -> int:
+    parts: defaultdict[str, dict[str, Tensor]] = defaultdict(dict)
     with safe_open(path, framework="pt") as file:
         step = int(file.metadata()["step"])
         for key in file.keys():  # noqa: SIM118 (not a dict)
@@ -189,11 +204,14 @@ def _load(path: Path, model: nn.Module, average: nn.Module, optimizer: torch.opt
             parts[part][rest] = file.get_tensor(key)
     model.load_state_dict(parts["model"])
     average.load_state_dict(parts["average"])
-    state: dict[int, dict[str, Tensor]] = {}
-    for key, value in parts["optimizer"].items():
-        index, _, slot = key.partition("/")
-        state.setdefault(int(index), {})[slot] = value
-    optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
+    if len(optimizers) != sum(part.isdigit() for part in parts):
+        raise ValueError(f"{path}: was written by other optimizers than this recipe's; delete it to begin anew")
+    for number, optimizer in enumerate(optimizers):
+        state: defaultdict[int, dict[str, Tensor]] = defaultdict(dict)
+        for key, value in parts[str(number)].items():
+            index, _, slot = key.partition("/")
+            state[int(index)][slot] = value
+        optimizer.load_state_dict({"state": dict(state), "param_groups": optimizer.state_dict()["param_groups"]})
     log.info("%s: resumed at step %d", path.stem, step)
     return step
 

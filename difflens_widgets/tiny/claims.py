@@ -4,34 +4,55 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from .judge import Reading
-from .scenes import COLOURS, COUNTS, KINDS, RELATIONS, plural
+from .scenes import ANIMALS, COLOURS, COUNTS, KINDS, MATERIALS, PLACES, RELATIONS, WALKERS, Scene, plural
 
 _COLOUR = "|".join(COLOURS)
+_KIND = "|".join(KINDS)
+_MADE = "|".join(kind for kind in KINDS if kind not in ANIMALS)
+_MATERIAL = "|".join(material for material in MATERIALS if material != "plain")
 _KINDS_OF_PLURALS = {plural(kind): kind for kind in KINDS}
-_THING = rf"(?:an? )?(?:(?:small|big) )?(?:({_COLOUR}) )?({'|'.join(KINDS)})"
+_NUMBERS = {word: number for number, word in COUNTS.items()}
+_SEVERAL = "|".join(word for word, number in _NUMBERS.items() if number > 1)
+_PLACES = {text: place for place, text in PLACES.items()}
+
+
+def _thing(number: int) -> str:
+    """The pattern of one thing; only what scenes have can walk, or be of a material."""
+    return (
+        r"(?:an? )?(?:(?:small|big) )?"
+        rf"(?P<walking{number}>walking (?=(?:(?:{_COLOUR}) )?(?:{'|'.join(WALKERS)})\b))?"
+        rf"(?:(?P<material{number}>{_MATERIAL}) (?=(?:(?:{_COLOUR}) )?(?:{_MADE})\b))?"
+        rf"(?:(?P<colour{number}>{_COLOUR}) )?(?P<kind{number}>{_KIND})"
+    )
+
+
 _CAPTION = re.compile(
     r"(?:a (?:photo|picture) of )?"
-    rf"(?:({'|'.join(COUNTS.values())}) (?:({_COLOUR}) )?({'|'.join(_KINDS_OF_PLURALS)})"
-    rf"|{_THING}(?: (and|{'|'.join(RELATIONS)}) {_THING})?)"
-    rf"(?: on an? ({_COLOUR}) background)?"
+    rf"(?:one (?:(?P<colour_of_one>{_COLOUR}) )?(?P<one>{_KIND})"
+    rf"|(?P<number>{_SEVERAL}) (?:(?P<colour_of_all>{_COLOUR}) )?(?P<kinds>{'|'.join(_KINDS_OF_PLURALS)})"
+    rf"|{_thing(1)}(?: (?P<relation>and|{'|'.join(RELATIONS)}) {_thing(2)})?)"
+    rf"(?: on an? (?P<background>{_COLOUR}) background| (?P<place>{'|'.join(_PLACES)}))?"
 )
-_NUMBERS = {word: number for number, word in COUNTS.items()}
 
 
 @dataclass(frozen=True)
 class Claim:
-    """What a caption says; None or 1 where it says nothing of that.
+    """What a caption says; None or nothing where it says nothing of that.
 
-    `things` are the kinds, each with its colour or None; `count` is of the only kind there is then.
+    `things` are the kinds, each with its colour or None; `count` is how often each of them is there; `background` is
+    one of `scenes.BACKGROUNDS`; `materials` are by kind. `walking` are the kinds that are said to walk: the judge does
+    not read postures, so no question asks for it.
     """
 
     things: dict[str, str | None]
-    count: int = 1
+    count: int | None = None
     relation: str | None = None
     background: str | None = None
+    materials: dict[str, str] = field(default_factory=dict)
+    walking: tuple[str, ...] = ()
 
     @property
     def colours(self) -> dict[str, str]:
@@ -51,15 +72,37 @@ def read_caption(caption: str) -> Claim:
     if not match:
         raise ValueError(
             f"prompt: {caption!r} is no caption of the embedded model's world, such as 'a red circle', "
-            "'two blue dogs' or 'a red circle above a blue dog on a white background'"
+            "'two blue dogs', 'a striped green boat at sea' or 'a red circle above a blue dog on a white background'"
         )
-    number, colour_of_all, kinds, colour, kind, relation, second_colour, second, background = match.groups()
-    if number:
-        return Claim({_KINDS_OF_PLURALS[kinds]: colour_of_all}, _NUMBERS[number], None, background)
-    if kind == second:
+    said = match.groupdict()
+    background = _PLACES.get(said["place"], said["background"])
+    if said["one"]:
+        return Claim({said["one"]: said["colour_of_one"]}, 1, None, background)
+    if said["number"]:
+        kind = _KINDS_OF_PLURALS[said["kinds"]]
+        return Claim({kind: said["colour_of_all"]}, _NUMBERS[said["number"]], None, background)
+    numbers = {number: said[f"kind{number}"] for number in (1, 2) if said[f"kind{number}"]}
+    if len({*numbers.values()}) < len(numbers):
         raise ValueError(f"prompt: {caption!r} has two things of one kind, which the judge does not tell apart")
-    things = {kind: colour, **({second: second_colour} if second else {})}
-    return Claim(things, 1, None if relation == "and" else relation, background)
+    return Claim(
+        {kind: said[f"colour{number}"] for number, kind in numbers.items()},
+        relation=None if said["relation"] == "and" else said["relation"],
+        background=background,
+        materials={kind: said[f"material{number}"] for number, kind in numbers.items() if said[f"material{number}"]},
+        walking=tuple(kind for number, kind in numbers.items() if said[f"walking{number}"]),
+    )
+
+
+def claim_of(scene: Scene) -> Claim:
+    """All that is true of a scene, whatever its caption tells."""
+    return Claim(
+        {item.kind: item.colour for item in scene.items},
+        scene.count,
+        scene.relation,
+        scene.background,
+        {item.kind: item.material for item in scene.items},
+        tuple(dict.fromkeys(item.kind for item in scene.items if item.walking)),
+    )
 
 
 def kinds_right(claim: Claim, reading: Reading) -> bool:
@@ -78,8 +121,13 @@ def hues_right(claim: Claim, reading: Reading) -> bool:
     return {*claim.colours.values()} <= {thing.colour for thing in reading.things.values()}
 
 
+def objects_right(claim: Claim, reading: Reading) -> bool:
+    """Exactly the kinds that are claimed are there, each in its colour where that is claimed."""
+    return claim.things.keys() == reading.things.keys() and colours_right(claim, reading)
+
+
 def count_right(claim: Claim, reading: Reading) -> bool:
-    """The kind is there as often as claimed."""
+    """Each kind is there as often as claimed."""
     return all(kind in reading.things and reading.things[kind].count == claim.count for kind in claim.things)
 
 
@@ -89,8 +137,14 @@ def relation_right(claim: Claim, reading: Reading) -> bool:
     return reading.relation(first, second) == claim.relation
 
 
+def material_right(claim: Claim, reading: Reading) -> bool:
+    """All kinds whose material is claimed are there, made of it."""
+    seen = {kind: thing.material for kind, thing in reading.things.items()}
+    return claim.materials.items() <= seen.items()
+
+
 def background_right(claim: Claim, reading: Reading) -> bool:
-    """The background has its colour."""
+    """The background has its colour, or is its place."""
     return reading.background == claim.background
 
 
@@ -100,12 +154,14 @@ def everything_right(claim: Claim, reading: Reading) -> bool:
     return claim.things.keys() == reading.things.keys() and all(check(claim, reading) for check in asked)
 
 
-QUESTIONS: dict[str, Callable[[Claim, Reading], bool]] = {
+Check = Callable[[Claim, Reading], bool]
+QUESTIONS: dict[str, Check] = {
     "kinds": kinds_right,
     "colours": colours_right,
     "hues": hues_right,
     "count": count_right,
     "relation": relation_right,
+    "material": material_right,
     "background": background_right,
     "everything": everything_right,
 }
@@ -116,8 +172,9 @@ def is_claimed(question: str, claim: Claim) -> bool:
     said: dict[str, object] = {
         "colours": claim.colours,
         "hues": claim.colours,
-        "count": claim.count > 1,
+        "count": claim.count,
         "relation": claim.relation,
+        "material": claim.materials,
         "background": claim.background,
     }
     return bool(said.get(question, True))

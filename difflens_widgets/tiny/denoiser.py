@@ -1,8 +1,4 @@
-"""Stage 3: the U-Net, on cached latents and cached states of the frozen text encoder.
-
-Velocity prediction with a noise schedule that ends in pure noise (Salimans & Ho 2022; Lin et al. 2023): a plain
-background is a picture's mean, and the usual schedule never lets a model choose that mean.
-"""
+"""Stage 3: the U-Net, on cached latents and cached states of the frozen text encoder."""
 
 from __future__ import annotations
 
@@ -14,29 +10,21 @@ from pathlib import Path
 
 import numpy as np
 import torch
-import torch.nn.functional as F
-from diffusers import AutoencoderKL, DDPMScheduler, DPMSolverMultistepScheduler, UNet2DConditionModel
+from diffusers import AutoencoderKL, DPMSolverMultistepScheduler, UNet2DConditionModel
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 from transformers import CLIPTextModel, CLIPTokenizer
 
-from ._loop import Recipe, fit, parts_of, side_by_side
+from ._cores import parts_of, side_by_side
+from ._loop import Recipe, fit
+from .denoising import SCHEDULE, Batch, DenoisingTask, loss_of
+from .layout import ReadingUNet
 from .pool import ScenePool
 from .text_encoder import WIDTH
 
-_SCHEDULE = {
-    "num_train_timesteps": 1000,
-    "beta_start": 0.00085,
-    "beta_end": 0.012,
-    "beta_schedule": "scaled_linear",
-    "prediction_type": "v_prediction",
-    "rescale_betas_zero_snr": True,
-    "timestep_spacing": "trailing",
-    "steps_offset": 1,  # means nothing with trailing steps; the stock pipeline warns of anything else
-}
-_FLOOR, _FLOOR_GOING_ON = 0.12, 0.8
-_CAPTION_DROPOUT = 0.1  # empty prompts, for classifier-free guidance
+MUON = ("unet.down_blocks", "unet.mid_block", "unet.up_blocks")
+"""Of `ReadingUNet`: all but the first and last layers, as Muon wants it."""
 
 
 def build_unet() -> UNet2DConditionModel:
@@ -55,7 +43,7 @@ def build_unet() -> UNet2DConditionModel:
 
 def shipped_scheduler() -> DPMSolverMultistepScheduler:
     """DPM++ 2M: clean in 15 to 20 steps."""
-    scheduler = DPMSolverMultistepScheduler(**_SCHEDULE)
+    scheduler = DPMSolverMultistepScheduler(**SCHEDULE)
     scheduler.register_to_config(clip_sample=False)  # for DDIM made from this config: it clips latents unless told
     return scheduler
 
@@ -116,45 +104,20 @@ def train_unet(
     )
     drawn = [hashlib.sha256(np.ascontiguousarray(pool.pictures).data).hexdigest()]
     latents = _cached(folder, "latents", autoencoder, drawn, lambda: encode_pictures(pool, autoencoder, device))
-    noise_schedule = DDPMScheduler(**_SCHEDULE)
     torch.manual_seed(recipe.seed + 2)
     model = (build_unet() if start is None else start).to(device)
-    share_of = _cumulative_share_of_timesteps(noise_schedule, _FLOOR if start is None else _FLOOR_GOING_ON)
+    task, reading = DenoisingTask(pool.scenes, latents, device), ReadingUNet(model).to(device)
 
     def loss_of_step(step: int, generator: torch.Generator) -> list[Callable[[], Tensor]]:
-        chosen = torch.randint(len(pool.scenes), (recipe.batch,), generator=generator)
-        kept = torch.rand(recipe.batch, generator=generator) >= _CAPTION_DROPOUT
-        text = states[(rows[chosen] + 1) * kept].to(device, torch.float32)
-        clean = latents[chosen].to(device, torch.float32)
-        noise = torch.randn(clean.shape, generator=generator).to(device)
-        # one row per equal share of the distribution: a steadier loss than independent draws
-        places = (torch.arange(recipe.batch) + torch.rand(recipe.batch, generator=generator)) / recipe.batch
-        timesteps = torch.searchsorted(share_of, places).clamp(max=len(share_of) - 1).to(device)
-        noisy = noise_schedule.add_noise(clean, noise, timesteps)
-        target = noise_schedule.get_velocity(clean, noise, timesteps)
+        batch = task.batch(recipe.batch, generator)
 
-        def loss_of(rows: slice) -> Tensor:  # every second row, say: each part has timesteps from everywhere
-            return F.mse_loss(model(noisy[rows], timesteps[rows], text[rows]).sample.float(), target[rows])
+        def loss_of_part(part: Batch) -> Tensor:
+            text = states[(rows[part.scene] + 1) * part.told.cpu()]
+            return loss_of(reading, part, text.to(device, torch.float32))
 
-        parts = parts_of(device)
-        return [partial(loss_of, slice(part, None, parts)) for part in range(parts)]
+        return [partial(loss_of_part, part) for part in batch.parts(parts_of(device))]
 
-    return fit(model, loss_of_step, recipe, folder, "unet")
-
-
-def _cumulative_share_of_timesteps(noise_schedule: DDPMScheduler, floor: float) -> Tensor:
-    """How often each timestep is trained, as a cumulative distribution, float32 (timesteps,).
-
-    In proportion to the min-SNR-5 weight of a velocity loss (Hang et al. 2023), drawn instead of weighted so that no
-    row is spent on a weight near zero. An even draw spends itself on the colours of backgrounds, which are most of the
-    latents' variance, and leaves shapes to blobs: that was measured. The floor is the weight of the noisiest timesteps,
-    where backgrounds and then the kinds of things are decided; a model that can draw outlines needs more of those.
-    """
-    kept = noise_schedule.alphas_cumprod.double()
-    ratio = kept / (1 - kept)
-    density = ratio.clamp(max=5) / (ratio + 1)
-    density = torch.where(ratio < 5, density.clamp(min=floor), density)
-    return (density.cumsum(0) / density.sum()).float()
+    return fit(reading, loss_of_step, recipe, folder, "unet").without_head()
 
 
 def _cached(folder: Path, name: str, model: nn.Module, texts: list[str], compute: Callable[[], Tensor]) -> Tensor:

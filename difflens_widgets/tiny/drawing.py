@@ -1,178 +1,121 @@
-"""Draws a scene: smooth outlines by supersampling, animals with ears, eyes and individual markings."""
+"""Draws a scene: smooth outlines by supersampling, soft light, materials, places to be in.
+
+Every thing is drawn flat on a tile of its own (how, tells `figures.py`), then given its material and the light.
+"""
 
 from __future__ import annotations
 
-import math
+from functools import lru_cache
 
 import numpy as np
-from PIL import Image, ImageDraw
+from PIL import Image
 
-from .scenes import ANIMALS, COLOURS, Item, Scene
+from .figures import draw_figure
+from .scenes import COLOURS, PLACES, Item, Scene
 
-_SUPERSAMPLING = 4
+SIZE = 128
+_SUPERSAMPLING = 3
+_STANDING_SHADOW = 0.82  # what is left of the light
 
 
-def draw(scene: Scene, size: int = 64) -> Image.Image:
+def draw(scene: Scene, size: int = SIZE) -> Image.Image:
     """Draw a scene as an RGB picture of `size` × `size` pixels."""
     side = size * _SUPERSAMPLING
-    image = Image.new("RGB", (side, side), COLOURS[scene.background][0])
-    pen = ImageDraw.Draw(image)
+    canvas = _background(scene.background, side).copy()
     for item in sorted(scene.items, key=lambda item: -item.r):  # large first: what is inside stays visible
-        if item.kind in ANIMALS:
-            _ANIMAL_DRAWERS[item.kind](_Canvas(pen, side, item))
-        else:
-            _draw_shape(_Canvas(pen, side, item))
-    return image.reduce(_SUPERSAMPLING)
+        _place(canvas, item)
+    return Image.fromarray(np.clip(canvas, 0, 255).astype(np.uint8)).reduce(_SUPERSAMPLING)
 
 
-def draw_array(scene: Scene, size: int = 64) -> np.ndarray:
+def draw_array(scene: Scene, size: int = SIZE) -> np.ndarray:
     """The picture as uint8 (size, size, 3)."""
     return np.asarray(draw(scene, size))
 
 
-def _shade(colour: tuple[int, int, int], factor: float) -> tuple[int, int, int]:
-    """Darken (< 1) or lighten (> 1: towards white) a colour."""
-    if factor <= 1:
-        return tuple(int(c * factor) for c in colour)  # type: ignore[return-value]
-    return tuple(int(c + (255 - c) * (factor - 1)) for c in colour)  # type: ignore[return-value]
+def _place(canvas: np.ndarray, item: Item) -> None:
+    """Draw one thing onto `canvas`, float32 (side, side, 3)."""
+    side = len(canvas)
+    tile = draw_figure(item, side)
+    pixels = np.asarray(tile, np.float32)
+    half = len(pixels) // 2
+    ticks = (np.arange(len(pixels), dtype=np.float32) - half) / (item.r * side)  # the thing's own coordinates
+    x, y = ticks[None], ticks[:, None]
+    colours = _material(pixels[..., :3], item, x, y) * _light(x, y)
+    there = pixels[..., 3] > 0
+    left, top = round(item.x * side) - half, round(item.y * side) - half
+    inner = np.s_[max(0, -top) : side - top, max(0, -left) : side - left]
+    rows = np.s_[max(0, top) : top + len(pixels), max(0, left) : left + len(pixels)]
+    shadow = pixels[..., 3] == 1  # how `figures` marks it
+    region = canvas[rows]
+    region[shadow[inner]] *= _STANDING_SHADOW
+    body = (there & ~shadow)[inner]
+    region[body] = colours[inner][body]
 
 
-class _Canvas:
-    """Draws in an item's own coordinates: its centre is (0, 0), its edge at distance 1, y points down."""
-
-    def __init__(self, pen: ImageDraw.ImageDraw, side: int, item: Item) -> None:
-        self.pen, self.side, self.item = pen, side, item
-        self.fur = COLOURS[item.colour][0]
-        # a colour of its own for edges: darker, but lighter on black
-        self.line = _shade(self.fur, 1.35) if item.colour == "black" else _shade(self.fur, 0.72)
-        self.ears = COLOURS[item.markings.ears][0] if item.markings.ears else self.line
-        self.patch = COLOURS[item.markings.patch][0] if item.markings.patch else None
-
-    def at(self, x: float, y: float) -> tuple[float, float]:
-        return (self.item.x + x * self.item.r) * self.side, (self.item.y + y * self.item.r) * self.side
-
-    def ellipse(self, x: float, y: float, rx: float, ry: float, fill: tuple[int, int, int]) -> None:
-        self.pen.ellipse([*self.at(x - rx, y - ry), *self.at(x + rx, y + ry)], fill=fill)
-
-    def polygon(self, points: list[tuple[float, float]], fill: tuple[int, int, int]) -> None:
-        self.pen.polygon([self.at(x, y) for x, y in points], fill=fill)
-
-    def eye(self, x: float, y: float, r: float = 0.13) -> None:
-        self.ellipse(x, y, r, r, (255, 255, 255))
-        self.ellipse(x, y + 0.01, r * 0.62, r * 0.62, (20, 20, 24))
-
-    def mirrored(self, points: list[tuple[float, float]], fill: tuple[int, int, int]) -> None:
-        self.polygon(points, fill)
-        self.polygon([(-x, y) for x, y in points], fill)
+def _light(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """From the upper left, and a soft highlight there; (rows, columns, 1)."""
+    slope = 1.0 - 0.09 * (x + y)
+    shine = 0.10 * np.exp(-((x + 0.35) ** 2 + (y + 0.4) ** 2) / 0.12)
+    return (slope + shine)[..., None]
 
 
-def _regular(n: int, radii: tuple[float, ...], turn: float = -math.pi / 2) -> list[tuple[float, float]]:
-    return [
-        (
-            radii[i % len(radii)] * math.cos(turn + 2 * math.pi * i / n),
-            radii[i % len(radii)] * math.sin(turn + 2 * math.pi * i / n),
-        )
-        for i in range(n)
-    ]
-
-
-def _heart() -> list[tuple[float, float]]:
-    t = np.linspace(0, 2 * math.pi, 60)
-    x = 16 * np.sin(t) ** 3
-    y = -(13 * np.cos(t) - 5 * np.cos(2 * t) - 2 * np.cos(3 * t) - np.cos(4 * t))
-    return list(zip(x / 17, (y + 2.5) / 15.5, strict=True))
-
-
-_OUTLINES: dict[str, list[tuple[float, float]]] = {
-    "square": [(-0.85, -0.85), (0.85, -0.85), (0.85, 0.85), (-0.85, 0.85)],
-    "triangle": [(0, -0.95), (1, 0.8), (-1, 0.8)],
-    "star": _regular(10, (1.05, 0.44)),
-    "heart": _heart(),
-    "diamond": [(0, -1.05), (0.72, 0), (0, 1.05), (-0.72, 0)],
-    "cross": [
-        *[(-0.32, -0.95), (0.32, -0.95), (0.32, -0.32), (0.95, -0.32), (0.95, 0.32), (0.32, 0.32)],
-        *[(0.32, 0.95), (-0.32, 0.95), (-0.32, 0.32), (-0.95, 0.32), (-0.95, -0.32), (-0.32, -0.32)],
-    ],
-}
-
-
-def _draw_shape(c: _Canvas) -> None:
-    if c.item.kind == "circle":
-        c.ellipse(0, 0, 0.95, 0.95, c.fur)
-    elif c.item.kind == "ring":
-        corners = [*c.at(-0.95, -0.95), *c.at(0.95, 0.95)]
-        c.pen.ellipse(corners, outline=c.fur, width=round(0.36 * c.item.r * c.side))
+def _material(colours: np.ndarray, item: Item, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """Patterns on what has the thing's own colour, not on its wheels and windows."""
+    if item.material == "plain":
+        return colours
+    own = (colours == np.array(COLOURS[item.colour][0], np.float32)).all(-1)
+    if item.material == "metallic":  # bands of light, as on a polished cylinder
+        bands = 1 + 0.34 * np.sin(5.2 * (x - 0.35 * y)) + 0.12 * np.sin(10.4 * (x - 0.35 * y) + 1)
+        sheen = 60 * np.clip(bands - 1.1, 0, 1)
+        changed = colours * bands[..., None] + sheen[..., None]
     else:
-        c.polygon(_OUTLINES[c.item.kind], c.fur)
+        if item.material == "striped":
+            pattern = np.mod(y + 0.2 * x, 0.5) < 0.21
+        else:
+            near = np.hypot(np.mod(x, 0.46) - 0.23, np.mod(y, 0.46) - 0.23)
+            pattern = near < 0.125
+        light = float(np.mean(COLOURS[item.colour][0])) > 190
+        other = colours * 0.45 if light else colours + (255 - colours) * 0.72
+        changed = np.where(pattern[..., None], other, colours)
+    return np.where(own[..., None], changed, colours)
 
 
-def _sitting(c: _Canvas) -> None:
-    """Body, head and patch shared by the animals that face the viewer."""
-    c.ellipse(0, 0.62, 0.6, 0.42, c.fur)
-    c.ellipse(0.0, 0.72, 0.26, 0.26, _shade(c.fur, 1.4))
-    c.ellipse(0, -0.12, 0.66, 0.58, c.fur)
-    if c.patch:
-        c.ellipse(-0.27, -0.16, 0.26, 0.3, c.patch)
+@lru_cache(maxsize=16)
+def _background(name: str, side: int) -> np.ndarray:
+    """Float32 (side, side, 3), not to be written to."""
+    x = np.linspace(0, 1, side, dtype=np.float32)[None]
+    y = np.linspace(0, 1, side, dtype=np.float32)[:, None]
+    if name in PLACES:
+        return {"grass": _grass, "sea": _sea, "night": _night}[name](x, y)
+    plain = np.array(COLOURS[name][0], np.float32)
+    return (plain * (1.03 - 0.07 * (0.6 * y + 0.4 * x))[..., None]).astype(np.float32)
 
 
-def _face(c: _Canvas, muzzle: float, nose: tuple[int, int, int]) -> None:
-    c.eye(-0.26, -0.16)
-    c.eye(0.26, -0.16)
-    c.ellipse(0, 0.17, muzzle, muzzle * 0.75, _shade(c.fur, 1.55))
-    c.ellipse(0, 0.1, 0.12, 0.09, nose)
+def _blend(low: tuple[int, int, int], high: tuple[int, int, int], share: np.ndarray) -> np.ndarray:
+    """`low` where `share` is 0, `high` where it is 1; (rows, columns, 3)."""
+    a, b = np.array(low, np.float32), np.array(high, np.float32)
+    return a + (b - a) * np.clip(share, 0, 1)[..., None]
 
 
-def _dog(c: _Canvas) -> None:
-    _sitting(c)
-    for side in (-1, 1):  # hanging ears
-        c.ellipse(side * 0.66, -0.08, 0.2, 0.5, c.ears)
-    _face(c, 0.28, (24, 24, 28))
+def _grass(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    sky = _blend((150, 205, 244), (214, 236, 250), y / 0.55 + 0 * x)
+    blades = 0.5 + 0.5 * np.sin(2 * np.pi * (9 * x + 0.7 * np.sin(14 * y))) * np.sin(2 * np.pi * 7 * y)
+    meadow = _blend((70, 150, 52), (128, 196, 84), 0.75 * blades + 0.25 * (1 - y))
+    return np.where((y > 0.55 + 0.02 * np.sin(7 * x))[..., None], meadow, sky).astype(np.float32)
 
 
-def _cat(c: _Canvas) -> None:
-    c.mirrored([(0.1, -0.55), (0.62, -1.02), (0.66, -0.2)], c.ears)
-    _sitting(c)
-    _face(c, 0.16, (240, 120, 140))
-    for side in (-1, 1):  # whiskers
-        for y in (0.12, 0.24):
-            ends = [c.at(side * 0.2, 0.18), c.at(side * 0.86, y - 0.02)]
-            c.pen.line(ends, fill=c.line, width=max(1, round(0.05 * c.item.r * c.side)))
+def _sea(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    sky = _blend((176, 222, 250), (232, 246, 254), y / 0.4 + 0 * x)
+    crests = np.sin(2 * np.pi * (7 * y + 0.16 * np.sin(2 * np.pi * 3 * x)))
+    water = _blend((24, 96, 160), (70, 150, 204), 0.5 + 0.5 * crests)
+    return np.where((y > 0.4 + 0 * x)[..., None], water, sky).astype(np.float32)
 
 
-def _rabbit(c: _Canvas) -> None:
-    for side in (-1, 1):  # tall ears
-        c.ellipse(side * 0.26, -0.72, 0.16, 0.42, c.ears)
-    _sitting(c)
-    _face(c, 0.18, (240, 120, 140))
-
-
-def _bear(c: _Canvas) -> None:
-    for side in (-1, 1):  # round ears
-        c.ellipse(side * 0.5, -0.58, 0.25, 0.25, c.ears)
-    _sitting(c)
-    _face(c, 0.32, (24, 24, 28))
-
-
-def _fish(c: _Canvas) -> None:
-    c.polygon([(0.4, 0), (1.0, -0.5), (1.0, 0.5)], c.ears)  # the tail bears the "ear" colour
-    c.polygon([(-0.2, -0.4), (0.3, -0.75), (0.4, -0.2)], c.ears)
-    c.ellipse(-0.18, 0, 0.78, 0.48, c.fur)
-    if c.patch:
-        c.ellipse(0.12, 0.05, 0.22, 0.24, c.patch)
-    c.eye(-0.56, -0.1)
-
-
-def _bird(c: _Canvas) -> None:
-    c.polygon([(0.4, 0.1), (1.0, -0.25), (0.95, 0.3)], c.line)
-    c.ellipse(0.08, 0.18, 0.68, 0.5, c.fur)
-    c.ellipse(-0.42, -0.38, 0.4, 0.38, c.fur)
-    c.polygon([(-0.76, -0.5), (-1.05, -0.32), (-0.76, -0.2)], (250, 170, 30))  # beak
-    c.ellipse(0.2, 0.16, 0.38, 0.24, c.ears)  # the wing bears the "ear" colour
-    if c.patch:
-        c.ellipse(-0.2, 0.36, 0.2, 0.18, c.patch)
-    c.eye(-0.5, -0.42)
-    for x in (-0.05, 0.2):
-        c.pen.line([c.at(x, 0.62), c.at(x, 0.95)], fill=(250, 170, 30), width=max(2, round(0.08 * c.item.r * c.side)))
-
-
-_ANIMAL_DRAWERS = {"dog": _dog, "cat": _cat, "rabbit": _rabbit, "bear": _bear, "fish": _fish, "bird": _bird}
+def _night(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    sky = _blend((16, 20, 58), (58, 54, 116), y + 0 * x)
+    rng = np.random.default_rng(5)
+    for sx, sy, r in zip(rng.uniform(0, 1, 14), rng.uniform(0, 0.5, 14), rng.uniform(0.008, 0.014, 14), strict=True):
+        sky[np.hypot(x - sx, y - sy) < r] = (250, 246, 214)
+    sky[np.hypot(x - 0.88, y - 0.13) < 0.075] = (250, 240, 190)
+    hills = (y > 0.9 - 0.03 * np.sin(9 * x))[..., None]
+    return np.where(hills, np.array((22, 26, 44), np.float32), sky).astype(np.float32)

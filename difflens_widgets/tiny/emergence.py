@@ -59,12 +59,15 @@ def object_prompts(number: int, seed: int = 0) -> tuple[list[str], list[str]]:
 
 
 def scene_prompts(task: str, number: int, seed: int = 0) -> list[str]:
-    """`number` different captions of scenes with two things of two colours; none held out."""
+    """`number` different captions of scenes with two things of two colours; none held out.
+
+    On plain colours, as the prompts of one thing are: a place would be one more difference between the tasks.
+    """
 
     def captions() -> Iterator[str]:
         for index in count():
             scene = sample_scene(np.random.default_rng([seed, index, 78]), task, explicit=True)
-            if scene.items[0].colour != scene.items[1].colour:
+            if scene.items[0].colour != scene.items[1].colour and scene.background in COLOURS:
                 yield scene.caption
 
     different: dict[str, None] = {}

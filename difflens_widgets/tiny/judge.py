@@ -1,13 +1,14 @@
 """Reads a picture back: which kinds of things, in which colours, how many and where, on which background.
 
 A small convolutional network marks the centre of every thing it sees, on a grid of 16 × 16 places, and names its
-colour and size there. Because pictures come from known scenes, "what did this layer understand" becomes a number.
-It is trained in `judge_training.py`.
+colour, material and size there. Because pictures come from known scenes, "what did this layer understand" becomes a
+number. What a caption claims is held against a reading in `claims.py`; it is trained in `judge_training.py`.
 """
 
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,11 +21,15 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from . import WEIGHTS
-from .scenes import COLOURS, KINDS, Scene
+from .drawing import SIZE
+from .scenes import BACKGROUNDS, COLOURS, KINDS, MATERIALS
+from .vision import shrink
 
-KIND_NAMES, COLOUR_NAMES = list(KINDS), list(COLOURS)
+KIND_NAMES, COLOUR_NAMES, MATERIAL_NAMES = list(KINDS), list(COLOURS), list(MATERIALS)
 GRID = 16
+_READ_AT = 64  # pixels a side
 _CERTAIN = 0.5  # what a centre must reach to count
+_RARE = 0.01  # how likely a centre is held at first: at even odds, all places without one would drown the rest
 _FOLDER = WEIGHTS / "judge"
 
 
@@ -37,6 +42,7 @@ class Seen:
     x: float
     y: float
     r: float
+    material: str = "plain"
 
 
 @dataclass(frozen=True)
@@ -59,27 +65,6 @@ class Reading:
         return "left of" if dx < 0 else "right of"
 
 
-def objects_right(scene: Scene, reading: Reading) -> bool:
-    """Exactly the kinds of the scene are there, each in its colour."""
-    return {kind: seen.colour for kind, seen in reading.things.items()} == {i.kind: i.colour for i in scene.items}
-
-
-def relation_right(scene: Scene, reading: Reading) -> bool:
-    """Both kinds of the scene are there, and stand as they should."""
-    return reading.relation(scene.items[0].kind, scene.items[1].kind) == scene.relation
-
-
-def count_right(scene: Scene, reading: Reading) -> bool:
-    """The scene's kind is there as often as it should be."""
-    seen = reading.things.get(scene.items[0].kind)
-    return seen is not None and seen.count == scene.count
-
-
-def background_right(scene: Scene, reading: Reading) -> bool:
-    """The background has its colour."""
-    return reading.background == scene.background
-
-
 def _block(before: int, after: int, stride: int = 1) -> nn.Sequential:
     return nn.Sequential(
         *[nn.Conv2d(before, after, 3, stride, 1), nn.GroupNorm(8, after), nn.SiLU()],
@@ -90,22 +75,27 @@ def _block(before: int, after: int, stride: int = 1) -> nn.Sequential:
 class Judge(nn.Module):
     """The network; `read` is what one calls."""
 
-    def __init__(self, size: int = 4 * GRID) -> None:
+    def __init__(self, size: int = SIZE) -> None:
         super().__init__()
         self.size = size
         self.down = nn.ModuleList([_block(3, 24, 2), _block(24, 64, 2), _block(64, 96, 2), _block(96, 96, 2)])
         self.up = nn.ModuleList([_block(192, 96), _block(160, 96)])
         kinds, colours = len(KIND_NAMES), len(COLOUR_NAMES)
         self.places = nn.Conv2d(96, kinds * (1 + 1 + colours), 1)  # centre, size, colours; for each kind
-        self.background = nn.Linear(96, colours)
+        bias = self.places.bias
+        assert bias is not None
+        nn.init.constant_(bias.unflatten(0, (kinds, -1))[:, 0], math.log(_RARE / (1 - _RARE)))
+        self.materials = nn.Conv2d(96, len(MATERIAL_NAMES), 1)
+        self.background = nn.Linear(96, len(BACKGROUNDS))
 
     def forward(self, pixels: Tensor) -> dict[str, Tensor]:
         """Answer for (batch, 3, size, size) in -1..1.
 
         `centre` (batch, kind, row, column) logits, `r` likewise in fractions of the side, `colour` (batch, kind,
-        colour, row, column) logits, `background` (batch, colour) logits.
+        colour, row, column) logits, `material` (batch, material, row, column) logits, `background` (batch, background)
+        logits.
         """
-        levels = [pixels]
+        levels = [shrink(pixels, _READ_AT)]
         for block in self.down:
             levels.append(block(levels[-1]))
         x = levels[-1]
@@ -117,6 +107,7 @@ class Judge(nn.Module):
             "centre": places[:, :, 0],
             "r": places[:, :, 1],
             "colour": places[:, :, 2:],
+            "material": self.materials(x).float(),
             "background": background.float(),
         }
 
@@ -126,6 +117,16 @@ class Judge(nn.Module):
         judge = cls(json.loads((folder / "config.json").read_text())["size"])
         judge.load_state_dict({key: value.float() for key, value in load_file(folder / "model.safetensors").items()})
         return judge.eval()
+
+    @classmethod
+    def knowing(cls, folder: Path) -> Judge:
+        """An untrained judge that begins with what another world's judge has in common with it: its eyes, not names."""
+        judge = cls()
+        own = judge.state_dict()
+        theirs = {key: value.float() for key, value in load_file(folder / "model.safetensors").items()}
+        same = {key for key in own.keys() & theirs.keys() if own[key].shape == theirs[key].shape}
+        judge.load_state_dict({key: theirs[key] if key in same else own[key] for key in own})
+        return judge
 
     def save(self, folder: Path = _FOLDER) -> None:
         """Write the weights in float16."""
@@ -157,5 +158,7 @@ class Judge(nn.Module):
                 colours = sum(answers["colour"][kind, :, i, j].softmax(0) for i, j in places)
                 colour = COLOUR_NAMES[int(torch.as_tensor(colours).argmax())]
                 x, y = (column + 0.5) / GRID, (row + 0.5) / GRID
-                things[name] = Seen(colour, len(places), x, y, float(answers["r"][kind, row, column]))
-        return Reading(COLOUR_NAMES[int(answers["background"].argmax())], things)
+                r = float(answers["r"][kind, row, column])
+                material = MATERIAL_NAMES[int(answers["material"][:, row, column].argmax())]
+                things[name] = Seen(colour, len(places), x, y, r, material)
+        return Reading(BACKGROUNDS[int(answers["background"].argmax())], things)

@@ -1,19 +1,28 @@
-"""Trains the judge on drawn scenes, held-out combinations included: it must be able to see them."""
+"""Trains the judge on drawn scenes, held-out combinations included: it must be able to see them.
+
+Every third picture is one that the autoencoder painted, see `practice.py`.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
 import torch.nn.functional as F
+from diffusers import AutoencoderKL
 from torch import Tensor
 
+from ._cores import parts_of
 from ._loop import Recipe, fit
-from .drawing import draw_array
-from .judge import COLOUR_NAMES, GRID, KIND_NAMES, Judge
-from .scenes import Scene, sample_scene
+from .judge import COLOUR_NAMES, GRID, KIND_NAMES, MATERIAL_NAMES, Judge
+from .pool import floats, load_pool
+from .practice import practice_pictures
+from .scenes import BACKGROUNDS, Scene, sample_scene
+
+_PAINTED_EVERY = 3
 
 
 def judged_scene(seed: int, index: int) -> Scene:
@@ -23,23 +32,39 @@ def judged_scene(seed: int, index: int) -> Scene:
 
 
 def _practice_scene(seed: int, index: int) -> Scene:
-    """A `judged_scene`, but every fifth has one thing inside another: few do, and they are the hardest to read."""
-    if index % 5:
-        return judged_scene(seed, index)
-    return sample_scene(np.random.default_rng([seed, index, 1]), "relation", relation="inside")
+    """A `judged_scene`, but of every ten one has a thing inside another, the hardest to read, and one a material."""
+    rng = np.random.default_rng([seed, index, 1])
+    if index % 10 == 0:
+        return sample_scene(rng, "relation", relation="inside")
+    if index % 10 == 5:
+        return sample_scene(rng, "object", material=("striped", "dotted", "metallic")[index // 10 % 3])
+    return judged_scene(seed, index)
 
 
-def train_judge(recipe: Recipe, folder: Path, device: torch.device, size: int = 64, count: int = 24_000) -> Judge:
-    """Train on `count` drawn scenes."""
+def train_judge(
+    recipe: Recipe,
+    folder: Path,
+    device: torch.device,
+    autoencoder: AutoencoderKL,
+    start: Judge | None = None,
+    count: int = 24_000,
+) -> Judge:
+    """Train on `count` drawn scenes, of which the autoencoder paints every third; `start`: go on from this judge."""
     torch.manual_seed(recipe.seed + 3)
-    scenes = [_practice_scene(recipe.seed, index) for index in range(count)]
-    pictures = torch.from_numpy(np.stack([draw_array(scene, size) for scene in scenes]))
-    model = Judge(size).to(device)
+    size = int(autoencoder.config.sample_size)
+    pool = load_pool(folder, count, size, recipe.seed, _practice_scene, "practice")
+    pictures = practice_pictures(pool, count, _PAINTED_EVERY, autoencoder, device, folder)
+    model = (start or Judge(size)).to(device)
 
-    def loss_of_step(step: int, generator: torch.Generator) -> Tensor:
+    def loss_of_step(step: int, generator: torch.Generator) -> list[Callable[[], Tensor]]:
         chosen = torch.randint(count, (recipe.batch,), generator=generator)
-        pixels = pictures[chosen].permute(0, 3, 1, 2).float() / 127.5 - 1
-        return _loss(model(_roughened(pixels, generator).to(device)), [scenes[i] for i in chosen])
+        pixels = _roughened(floats(pictures[chosen]), generator).to(device)
+
+        def loss_of(rows: slice) -> Tensor:
+            return _loss(model(pixels[rows]), [pool.scenes[i] for i in chosen[rows]])
+
+        parts = parts_of(device)
+        return [partial(loss_of, slice(part, None, parts)) for part in range(parts)]
 
     return fit(model, loss_of_step, recipe, folder, "judge")
 
@@ -59,10 +84,12 @@ def _loss(answers: dict[str, Tensor], scenes: Sequence[Scene]) -> Tensor:
     )
     colours = torch.tensor([COLOUR_NAMES.index(item.colour) for _, item in things]).to(heat.device)
     radii = torch.tensor([item.r for _, item in things]).to(heat.device)
-    backgrounds = torch.tensor([COLOUR_NAMES.index(scene.background) for scene in scenes]).to(heat.device)
+    materials = torch.tensor([MATERIAL_NAMES.index(item.material) for _, item in things]).to(heat.device)
+    backgrounds = torch.tensor([BACKGROUNDS.index(scene.background) for scene in scenes]).to(heat.device)
     return (
         (missed**2 * entropy).sum() / len(things)
         + F.cross_entropy(answers["colour"].movedim(2, -1)[at], colours)
+        + F.cross_entropy(answers["material"].movedim(1, -1)[at[0], at[2], at[3]], materials)
         + F.l1_loss(answers["r"][at], radii)
         + F.cross_entropy(answers["background"], backgrounds)
     )

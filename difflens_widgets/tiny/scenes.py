@@ -1,7 +1,7 @@
 """The world of difflens-tiny: scenes with known content, their captions, and how often each concept occurs.
 
-A scene is drawn from written frequencies (`COLOURS`, `KINDS`, `TASKS`), so "common" and "rare" are known numbers,
-and the combinations in `HELD_OUT` never occur in training. Drawing itself is in `drawing.py`.
+A scene is drawn from written frequencies (`COLOURS`, `KINDS`, `TASKS`, ...): a long tail, so "common" and "rare" are
+known numbers, and the combinations in `HELD_OUT` never occur in training. Drawing itself is in `drawing.py`.
 """
 
 from __future__ import annotations
@@ -12,48 +12,62 @@ import numpy as np
 
 # name: (RGB, relative frequency)
 COLOURS: dict[str, tuple[tuple[int, int, int], float]] = {
-    "red": ((214, 39, 40), 4),
-    "blue": ((38, 96, 204), 4),
-    "green": ((44, 150, 62), 4),
-    "yellow": ((248, 212, 44), 4),
-    "black": ((28, 28, 32), 3),
-    "white": ((248, 248, 246), 3),
-    "orange": ((246, 136, 30), 2),
-    "purple": ((128, 56, 172), 2),
-    "pink": ((250, 146, 190), 1.5),
-    "brown": ((126, 78, 44), 1.5),
+    "red": ((214, 39, 40), 6),
+    "blue": ((38, 90, 204), 6),
+    "green": ((44, 150, 62), 5),
+    "yellow": ((248, 212, 44), 5),
+    "black": ((30, 30, 34), 4),
+    "white": ((246, 246, 244), 4),
+    "orange": ((246, 132, 28), 3),
+    "purple": ((128, 56, 172), 3),
+    "pink": ((250, 146, 190), 2.5),
+    "brown": ((126, 78, 44), 2.5),
+    "gray": ((138, 140, 146), 1.5),
+    "cyan": ((72, 204, 220), 1.5),
 }
-SHAPES = {"circle": 4, "square": 4, "triangle": 3, "star": 3, "heart": 3, "ring": 2, "diamond": 1.5, "cross": 1.5}
-ANIMALS = {"dog": 4, "cat": 4, "fish": 3, "bird": 3, "rabbit": 1.5, "bear": 1.5}
-KINDS: dict[str, float] = {**SHAPES, **ANIMALS}
-TASKS = {"object": 0.42, "pair": 0.22, "relation": 0.24, "count": 0.12}
+SHAPES: dict[str, float] = {
+    **{"circle": 6, "square": 6, "triangle": 5, "star": 5, "heart": 4},
+    **{"ring": 3, "diamond": 2.5, "cross": 2.5, "crescent": 1.5, "arrow": 1.5},
+}
+ANIMALS: dict[str, float] = {
+    **{"dog": 6, "cat": 6, "fish": 4, "bird": 4},
+    **{"rabbit": 2.5, "bear": 2.5, "turtle": 1.5, "snail": 1.5},
+}
+OBJECTS: dict[str, float] = {"house": 4, "tree": 4, "car": 3, "flower": 3, "boat": 1.5, "mushroom": 1.5}
+KINDS: dict[str, float] = {**SHAPES, **ANIMALS, **OBJECTS}
+WALKERS = ("dog", "cat", "bear")
+"""They sit and face the viewer, or walk, seen from the side, where the caption says so."""
+MATERIALS: dict[str, float] = {"plain": 76, "striped": 10, "dotted": 8, "metallic": 6}
+"""Of shapes and objects that stand alone."""
+PLACES: dict[str, str] = {"grass": "on grass", "sea": "at sea", "night": "at night"}
+"""Backgrounds that are no plain colour, and how a caption says so."""
+BACKGROUNDS = (*COLOURS, *PLACES)
+TASKS = {"object": 0.44, "pair": 0.24, "relation": 0.2, "count": 0.12}
 RELATIONS = ("above", "below", "left of", "right of", "inside")
-COUNTS = {2: "two", 3: "three", 4: "four"}
-_PLACES_OF_COUNT = {
+COUNTS = {1: "one", 2: "two", 3: "three", 4: "four"}
+_SPOTS = {
+    1: ((0.5, 0.5),),
     2: ((0.27, 0.5), (0.73, 0.5)),
     3: ((0.5, 0.27), (0.27, 0.73), (0.73, 0.73)),
     4: ((0.27, 0.27), (0.73, 0.27), (0.27, 0.73), (0.73, 0.73)),
 }
+HOLDERS = ("circle", "square", "diamond", "heart")
+"""Only full, plain outlines can hold something visibly."""
+_PLACE_SHARE = 0.2
+LOST_IN = {"grass": ("green", "cyan"), "sea": ("blue", "cyan"), "night": ("black", "blue", "purple")}
+"""The colours that are not seen well in a place: no thing there has them."""
 
 # (colour, kind) pairs that are never drawn for training, of common and of rare parts
 HELD_OUT = frozenset(
     {
-        ("purple", "star"),
-        ("orange", "square"),
-        ("pink", "heart"),
-        ("brown", "circle"),
-        ("green", "ring"),
-        ("blue", "triangle"),
-        ("pink", "dog"),
-        ("green", "cat"),
-        ("red", "fish"),
-        ("black", "bird"),
-        ("yellow", "rabbit"),
-        ("purple", "bear"),
+        *[("purple", "star"), ("orange", "square"), ("pink", "heart"), ("brown", "circle"), ("green", "ring")],
+        *[("blue", "triangle"), ("cyan", "cross"), ("pink", "dog"), ("green", "cat"), ("red", "fish")],
+        *[("black", "bird"), ("yellow", "rabbit"), ("purple", "bear"), ("blue", "house"), ("red", "tree")],
+        *[("white", "car"), ("orange", "flower")],
     }
 )
 
-_NATURAL = ("brown", "black", "white", "orange")  # what a colourless "a dog" looks like
+_NATURAL = ("brown", "black", "white", "orange", "gray")  # what a colourless "a dog" looks like
 _PREFIXES = (("", 0.5), ("a photo of ", 0.3), ("a picture of ", 0.2))
 
 
@@ -78,11 +92,16 @@ class Item:
     y: float
     r: float
     markings: Markings = Markings()
+    material: str = "plain"
+    walking: bool = False
 
 
 @dataclass(frozen=True)
 class Scene:
-    """Everything that is true of one picture, and the caption that tells some of it."""
+    """Everything that is true of one picture, and the caption that tells some of it.
+
+    `background` is one of `BACKGROUNDS`.
+    """
 
     items: tuple[Item, ...]
     background: str
@@ -105,6 +124,14 @@ def _pick_colour(rng: np.random.Generator, exclude: set[str] | None = None) -> s
     return _pick(rng, {name: weight for name, (_, weight) in COLOURS.items() if name not in (exclude or set())})
 
 
+def _pick_background(rng: np.random.Generator, colours: set[str]) -> str:
+    """A place, or a colour that none of the things has."""
+    places = [place for place in PLACES if not colours & {*LOST_IN[place]}]
+    if places and rng.random() < _PLACE_SHARE:
+        return places[rng.integers(len(places))]
+    return _pick_colour(rng, colours)
+
+
 def _pick_thing(rng: np.random.Generator, held_out: bool, exclude_kind: str = "") -> tuple[str, str]:
     """A (colour, kind) pair, of the held-out ones or of all others."""
     if held_out:
@@ -118,7 +145,7 @@ def _pick_thing(rng: np.random.Generator, held_out: bool, exclude_kind: str = ""
 
 
 def _pick_markings(rng: np.random.Generator, kind: str, fur: str) -> Markings:
-    if kind not in ANIMALS or rng.random() < 0.5:
+    if kind not in ANIMALS or rng.random() < 0.6:
         return Markings()
     ears = _pick_colour(rng, {fur}) if rng.random() < 0.6 else None
     patch = _pick_colour(rng, {fur}) if rng.random() < 0.5 else None
@@ -132,8 +159,14 @@ def plural(kind: str) -> str:
     return kind + ("es" if kind.endswith(("s", "x")) else "s")
 
 
-def _article(phrase: str) -> str:
+def article(phrase: str) -> str:
+    """`phrase` with its indefinite article."""
     return ("an " if phrase[0] in "aeiou" else "a ") + phrase
+
+
+def surroundings(background: str) -> str:
+    """How a caption tells a background: "on a red background", "at sea"."""
+    return PLACES.get(background) or f"on {article(background)} background"
 
 
 def _layout(rng: np.random.Generator, task: str, relation: str | None, count: int) -> list[tuple[float, float, float]]:
@@ -144,20 +177,20 @@ def _layout(rng: np.random.Generator, task: str, relation: str | None, count: in
     """
     u = rng.uniform
 
-    def near(x: float, y: float, r: float, off: float = 0.05) -> tuple[float, float, float]:
+    def near(x: float, y: float, r: float, off: float = 0.03) -> tuple[float, float, float]:
         return x + u(-off, off), y + u(-off, off), r
 
     if task == "object":
-        size = _pick(rng, {"small": 0.15, "medium": 0.6, "big": 0.25})
-        return [near(0.5, 0.5, {"small": u(0.2, 0.24), "medium": u(0.27, 0.33), "big": u(0.36, 0.42)}[size])]
+        size = _pick(rng, {"small": 0.12, "medium": 0.66, "big": 0.22})
+        return [near(0.5, 0.5, {"small": u(0.21, 0.24), "medium": u(0.3, 0.34), "big": u(0.39, 0.42)}[size])]
     if task == "count":
-        r = u(0.16, 0.2)
-        return [near(x, y, r, 0.03) for x, y in _PLACES_OF_COUNT[count]]
+        r = u(0.27, 0.31) if count == 1 else u(0.18, 0.2)
+        return [near(x, y, r, 0.02) for x, y in _SPOTS[count]]
     if relation == "inside":
-        r = u(0.36, 0.42)
-        x, y, _ = near(0.5, 0.5, r)
-        return [(x, y, 0.38 * r), (x, y, r)]
-    first, second = near(0.27, 0.5, u(0.18, 0.22), 0.04), near(0.73, 0.5, u(0.18, 0.22), 0.04)
+        r = u(0.39, 0.43)
+        x, y, _ = near(0.5, 0.5, r, 0.02)
+        return [(x, y, 0.4 * r), (x, y, r)]
+    first, second = near(0.27, 0.5, u(0.19, 0.22), 0.025), near(0.73, 0.5, u(0.19, 0.22), 0.025)
     if relation in ("above", "below"):
         first, second = (first[1], first[0], first[2]), (second[1], second[0], second[2])
     return [second, first] if relation in ("below", "right of") else [first, second]
@@ -170,6 +203,7 @@ def sample_scene(
     relation: str | None = None,
     held_out: bool = False,
     explicit: bool = False,
+    material: str | None = None,
 ) -> Scene:
     """Draw one scene at random.
 
@@ -186,9 +220,13 @@ def sample_scene(
     explicit : bool
         Name every colour and the background in the caption, as the prompts that are scored do; otherwise some
         captions leave something out, as people do.
+    material : one of `MATERIALS`, optional
+        For the task "object": of this material (a shape or an object, then); by default drawn with its frequencies.
     """
     task = task or _pick(rng, TASKS)
     things = [_pick_thing(rng, held_out)]
+    while material not in (None, "plain") and things[0][1] in ANIMALS:
+        things = [_pick_thing(rng, held_out)]
     count = 1
     if task != "relation":
         relation = None
@@ -199,47 +237,53 @@ def sample_scene(
     if task == "relation":
         drawn = RELATIONS[rng.integers(len(RELATIONS))]
         relation = relation or drawn
-        if relation == "inside":  # only full, plain outlines can hold something visibly
-            kind = ("circle", "square", "diamond", "heart")[rng.integers(4)]
-            while kind == things[0][1] or (things[1][0], kind) in HELD_OUT:
-                kind = ("circle", "square", "diamond", "heart")[rng.integers(4)]
-            things[1] = (things[1][0], kind)
+        if relation == "inside":
+            holders = [k for k in HOLDERS if k != things[0][1] and (things[1][0], k) not in HELD_OUT]
+            things[1] = (things[1][0], holders[rng.integers(len(holders))])
     if task == "count":
-        count = int(rng.integers(2, 5))
+        count = int(rng.integers(1, 5))
 
     natural = not (explicit or held_out) and task == "object" and things[0][1] in ANIMALS and rng.random() < 0.15
     if natural:
-        things = [(_NATURAL[rng.integers(len(_NATURAL))], things[0][1])]
-    background = _pick_colour(rng, {colour for colour, _ in things})
+        allowed = [colour for colour in _NATURAL if (colour, things[0][1]) not in HELD_OUT]
+        things = [(allowed[rng.integers(len(allowed))], things[0][1])]
+    if task != "object" or things[0][1] in ANIMALS:
+        material = "plain"
+    elif material is None:
+        material = _pick(rng, MATERIALS)
+    walking = task == "object" and things[0][1] in WALKERS and rng.random() < 0.3
+    background = _pick_background(rng, {colour for colour, _ in things})
     places = _layout(rng, task, relation, count)
     pairs = things * count if task == "count" else things
     items = tuple(
-        Item(kind, colour, x, y, r, _pick_markings(rng, kind, colour))
+        Item(kind, colour, x, y, r, _pick_markings(rng, kind, colour), material, walking)
         for (colour, kind), (x, y, r) in zip(pairs, places, strict=True)
     )
-    if (things[0][0], things[0][1]) in HELD_OUT and not held_out:  # a natural colour may hit one: draw again
-        return sample_scene(rng, task, relation=relation, held_out=held_out, explicit=explicit)
     scene = Scene(items, background, task, "", relation)
     return replace(scene, caption=_caption(rng, scene, explicit, natural))
 
 
 def _caption(rng: np.random.Generator, scene: Scene, explicit: bool, natural: bool) -> str:
     names = [f"{item.colour} {item.kind}" for item in scene.items]
+    first = scene.items[0]
     if scene.task == "count":
-        phrase = f"{COUNTS[scene.count]} {scene.items[0].colour} {plural(scene.items[0].kind)}"
+        kind = first.kind if scene.count == 1 else plural(first.kind)
+        phrase = f"{COUNTS[scene.count]} {first.colour} {kind}"
     elif scene.task == "object":
-        phrase = scene.items[0].kind if natural else names[0]
-        if scene.items[0].r < 0.25:
+        phrase = first.kind if natural else names[0]
+        phrase = phrase if first.material == "plain" else f"{first.material} {phrase}"
+        phrase = f"walking {phrase}" if first.walking else phrase
+        if first.r < 0.25:
             phrase = "small " + phrase
-        elif scene.items[0].r > 0.35:
+        elif first.r > 0.35:
             phrase = "big " + phrase
-        phrase = _article(phrase)
+        phrase = article(phrase)
     else:
-        phrase = f"{_article(names[0])} {scene.relation or 'and'} {_article(names[1])}"
+        phrase = f"{article(names[0])} {scene.relation or 'and'} {article(names[1])}"
     if explicit:
-        return f"{phrase} on {_article(scene.background)} background"
+        return f"{phrase} {surroundings(scene.background)}"
     prefix = _PREFIXES[rng.choice(3, p=[weight for _, weight in _PREFIXES])][0]
-    suffix = f" on {_article(scene.background)} background" if rng.random() < 0.75 else ""
+    suffix = f" {surroundings(scene.background)}" if rng.random() < 0.8 else ""
     return prefix + phrase + suffix
 
 

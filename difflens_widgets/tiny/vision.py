@@ -6,6 +6,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 _CHANNELS = (32, 64, 128, 192)
+_SIZE = 64  # pictures are brought to this size first
 _PLACES = 4  # a 4 × 4 grid is kept: where things stand matters
 
 
@@ -25,4 +26,9 @@ class PictureTrunk(nn.Module):
         self.blocks = nn.Sequential(*blocks)
 
     def forward(self, pixels: Tensor) -> Tensor:
-        return F.adaptive_avg_pool2d(self.blocks(pixels), _PLACES).flatten(1)
+        return F.adaptive_avg_pool2d(self.blocks(shrink(pixels, _SIZE)), _PLACES).flatten(1)
+
+
+def shrink(pixels: Tensor, size: int) -> Tensor:
+    """Bring (batch, 3, side, side) down to `size` by averaging squares; left as it is where it has that size."""
+    return pixels if pixels.shape[-1] == size else F.interpolate(pixels, size=(size, size), mode="area")

@@ -111,7 +111,7 @@ def test_the_default_judge_reads_the_embedded_models_pictures() -> None:
         ({"layers": (0, 1)}, Bright(), "the last layer, 2, was not asked for"),
         ({"settings": {**SETTINGS, "question": "ablation"}}, Bright(), "is one of the ablation"),
         ({"settings": {**SETTINGS, "model": "stable-diffusion-v1-5"}}, None, "judge: give one for pictures of 'stable"),
-        ({"prompt": "a house"}, SceneJudge("kinds"), "is no caption of the embedded model's world"),
+        ({"prompt": "a castle"}, SceneJudge("kinds"), "is no caption of the embedded model's world"),
     ],
     ids=str,
 )
@@ -278,7 +278,7 @@ def test_a_run_without_any_picture_stops_it_and_one_layer_does_not(caplog) -> No
         ({"tasks": [EmergenceTask("a", [], Bright())]}, ValueError, "tasks: 'a' needs a list of prompts"),
         ({"tasks": [EmergenceTask("a", "a dog", Bright())]}, ValueError, "tasks: 'a' needs a list of prompts"),
         ({"tasks": [EmergenceTask("a", ["dog"] * 2, Bright())]}, ValueError, "tasks: 'a' has a prompt twice"),
-        ({"tasks": [EmergenceTask("a", ["a house"], SceneJudge("kinds"))]}, ValueError, "'a house' is no caption"),
+        ({"tasks": [EmergenceTask("a", ["a castle"], SceneJudge("kinds"))]}, ValueError, "'a castle' is no caption"),
         ({"seeds": 3}, TypeError, r"seeds: expected several, such as range\(3\)"),
         ({"seeds": []}, ValueError, "seeds: expected different ones"),
         ({"seeds": [1, 1]}, ValueError, r"seeds: expected different ones, at least one, got \[1, 1\]"),

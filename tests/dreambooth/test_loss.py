@@ -48,7 +48,8 @@ def usual_loss(model: Path, prediction: str, training: Training, gamma: float | 
         prompts.append("a photo of a dog")
     losses = []
     for kind, prompt in enumerate(prompts):
-        images = [read_picture(files[kind][i], 64)[0] for i in draw.pictures[kind]]
+        side = pipe.unet.config.sample_size * pipe.vae_scale_factor
+        images = [read_picture(files[kind][i], side)[0] for i in draw.pictures[kind]]
         latents = pipe.vae.encode(to_pixels(images)).latent_dist
         latents = (latents.mean + latents.std * draw.encoding[kind]) * pipe.vae.config.scaling_factor
         states, _ = pipe.encode_prompt(prompt, "cpu", 1, False)

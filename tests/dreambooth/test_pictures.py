@@ -31,7 +31,7 @@ def test_the_shipped_pictures_are_the_ones_that_are_drawn() -> None:
     files = instance_files("difflens-dog")
     assert [path.name for path in files] == [f"dog-{number}.png" for number in (1, 2, 3, 4)]
     for path, drawn in zip(files, draw_subject(), strict=True):
-        assert read_picture(path, 64)[0].tobytes() == drawn.tobytes()
+        assert read_picture(path, drawn.width)[0].tobytes() == drawn.tobytes()
 
 
 @pytest.mark.parametrize("mode", ["RGB", "P", "L", "1", "RGBA", "LA", "CMYK"])

@@ -8,7 +8,8 @@ from diffusers import DDPMScheduler
 from torch import nn
 
 from difflens_widgets.tiny.autoencoder import build_autoencoder, standardise_latents
-from difflens_widgets.tiny.denoiser import _SCHEDULE, _cached, _cumulative_share_of_timesteps, shipped_scheduler
+from difflens_widgets.tiny.denoiser import _cached, shipped_scheduler
+from difflens_widgets.tiny.denoising import SCHEDULE, cumulative_share_of_timesteps
 
 
 @torch.no_grad()
@@ -29,8 +30,8 @@ def test_standard_latents_are_the_same_pictures() -> None:
 
 
 def test_timesteps_are_drawn_where_they_teach_most() -> None:
-    schedule = DDPMScheduler(**_SCHEDULE)
-    share = _cumulative_share_of_timesteps(schedule, floor=0.12)
+    schedule = DDPMScheduler(**SCHEDULE)
+    share = cumulative_share_of_timesteps(schedule, floor=0.12)
     assert (share.diff() > 0).all(), "every timestep is trained"
     torch.testing.assert_close(share[-1], torch.tensor(1.0), atol=1e-5, rtol=0)
     drawn = torch.searchsorted(share, torch.rand(50_000, generator=torch.Generator().manual_seed(0)))
@@ -40,7 +41,7 @@ def test_timesteps_are_drawn_where_they_teach_most() -> None:
     ratio = float(kept / (1 - kept))
     density = float(share[180] - share[179]) / float(share[999] - share[998])
     np.testing.assert_allclose(density, min(ratio, 5) / (ratio + 1) / 0.12, rtol=2e-2)
-    later = _cumulative_share_of_timesteps(schedule, floor=0.45)
+    later = cumulative_share_of_timesteps(schedule, floor=0.45)
     assert 1 - later[700] > 1.5 * (1 - share[700]), "going on, more of the noisiest"
 
 

@@ -11,13 +11,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from difflens_widgets import DiffusionLens, EmergenceTable
 from difflens_widgets._fingerprint import weight_hash
 from difflens_widgets.tiny import WEIGHTS
-from difflens_widgets.tiny.judge import Judge, background_right, objects_right
-from difflens_widgets.tiny.scenes import KINDS
-from difflens_widgets.tiny.score import judge_accuracy, paint, scored_scenes
+from difflens_widgets.tiny.claims import Check, background_right, claim_of, objects_right
+from difflens_widgets.tiny.clip import SmallClip
+from difflens_widgets.tiny.drawing import draw
+from difflens_widgets.tiny.judge import Judge
+from difflens_widgets.tiny.scenes import COLOURS, KINDS, Scene
+from difflens_widgets.tiny.score import clip_scores, judge_accuracy, paint, scored_scenes
 
 RESULTS = Path(__file__).parents[2] / "notebooks" / "results"
 
@@ -39,15 +43,30 @@ def test_it_is_a_stable_diffusion_in_miniature(lens) -> None:
     assert lens.pipe.tokenizer.model_max_length == 77
 
 
-def test_its_weights_are_at_most_40_megabytes_in_small_files() -> None:
+def test_its_weights_are_at_most_60_megabytes_in_small_files() -> None:
     sizes = [path.stat().st_size for path in WEIGHTS.rglob("*") if path.is_file()]
-    assert sum(sizes) <= 40e6
+    assert sum(sizes) <= 60e6
     assert max(sizes) <= 16e6
 
 
 def test_the_judge_reads_drawn_scenes(judge) -> None:
     right, count = judge_accuracy(judge, 300)
-    assert right / count >= 0.95
+    assert right / count >= 0.96
+
+
+def test_its_clip_finds_the_caption_of_a_drawn_scene() -> None:
+    """One of 60 by chance."""
+    scenes = scored_scenes("object", 60)
+    cosines, best = clip_scores(SmallClip.load(), [scene.caption for scene in scenes], [draw(one) for one in scenes])
+    assert best / len(scenes) >= 0.9
+    assert cosines.mean() > 0.3
+
+
+def share(check: Check, scenes: list[Scene], images: list[Image.Image], judge: Judge) -> float:
+    """Of how many pictures the check is true."""
+    return float(
+        np.mean([check(claim_of(scene), read) for scene, read in zip(scenes, judge.read(images), strict=True)])
+    )
 
 
 def test_its_text_encoder_tells_kinds_apart(lens) -> None:
@@ -61,23 +80,35 @@ def test_its_text_encoder_tells_kinds_apart(lens) -> None:
     assert torch.pdist(of_kinds).min() > 3
 
 
-def test_it_paints_the_background(lens, judge) -> None:
-    scenes = scored_scenes("object", 24, held_out=False)
-    images = paint(lens.pipe, [scene.caption for scene in scenes], steps=15, guidance_scale=7.5)
-    readings = zip(scenes, judge.read(images), strict=True)
-    assert sum(background_right(*pair) for pair in readings) / len(scenes) >= 0.8
+@pytest.fixture(scope="module")
+def single_things(lens) -> tuple[list[Scene], list[Image.Image]]:
+    """Scenes with one thing, and the model's pictures of them."""
+    return painted_scenes(lens, "object")
 
 
-def test_it_knows_kinds_of_things(lens, judge) -> None:
-    """The card says about three of four; one of 140 by chance, in its colour."""
-    scenes = scored_scenes("object", 24, held_out=False)
-    images = paint(lens.pipe, [scene.caption for scene in scenes], steps=20, guidance_scale=7.5)
-    readings = zip(scenes, judge.read(images), strict=True)
-    assert sum(objects_right(*pair) for pair in readings) / len(scenes) >= 0.55
+def painted_scenes(lens: DiffusionLens, kind: str) -> tuple[list[Scene], list[Image.Image]]:
+    """24 scored scenes, and the model's pictures of them."""
+    scenes = scored_scenes(kind, 24)
+    return scenes, paint(lens.pipe, [scene.caption for scene in scenes], steps=20, guidance_scale=7.5)
+
+
+def test_it_paints_the_background(single_things, judge) -> None:
+    assert share(background_right, *single_things, judge) >= 0.9
+
+
+def test_it_knows_kinds_of_things(single_things, judge) -> None:
+    """The card says 88 %; one of 288 by chance, in its colour."""
+    assert share(objects_right, *single_things, judge) >= 0.7
+
+
+def test_it_paints_two_things_each_in_its_colour(lens, judge) -> None:
+    """The card says 83 %."""
+    assert share(objects_right, *painted_scenes(lens, "pair"), judge) >= 0.5
 
 
 def test_the_thing_in_front_has_its_colour(lens) -> None:
-    for colour, rgb in (("red", (214, 39, 40)), ("green", (44, 150, 62)), ("black", (28, 28, 32))):
+    for colour in ("red", "green", "black"):
+        rgb = COLOURS[colour][0]
         picture = np.asarray(lens(f"a {colour} circle on a yellow background", layers=[12], steps=15).images[12], int)
         assert (np.abs(picture - rgb).sum(-1) < 60).mean() > 0.04, colour
 
@@ -89,7 +120,7 @@ def test_the_first_layer_knows_less_than_the_last(lens, judge) -> None:
     for scene in scenes:
         run = lens(scene.caption, layers=[0, 12], steps=12)
         for layer in right:
-            right[layer] += background_right(scene, judge.read([run.images[layer]])[0])
+            right[layer] += background_right(claim_of(scene), judge.read([run.images[layer]])[0])
     assert right[0] < right[12] / 2
 
 

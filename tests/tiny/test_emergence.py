@@ -9,7 +9,7 @@ import pytest
 from difflens_widgets import EmergenceTable
 from difflens_widgets.tiny.claims import read_caption
 from difflens_widgets.tiny.emergence import common_and_rare, main, object_prompts, scene_prompts, tasks
-from difflens_widgets.tiny.scenes import ANIMALS, HELD_OUT, KINDS
+from difflens_widgets.tiny.scenes import ANIMALS, COLOURS, HELD_OUT, KINDS
 
 
 def test_common_kinds_are_drawn_most_and_rare_ones_least() -> None:
@@ -28,7 +28,7 @@ def test_common_and_rare_prompts_differ_in_the_kind_alone() -> None:
         (kind,), (other_kind,) = a.things, b.things
         assert kinds[kind] == other_kind
         assert (a.colours[kind], a.background) == (b.colours[other_kind], b.background)
-        assert a.background
+        assert a.background in COLOURS
         assert a.background != a.colours[kind]
         assert not {(a.colours[kind], kind), (b.colours[other_kind], other_kind)} & HELD_OUT
     assert object_prompts(60, seed=1) != (common, rare)
@@ -50,6 +50,7 @@ def test_two_things_have_two_colours(task) -> None:
     for prompt in prompts:
         claim = read_caption(prompt)
         assert len(set(claim.colours.values())) == 2
+        assert claim.background in COLOURS  # as in the prompts of one thing
         assert bool(claim.relation) == (task == "relation")
         assert not {(colour, kind) for kind, colour in claim.colours.items()} & HELD_OUT
 

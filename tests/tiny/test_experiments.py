@@ -14,6 +14,7 @@ from difflens_widgets.comparison import CROSSED
 from difflens_widgets.dreambooth.subject import draw_subject
 from difflens_widgets.dreambooth.train import train_with
 from difflens_widgets.tiny import dreambooth_results as results
+from difflens_widgets.tiny.drawing import SIZE
 from difflens_widgets.tiny.experiments import CONFIG, main
 from difflens_widgets.tiny.judge import Judge
 from drawn_runs import drawn_run, picture
@@ -102,7 +103,7 @@ def test_the_course_projects_comparison_has_one_unet_for_both() -> None:
 
 
 def test_the_judge_knows_the_subject_from_other_pictures() -> None:
-    subject, other = draw_subject()[0], picture(3)
+    subject, other = draw_subject()[0], picture(3, SIZE)
     run = drawn_run(images={0: other, 12: subject}, layers=(0, 5, 12))
     same = Comparison(run, run, dict.fromkeys(CROSSED, run))
     assert results.compared(same, Judge.load())["subject/tuned"] == [0, None, 1]

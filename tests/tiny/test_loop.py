@@ -12,7 +12,8 @@ import torch
 from torch import nn
 
 from difflens_widgets.tiny import _loop
-from difflens_widgets.tiny._loop import Recipe, _backward, fit, parts_of
+from difflens_widgets.tiny._cores import parts_of
+from difflens_widgets.tiny._loop import Recipe, _backward, fit
 
 RECIPE = Recipe(steps=200, batch=4, learning_rate=1e-2, warmup=10, checkpoint_seconds=0)
 

@@ -14,7 +14,7 @@ from PIL import Image
 from difflens_widgets import DiffusionLens
 from difflens_widgets.attention.maps import AttentionMaps, Summed
 from difflens_widgets.attention.plan import Block, Plan
-from difflens_widgets.tiny.drawing import draw
+from difflens_widgets.tiny.drawing import SIZE, draw
 from difflens_widgets.tiny.overlap import (
     COLOUR,
     GROUND,
@@ -25,16 +25,25 @@ from difflens_widgets.tiny.overlap import (
     main,
     mass_over_area,
     measure,
+    measured_scenes,
     object_mask,
     report,
     words_of,
 )
-from difflens_widgets.tiny.scenes import COLOURS, Item, Scene
+from difflens_widgets.tiny.scenes import COLOURS, PLACES, Item, Scene
 from difflens_widgets.tiny.score import scored_scenes
 from difflens_widgets.tokens import Token
 
-SCENES = scored_scenes("object", 120, held_out=False)
+SCENES = measured_scenes(120)
 CIRCLE = Scene((Item("circle", "red", 0.5, 0.5, 0.3),), "blue", "object", "a red circle on a blue background")
+
+
+def test_backgrounds_are_colours() -> None:
+    """The scored scenes, but for those in places, which no word of a colour tells and whose border is not even."""
+    assert {scene.background for scene in SCENES} <= COLOURS.keys()
+    scored = scored_scenes("object", 200)
+    assert any(scene.background in PLACES for scene in scored)
+    assert [scene for scene in scored if scene.background in COLOURS][:120] == SCENES
 
 
 # the mask
@@ -46,7 +55,7 @@ def test_the_mask_is_where_the_thing_was_drawn(noise) -> None:
     found = []
     for scene in SCENES:
         pixels = np.asarray(draw(scene), dtype=float)
-        drawn = (pixels != COLOURS[scene.background][0]).any(-1)
+        drawn = (np.abs(pixels - np.asarray(draw(replace(scene, items=())))) > 2).any(-1)
         mask = object_mask(Image.fromarray((pixels + rng.normal(0, noise, pixels.shape)).clip(0, 255).astype(np.uint8)))
         assert mask is not None, scene.caption
         found.append((mask & drawn).sum() / (mask | drawn).sum())
@@ -202,7 +211,7 @@ def few(pipe) -> list[Measured]:
 def test_the_pictures_are_the_stock_pipelines_and_the_numbers_are_of_their_masks(few) -> None:
     assert [one.scene for one in few] == SCENES[:3]
     for one in few:
-        assert one.image.size == (64, 64)
+        assert one.image.size == (SIZE, SIZE)
         assert one.mask is None or np.array_equal(one.mask, object_mask(one.image))
         assert list(one.ratios) == ([] if one.mask is None else [OBJECT, COLOUR, GROUND, WORD])
         if one.mask is not None:
@@ -240,7 +249,7 @@ def test_the_command(tmp_path: Path, capsys) -> None:
     assert all(re.fullmatch(rf"{OBJECT} above .+ {share}", line) for line in lines[7:10])
     assert len(lines) == 10
     with Image.open(sheet) as pictures:
-        assert pictures.size == (16 * 128, 128)
+        assert pictures.size == (8 * SIZE, SIZE)
 
 
 @pytest.mark.parametrize(

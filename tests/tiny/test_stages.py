@@ -9,6 +9,7 @@ import torch
 
 from difflens_widgets import DiffusionLens
 from difflens_widgets.tiny import train
+from difflens_widgets.tiny.clip import SmallClip
 from difflens_widgets.tiny.judge import Judge
 
 
@@ -26,6 +27,8 @@ def test_the_command_writes_a_model_that_the_lens_opens(folders) -> None:
     assert run.images[12].size == (train.PICTURE_SIZE, train.PICTURE_SIZE)
     assert lens.pipe.scheduler.config.prediction_type == "v_prediction"
     assert Judge.load(folders[1] / "judge").read([run.images[12]])
+    clip = SmallClip.load(folders[1])
+    assert clip.of_pictures([run.images[12]]).shape == clip.of_captions(["a red circle"]).shape
 
 
 def test_weights_are_float16_safetensors_and_nothing_else(folders) -> None:
@@ -46,10 +49,14 @@ def test_it_can_go_on_from_a_published_model(folders, tmp_path) -> None:
     before, after = (
         DiffusionLens.from_pretrained(folder, device="cpu").pipe for folder in (folders[1], tmp_path / "out")
     )
-    for frozen in ("text_encoder", "vae"):
-        theirs = getattr(after, frozen).state_dict()
-        assert all(torch.equal(value, theirs[key]) for key, value in getattr(before, frozen).state_dict().items())
+    for of_before, of_after in ((before.text_encoder, after.text_encoder), (before.vae.encoder, after.vae.encoder)):
+        theirs = of_after.state_dict()
+        assert all(torch.equal(value, theirs[key]) for key, value in of_before.state_dict().items())
+    assert not torch.equal(before.vae.decoder.conv_out.weight, after.vae.decoder.conv_out.weight)
     assert before.tokenizer.get_vocab() == after.tokenizer.get_vocab()
+    theirs, ours = SmallClip.load(folders[1]), SmallClip.load(tmp_path / "out")
+    assert torch.equal(theirs.text_projection.weight, ours.text_projection.weight)
+    assert not torch.equal(theirs.picture[-1].weight, ours.picture[-1].weight), "it learns on with the decoder"
     told = "".join(path.read_text() for path in (tmp_path / "out").rglob("*.json"))
     assert str(folders[1]) not in told, "where it went on from is of no interest to others"
     # the publishing rounds to float16: a start from random weights would be far away

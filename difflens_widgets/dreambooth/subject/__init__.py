@@ -10,7 +10,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from ...tiny.drawing import draw
+from ...tiny.drawing import SIZE, draw
 from ...tiny.scenes import Item, Markings, Scene
 
 DOG = Item("dog", "orange", 0.5, 0.5, 0.32, Markings(ears="purple", patch="black"))
@@ -24,7 +24,7 @@ PLACES = (  # background, x, y, r
 )
 
 
-def draw_subject(size: int = 64) -> list[Image.Image]:
+def draw_subject(size: int = SIZE) -> list[Image.Image]:
     """The four pictures, each `size` × `size` pixels of RGB."""
     dogs = [(replace(DOG, x=x, y=y, r=r), background) for background, x, y, r in PLACES]
     return [draw(Scene((dog,), background, "object", "a photo of xon dog"), size) for dog, background in dogs]
