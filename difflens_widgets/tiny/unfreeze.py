@@ -47,7 +47,7 @@ def go_on(
     pipe: Any, pool: ScenePool, latents: Tensor, recipe: Recipe, folder: Path, device: torch.device, *, thawed: bool
 ) -> None:
     """Train `pipe`'s U-Net on, and with `thawed` its text encoder; both are then those of the moving average."""
-    torch.manual_seed(recipe.seed)
+    torch.manual_seed(recipe.seed + 2)  # as `train_unet`: the U-Net's features are used to the head that this gives
     model = Learning(ReadingUNet(pipe.unet), pipe.text_encoder, thawed).to(device)
     task = DenoisingTask(pool.scenes, latents, device)
     captions = [scene.caption for scene in pool.scenes]
