@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import os
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -11,11 +9,11 @@ from pathlib import Path
 import numpy as np
 import torch
 from diffusers import AutoencoderKL, DPMSolverMultistepScheduler, UNet2DConditionModel
-from safetensors.torch import load_file, save_file
-from torch import Tensor, nn
+from torch import Tensor
 from tqdm.auto import tqdm
 from transformers import CLIPTextModel, CLIPTokenizer
 
+from ._cache import cached
 from ._cores import parts_of, side_by_side
 from ._loop import Recipe, fit
 from .denoising import SCHEDULE, Batch, DenoisingTask, loss_of
@@ -99,11 +97,10 @@ def train_unet(
     row_of = {caption: row for row, caption in enumerate(unique)}
     rows = torch.tensor([row_of[scene.caption] for scene in pool.scenes])
     captions = ["", *unique]  # row 0: the empty prompt
-    states = _cached(
-        folder, "states", text_encoder, captions, lambda: encode_captions(captions, tokenizer, text_encoder, device)
-    )
-    drawn = [hashlib.sha256(np.ascontiguousarray(pool.pictures).data).hexdigest()]
-    latents = _cached(folder, "latents", autoencoder, drawn, lambda: encode_pictures(pool, autoencoder, device))
+    told, drawn = "\n".join(captions).encode(), np.ascontiguousarray(pool.pictures).data
+    encode = partial(encode_captions, captions, tokenizer, text_encoder, device)
+    states = cached(folder, "states", text_encoder, told, encode)
+    latents = cached(folder, "latents", autoencoder, drawn, partial(encode_pictures, pool, autoencoder, device))
     torch.manual_seed(recipe.seed + 2)
     model = (build_unet() if start is None else start).to(device)
     task, reading = DenoisingTask(pool.scenes, latents, device), ReadingUNet(model).to(device)
@@ -118,17 +115,3 @@ def train_unet(
         return [partial(loss_of_part, part) for part in batch.parts(parts_of(device))]
 
     return fit(reading, loss_of_step, recipe, folder, "unet").without_head()
-
-
-def _cached(folder: Path, name: str, model: nn.Module, texts: list[str], compute: Callable[[], Tensor]) -> Tensor:
-    """What `compute` gives, kept in `folder` under a name that changes with the model's weights and with `texts`."""
-    digest = hashlib.sha256("\n".join(texts).encode())
-    for tensor in model.state_dict().values():
-        digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
-    path = folder / f"{name}-{digest.hexdigest()[:12]}.safetensors"
-    if not path.exists():
-        folder.mkdir(parents=True, exist_ok=True)
-        aside = path.with_suffix(".part")
-        save_file({name: compute().contiguous()}, aside)
-        os.replace(aside, path)
-    return load_file(path)[name]

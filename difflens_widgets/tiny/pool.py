@@ -49,15 +49,10 @@ def load_pool(
     scenes = [scene_of(seed, index) for index in range(count)]
     path = folder / f"{name}-{seed}-{count}-{size}.npy"
     if not path.exists():
+        folder.mkdir(parents=True, exist_ok=True)
         with ProcessPoolExecutor() as workers:
             pictures = np.stack(list(workers.map(partial(draw_array, size=size), scenes, chunksize=256)))
-        keep(pictures, path)
+        aside = path.with_suffix(".part.npy")
+        np.save(aside, pictures)
+        os.replace(aside, path)
     return ScenePool(scenes, np.load(path, mmap_mode="r"))
-
-
-def keep(array: np.ndarray, path: Path) -> None:
-    """Write an array aside, then rename: a killed run leaves nothing half-written under `path`."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_suffix(".part.npy")
-    np.save(aside, array)
-    os.replace(aside, path)

@@ -5,7 +5,6 @@ Generated pictures have wobbling outlines and come from latents that are a littl
 
 from __future__ import annotations
 
-import hashlib
 from functools import partial
 from pathlib import Path
 
@@ -16,8 +15,9 @@ from diffusers import AutoencoderKL
 from torch import Tensor
 from tqdm.auto import tqdm
 
+from ._cache import cached
 from ._cores import parts_of, side_by_side
-from .pool import ScenePool, floats, keep
+from .pool import ScenePool, floats
 
 _WOBBLE = 0.05  # of half the side, at most: as standard deviation
 _LATENT_NOISE = 0.2  # of the latents' own standard deviation, at most
@@ -31,14 +31,10 @@ def practice_pictures(
     Painting takes minutes: what was painted is kept in `folder` for the next run with the same pictures and weights.
     """
     pictures = torch.from_numpy(np.array(pool.pictures[:count]))
-    digest = hashlib.sha256(pictures[::every].contiguous().numpy().data)
-    for key, weight in autoencoder.state_dict().items():
-        digest.update(key.encode())
-        digest.update(weight.float().cpu().contiguous().numpy().data)
-    path = folder / f"painted-{digest.hexdigest()[:16]}.npy"
-    if not path.exists():
-        keep(painted(pictures[::every], autoencoder, device).numpy(), path)
-    pictures[::every] = torch.from_numpy(np.load(path))
+    drawn = pictures[::every].contiguous()
+    pictures[::every] = cached(
+        folder, "painted", autoencoder, drawn.numpy().data, partial(painted, drawn, autoencoder, device)
+    )
     return pictures
 
 

@@ -7,8 +7,9 @@ import torch
 from diffusers import DDPMScheduler
 from torch import nn
 
+from difflens_widgets.tiny._cache import cached
 from difflens_widgets.tiny.autoencoder import build_autoencoder, standardise_latents
-from difflens_widgets.tiny.denoiser import _cached, shipped_scheduler
+from difflens_widgets.tiny.denoiser import shipped_scheduler
 from difflens_widgets.tiny.denoising import SCHEDULE, cumulative_share_of_timesteps
 
 
@@ -53,13 +54,13 @@ def test_what_was_encoded_is_kept_until_the_model_or_the_texts_change(tmp_path) 
         return torch.full((2, 3), float(len(calls)))
 
     model = nn.Linear(2, 2)
-    first = _cached(tmp_path, "states", model, ["a cat"], compute)
-    assert torch.equal(_cached(tmp_path, "states", model, ["a cat"], compute), first)
+    first = cached(tmp_path, "states", model, b"a cat", compute)
+    assert torch.equal(cached(tmp_path, "states", model, b"a cat", compute), first)
     assert len(calls) == 1
-    _cached(tmp_path, "states", model, ["a dog"], compute)
+    cached(tmp_path, "states", model, b"a dog", compute)
     with torch.no_grad():
         model.bias += 1
-    changed = _cached(tmp_path, "states", model, ["a cat"], compute)
+    changed = cached(tmp_path, "states", model, b"a cat", compute)
     assert len(calls) == 3
     assert not torch.equal(changed, first)
 

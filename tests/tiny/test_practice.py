@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from diffusers import AutoencoderKL
+from safetensors.torch import load_file, save_file
 
 from difflens_widgets.tiny.autoencoder import build_autoencoder
 from difflens_widgets.tiny.drawing import draw_array
@@ -58,7 +59,7 @@ def test_what_was_painted_is_kept_for_the_same_weights(autoencoder, tmp_path) ->
     pool = load_pool(tmp_path, 4, 32)
     found = practice_pictures(pool, 4, 2, autoencoder, CPU, tmp_path)
     kept = next(tmp_path.glob("painted-*"))
-    np.save(kept, 255 - np.load(kept))  # told apart from one painted again
+    save_file({"painted": 255 - load_file(kept)["painted"]}, kept)  # told apart from one painted again
     again = practice_pictures(pool, 4, 2, autoencoder, CPU, tmp_path)
     assert torch.equal(again[::2], 255 - found[::2])
     torch.manual_seed(1)
