@@ -9,7 +9,6 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from copy import deepcopy
-from functools import partial
 from pathlib import Path
 
 import torch
@@ -17,7 +16,7 @@ import torch.nn.functional as F
 from diffusers import AutoencoderKL
 from torch import Tensor
 
-from ._cores import parts_of
+from ._cores import by_parts
 from ._loop import Recipe, fit
 from .pool import ScenePool
 from .vision import shrink
@@ -110,8 +109,7 @@ def train_decoder(
                 latents = model.encode(pixels[rows]).latent_dist.mean + wrong[rows]
             return _unlike(model.decode(latents).sample.float(), pixels[rows])
 
-        parts = parts_of(device)
-        return [partial(loss_of, slice(part, None, parts)) for part in range(parts)]
+        return by_parts(loss_of, device)
 
     return fit(model, loss_of_step, recipe, folder, "decoder")
 

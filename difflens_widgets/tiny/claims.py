@@ -7,12 +7,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from .judge import Reading
-from .scenes import ANIMALS, COLOURS, COUNTS, KINDS, MATERIALS, PLACES, RELATIONS, WALKERS, Scene, plural
+from .scenes import ANIMALS, COLOURS, COUNTS, KINDS, NAMED_MATERIALS, PLACES, RELATIONS, WALKERS, Scene, plural
 
 _COLOUR = "|".join(COLOURS)
 _KIND = "|".join(KINDS)
 _MADE = "|".join(kind for kind in KINDS if kind not in ANIMALS)
-_MATERIAL = "|".join(material for material in MATERIALS if material != "plain")
+_MATERIAL = "|".join(NAMED_MATERIALS)
 _KINDS_OF_PLURALS = {plural(kind): kind for kind in KINDS}
 _NUMBERS = {word: number for number, word in COUNTS.items()}
 _SEVERAL = "|".join(word for word, number in _NUMBERS.items() if number > 1)

@@ -6,7 +6,6 @@ Every third picture is one that the autoencoder painted, see `practice.py`.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -15,12 +14,12 @@ import torch.nn.functional as F
 from diffusers import AutoencoderKL
 from torch import Tensor
 
-from ._cores import parts_of
+from ._cores import by_parts
 from ._loop import Recipe, fit
 from .judge import COLOUR_NAMES, GRID, KIND_NAMES, MATERIAL_NAMES, Judge
 from .pool import floats, load_pool
 from .practice import practice_pictures
-from .scenes import BACKGROUNDS, Scene, sample_scene
+from .scenes import BACKGROUNDS, NAMED_MATERIALS, Scene, sample_scene
 
 _PAINTED_EVERY = 3
 
@@ -37,7 +36,7 @@ def _practice_scene(seed: int, index: int) -> Scene:
     if index % 10 == 0:
         return sample_scene(rng, "relation", relation="inside")
     if index % 10 == 5:
-        return sample_scene(rng, "object", material=("striped", "dotted", "metallic")[index // 10 % 3])
+        return sample_scene(rng, "object", material=NAMED_MATERIALS[index // 10 % len(NAMED_MATERIALS)])
     return judged_scene(seed, index)
 
 
@@ -63,8 +62,7 @@ def train_judge(
         def loss_of(rows: slice) -> Tensor:
             return _loss(model(pixels[rows]), [pool.scenes[i] for i in chosen[rows]])
 
-        parts = parts_of(device)
-        return [partial(loss_of, slice(part, None, parts)) for part in range(parts)]
+        return by_parts(loss_of, device)
 
     return fit(model, loss_of_step, recipe, folder, "judge")
 

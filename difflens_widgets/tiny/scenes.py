@@ -39,6 +39,8 @@ WALKERS = ("dog", "cat", "bear")
 """They sit and face the viewer, or walk, seen from the side, where the caption says so."""
 MATERIALS: dict[str, float] = {"plain": 76, "striped": 10, "dotted": 8, "metallic": 6}
 """Of shapes and objects that stand alone."""
+NAMED_MATERIALS = tuple(material for material in MATERIALS if material != "plain")
+"""Those that a caption names."""
 PLACES: dict[str, str] = {"grass": "on grass", "sea": "at sea", "night": "at night"}
 """Backgrounds that are no plain colour, and how a caption says so."""
 BACKGROUNDS = (*COLOURS, *PLACES)

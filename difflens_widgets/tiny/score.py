@@ -44,10 +44,9 @@ from .clip import SmallClip
 from .drawing import draw
 from .judge import Judge, Reading
 from .judge_training import judged_scene
-from .scenes import MATERIALS, PLACES, Scene, sample_scene
+from .scenes import NAMED_MATERIALS, PLACES, Scene, sample_scene
 
 _SHEET = 64  # pictures on a contact sheet
-_MADE = [material for material in MATERIALS if material != "plain"]
 
 
 @dataclass(frozen=True)
@@ -106,7 +105,7 @@ TASKS = (
 
 def scored_scene(index: int, kind: str, held_out: bool = False, made: bool = False) -> Scene:
     """Scene `index` of those that are scored; see `Prompts`."""
-    material = _MADE[index % len(_MADE)] if made else None
+    material = NAMED_MATERIALS[index % len(NAMED_MATERIALS)] if made else None
     rng = np.random.default_rng([index, 77])
     return sample_scene(rng, kind, held_out=held_out, explicit=True, material=material)
 
