@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 import numpy as np
 
 from ..runs.tokens import PromptPart, read_words, word_text
+from ..runs.words import positions_of
 from .states import TokenStates, cosine, read_states
 
 if TYPE_CHECKING:
@@ -189,16 +190,14 @@ class _Named(NamedTuple):
 
 def _sides(lens: DiffusionLens, prompts: tuple[str, str], words: tuple[Word, Word], pieces: str) -> tuple[_Side, _Side]:
     """Both words found in their prompts, before anything is computed."""
-    from ..lens.token_mask import word_positions  # needs torch, unlike the rest of this package
-
     if pieces not in ("mean", "first", "last"):
         raise ValueError(f'pieces: {pieces!r} is none of "mean", "first", "last"')
     sides = []
     for letter, prompt, word in zip("ab", prompts, words, strict=True):
         if not isinstance(prompt, str):
             raise TypeError(f"prompt_{letter}: expected str, got {type(prompt).__name__}: {prompt!r}")
-        places = word_positions(word, prompt, lens.tokenize, f"word_{letter}")
-        tokens = lens.tokenize(prompt)[0]
+        tokens, cut = lens.tokenize(prompt)
+        places = positions_of(word, tokens, f"word_{letter}", cut)
         if isinstance(word, str):
             name = " ".join(map(word_text, read_words([tokens[place] for place in places])))
         else:

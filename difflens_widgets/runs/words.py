@@ -1,4 +1,4 @@
-"""Finds a word in a recorded prompt, without its tokenizer: a record is read where there is none."""
+"""Finds words in a prompt by its tokens alone: a record is read where there is no tokenizer."""
 
 from __future__ import annotations
 
@@ -8,12 +8,23 @@ from collections.abc import Sequence
 
 from .tokens import PromptPart, Token, read_words, word_text
 
+_NAMED_WORDS = 40
 
-def places_of(word: int | str | PromptPart, tokens: Sequence[Token]) -> tuple[int, ...]:
-    """The places of one word, or of several that follow one another, in `tokens`.
 
-    A word is found with all its pieces, whatever its capitals. An index is a place, and only that; a `PromptPart` is
+def positions_of(
+    word: int | str | PromptPart, tokens: Sequence[Token], name: str = "word", cut: str = ""
+) -> tuple[int, ...]:
+    """The positions of one word, or of several that follow one another, in `tokens`.
+
+    A word is found with all its pieces, whatever its capitals. An index is a position, and only that; a `PromptPart` is
     that part of the prompt.
+
+    Parameters
+    ----------
+    name : str
+        What errors call the argument.
+    cut : str
+        What of the prompt did not fit, where that is known.
 
     Raises
     ------
@@ -21,36 +32,77 @@ def places_of(word: int | str | PromptPart, tokens: Sequence[Token]) -> tuple[in
         If the prompt does not have it, or has it several times.
     """
     if isinstance(word, PromptPart):
-        kinds = ("pad",) if word is PromptPart.PADDING else ("word", "eos")
-        places = tuple(token.index for token in tokens if token.kind in kinds)
-        if not places:
-            raise ValueError(f"word: {word} is the padding, and this prompt fills all {len(tokens)} places")
-        return places
+        return part_positions(word, tokens, name)
     if not isinstance(word, str):
-        return (_index(word, tokens),)
-    words = read_words(tokens)
-    texts = [_plain(word_text(pieces)) for pieces in words]
-    found = _occurrences([_plain(part) for part in word.split()], texts)
-    if not found:
-        there = ", ".join(dict.fromkeys(repr(word_text(pieces)) for pieces in words)) or "none"
-        raise ValueError(f"word: {word!r} is not in the prompt; its words are: {there}")
+        return (checked_position(word, tokens, name),)
+    found = occurrences(word, tokens, name, cut)
     if len(found) > 1:
-        starts = ", ".join(str(words[start][0].index) for start, _ in found)
-        raise ValueError(f"word: {word!r} stands {len(found)} times in the prompt; give one of its places: {starts}")
-    start, end = found[0]
-    return tuple(token.index for pieces in words[start:end] for token in pieces)
+        starts = ", ".join(str(positions[0]) for positions in found)
+        raise ValueError(
+            f"{name}: {word!r} stands {len(found)} times in the prompt; give one of its positions: {starts}"
+        )
+    return found[0]
 
 
-def _index(value: int, tokens: Sequence[Token]) -> int:
+def occurrences(word: str, tokens: Sequence[Token], name: str = "word", cut: str = "") -> list[tuple[int, ...]]:
+    """The positions of every occurrence of a word, or of several words that follow one another.
+
+    Raises
+    ------
+    ValueError
+        If there is none; says whether it stands in what was cut off.
+    """
+    words = read_words(tokens)
+    texts = [word_text(pieces) for pieces in words]
+    wanted = [_plain(part) for part in word.split()]
+    if not wanted:
+        raise ValueError(f"{name}: {word!r} has no word in it")
+    found = [
+        tuple(token.index for pieces in words[start:end] for token in pieces)
+        for start, end in _spans(wanted, [_plain(text) for text in texts])
+    ]
+    if found:
+        return found
+    # a word may be cut in two, or a group of words between two of them
+    if cut and any(_plain(word) in _plain(text) for text in (f"{texts[-1]}{cut}", f"{texts[-1]} {cut}")):
+        raise ValueError(f"{name}: {word!r} is cut off: the text encoder reads the prompt up to {texts[-1]!r} only")
+    there = ", ".join(dict.fromkeys(map(repr, texts[:_NAMED_WORDS]))) or "none"
+    raise ValueError(f"{name}: {word!r} is not in the prompt; its words are: {there}")
+
+
+def part_positions(part: PromptPart, tokens: Sequence[Token], name: str = "word") -> tuple[int, ...]:
+    """The positions of a part of the prompt.
+
+    Raises
+    ------
+    ValueError
+        If the prompt fills every position, so that there is no padding.
+    """
+    kinds = ("pad",) if part is PromptPart.PADDING else ("word", "eos")
+    positions = tuple(token.index for token in tokens if token.kind in kinds)
+    if not positions:
+        raise ValueError(
+            f"{name}: {part} is the padding, and this prompt fills all {len(tokens)} positions: it has none"
+        )
+    return positions
+
+
+def checked_position(value: int, tokens: Sequence[Token], name: str = "word") -> int:
+    """A position before the padding.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If it is no whole number, or beyond the prompt.
+    """
     try:
         index = operator.index(value)
     except TypeError:
-        raise TypeError(f"word: expected a word, an index or a PromptPart, got {value!r}") from None
-    last = sum(token.kind != "pad" for token in tokens) - 1
+        raise TypeError(f"{name}: expected a word, an index or a PromptPart, got {value!r}") from None
+    last = max(token.index for token in tokens if token.kind != "pad")
     if not 0 <= index <= last:
-        raise ValueError(
-            f"word: {index} is beyond this prompt, whose tokens are 0..{last}; PromptPart.PADDING is what follows"
-        )
+        padding = f"; {PromptPart.PADDING} is the padding behind it" if last < index < len(tokens) else ""
+        raise ValueError(f"{name}: {index} is beyond this prompt, whose tokens are 0..{last}{padding}")
     return index
 
 
@@ -58,7 +110,7 @@ def _plain(text: str) -> str:
     return unicodedata.normalize("NFC", text).casefold()
 
 
-def _occurrences(parts: list[str], texts: list[str]) -> list[tuple[int, int]]:
+def _spans(parts: list[str], texts: list[str]) -> list[tuple[int, int]]:
     """Where `parts` stand in `texts` one behind the other, as (start, end)."""
     found = []
     for start in range(len(texts) if parts else 0):

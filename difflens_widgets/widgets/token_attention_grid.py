@@ -14,7 +14,7 @@ from ..runs.maps.maps import AttentionMaps, LensAttention
 from ..runs.render.front_end import steps_of, token_number
 from ..runs.run import LensRun
 from ..runs.tokens import PromptPart
-from ..runs.words import places_of
+from ..runs.words import positions_of
 from ._attention_state import (
     attention_state,
     describe_attention,
@@ -206,7 +206,7 @@ class TokenAttentionGrid(RunWidget):
         if word == token_number(PromptPart.PADDING):
             word = PromptPart.PADDING
         try:
-            places = places_of(word, self._shown.tokens)
+            places = positions_of(word, self._shown.tokens)
         except (ValueError, TypeError) as error:
             raise t.TraitError(f"pinned: {str(error).removeprefix('word: ')}") from None
         column = self._column_with(places[0])

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..tokens import PromptPart, read_words, word_text
-from ..words import places_of
+from ..words import positions_of
 from .mask import read_mask
 from .plan import Plan
 from .resample import enlarged, shrunk
@@ -102,7 +102,7 @@ class AttentionMaps(_Planned):
             For a word that is not in the prompt or stands there several times, a block there is not, or a step that
             was not kept.
         """
-        places = places_of(word, self.plan.tokens)
+        places = positions_of(word, self.plan.tokens)
         rows = [self.plan.places] if word is PromptPart.PADDING else list(places)
         return self._averaged(lambda of_block: of_block[rows].mean(0, dtype=np.float64), block, step)
 

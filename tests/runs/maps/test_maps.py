@@ -17,7 +17,7 @@ from difflens_widgets.runs.maps.maps import AttentionMaps, LensAttention, Summed
 from difflens_widgets.runs.maps.plan import Block, Plan, plan_capture
 from difflens_widgets.runs.maps.resample import enlarged, shrunk
 from difflens_widgets.runs.tokens import Token
-from difflens_widgets.runs.words import places_of
+from difflens_widgets.runs.words import positions_of
 from pipelines import small_pipeline
 from stock import PROMPT
 
@@ -59,13 +59,13 @@ PROMPT_TOKENS = tokens_of("two", "fo", "+xes", ",", "a", "dog", "'s", "Ünïcode
     ids=str,
 )
 def test_words_are_found_with_all_their_pieces(word, places) -> None:
-    assert places_of(word, PROMPT_TOKENS) == places
+    assert positions_of(word, PROMPT_TOKENS) == places
 
 
 @pytest.mark.parametrize("word", ["fo", "xes", "adog", "foxes dog", "dog s", "two two"])
 def test_words_that_are_not_there(word) -> None:
     with pytest.raises(ValueError, match="is not in the prompt; its words are: 'two', 'foxes', ',', 'a', 'dog'"):
-        places_of(word, PROMPT_TOKENS)
+        positions_of(word, PROMPT_TOKENS)
 
 
 # grids
