@@ -241,7 +241,7 @@ def test_a_run_with_tokens_is_saved_and_loaded(run, tmp_path: Path) -> None:
             "a red dog",
             [2, "red"],
             ValueError,
-            r"keep_tokens: position 2 \('red'\) is asked for twice, by 2 and by 'red'",
+            r"position 2 \('red'\) is asked for twice, by 2 and by 'red'",
         ),
         ("a red dog", [PromptPart.PADDING] * 2, ValueError, "keep_tokens: PromptPart.PADDING is asked for twice"),
         ("a red dog", 1.5, TypeError, "keep_tokens: expected a word, an index or a PromptPart, got 1.5"),
