@@ -3,34 +3,34 @@
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-__version__ = "0.1.0"
+from ._version import __version__ as __version__
 
 # loaded when first used: opening a .lens file needs no torch, and `import difflens_widgets` stays quick
 _HOMES = {
-    "DiffusionLens": ".lens",
+    "DiffusionLens": ".lens.diffusion_lens",
     "DreamBoothConfig": ".dreambooth.config",
     "TrainingJob": ".dreambooth.job",
-    "rare_tokens": ".dreambooth.tokens",
+    "rare_tokens": ".dreambooth.rare_tokens",
     "train_dreambooth": ".dreambooth.job",
-    "LensJob": ".job",
-    "LensRun": ".run",
-    "Keep": ".tokens",
-    "Comparison": ".comparison",
+    "LensJob": ".runs.job",
+    "LensRun": ".runs.run",
+    "Keep": ".runs.tokens",
+    "Comparison": ".analysis.comparison.comparison",
     "DiffViewer": ".widgets.diff_viewer",
-    "LayerAblation": ".ablation",
+    "LayerAblation": ".lens.ablation",
     "EpochScrubber": ".widgets.epoch_scrubber",
     "LayerSlider": ".widgets.layer_slider",
-    "StableDiffusionGlassPipeline": ".glass",
+    "StableDiffusionGlassPipeline": ".lens.glass",
     "TokenAttentionGrid": ".widgets.token_attention_grid",
-    "TrainingHistory": ".dreambooth.history",
-    "AttentionOptions": ".attention.options",
+    "TrainingHistory": ".dreambooth.history.history",
+    "AttentionOptions": ".runs.maps.options",
     "CLIPJudge": ".analysis.judges",
     "EmergenceTable": ".analysis.table",
     "EmergenceTask": ".analysis.experiment",
     "SceneJudge": ".analysis.judges",
-    "compare": ".comparison",
+    "compare": ".analysis.comparison.compare",
     "emergence": ".analysis.emergence",
-    "encoder_attention": ".attention.encoder",
+    "encoder_attention": ".analysis.encoder_attention",
     "emergence_table": ".analysis.experiment",
     "layer_cka": ".analysis.cka",
     "layer_drift": ".analysis.drift",
@@ -78,28 +78,29 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:
-    from .ablation import LayerAblation
     from .analysis.cka import layer_cka, linear_cka
+    from .analysis.comparison.compare import compare
+    from .analysis.comparison.comparison import Comparison
     from .analysis.drift import layer_drift, state_norms
     from .analysis.emergence import emergence
+    from .analysis.encoder_attention import encoder_attention
     from .analysis.experiment import EmergenceTask, emergence_table
     from .analysis.judges import CLIPJudge, SceneJudge
     from .analysis.similarity import similarity_report, token_similarity
     from .analysis.states import read_states
     from .analysis.table import EmergenceTable
     from .attention.capture import watch_attention
-    from .attention.encoder import encoder_attention
-    from .attention.options import AttentionOptions
-    from .comparison import Comparison, compare
     from .dreambooth.config import DreamBoothConfig
-    from .dreambooth.history import TrainingHistory
+    from .dreambooth.history.history import TrainingHistory
     from .dreambooth.job import TrainingJob, train_dreambooth
-    from .dreambooth.tokens import rare_tokens
-    from .glass import StableDiffusionGlassPipeline
-    from .job import LensJob
-    from .lens import DiffusionLens
-    from .run import LensRun
-    from .tokens import Keep
+    from .dreambooth.rare_tokens import rare_tokens
+    from .lens.ablation import LayerAblation
+    from .lens.diffusion_lens import DiffusionLens
+    from .lens.glass import StableDiffusionGlassPipeline
+    from .runs.job import LensJob
+    from .runs.maps.options import AttentionOptions
+    from .runs.run import LensRun
+    from .runs.tokens import Keep
     from .widgets.diff_viewer import DiffViewer
     from .widgets.epoch_scrubber import EpochScrubber
     from .widgets.layer_slider import LayerSlider

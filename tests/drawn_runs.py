@@ -7,12 +7,12 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from difflens_widgets.attention.maps import AttentionMaps, LensAttention, Summed
-from difflens_widgets.attention.plan import Block, Plan
-from difflens_widgets.run import LensRun
+from difflens_widgets.runs.maps.maps import AttentionMaps, LensAttention, Summed
+from difflens_widgets.runs.maps.plan import Block, Plan
+from difflens_widgets.runs.run import LensRun
+from difflens_widgets.runs.tokens import Token
 from difflens_widgets.tiny.drawing import draw
 from difflens_widgets.tiny.scenes import sample_scene
-from difflens_widgets.tokens import Token
 
 SETTINGS: dict[str, Any] = {
     "steps": 4,

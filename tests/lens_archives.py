@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from difflens_widgets.run import LensRun
+from difflens_widgets.runs.run import LensRun
 
 Entries = dict[str, bytes]
 

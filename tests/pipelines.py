@@ -12,7 +12,7 @@ from diffusers import AutoencoderKL, StableDiffusionPipeline, StableDiffusionXLP
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
 
 from difflens_widgets.tiny.scenes import training_scene
-from difflens_widgets.tiny.tokenizer import build_tokenizer
+from difflens_widgets.tiny.training.tokenizer import build_tokenizer
 
 
 @cache

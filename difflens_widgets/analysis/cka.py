@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from ..tokens import Kind
+from ..runs.tokens import Kind
 from .states import HasStates, places_of, states_of
 
 if TYPE_CHECKING:
@@ -84,7 +84,7 @@ class LayerCKA:
 
     def plot(self) -> Figure:
         """The matrix, layer by layer."""
-        from .figures import plot_cka
+        from .axes import plot_cka
 
         return plot_cka(self)
 

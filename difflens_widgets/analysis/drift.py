@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..tokens import Kind, Token
+from ..runs.tokens import Kind, Token
 from .states import HasStates, cosine, places_of, require_layers, states_of
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ class LayerDrift:
 
     def plot(self) -> Figure:
         """Both measures over the blocks, each token and their mean."""
-        from .figures import plot_drift
+        from .axes import plot_drift
 
         return plot_drift(self)
 

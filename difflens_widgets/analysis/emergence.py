@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from .states import require_layers
 
 if TYPE_CHECKING:
-    from ..run import LensRun
+    from ..runs.run import LensRun
     from .judges import PictureJudge
 
 
@@ -51,7 +51,7 @@ def emergence(run: LensRun, judge: PictureJudge | None = None) -> Emergence:
     if last not in run.layers:
         raise ValueError(f"run: the last layer, {last}, was not asked for; without it nothing is right to the end")
     if judge is None:
-        from ..loading import TINY
+        from ..models.loading import TINY
         from .judges import SceneJudge
 
         if run.settings.get("model") != TINY:

@@ -15,14 +15,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from tqdm.auto import tqdm
 
-from .. import checks
-from .._fingerprint import weight_hash
+from ..models import checks
+from ..models.weight_hash import weight_hash
 from .emergence import emergence
 from .judges import PictureJudge
 from .table import EmergenceTable, read_verdicts, verdicts_in, write_verdicts
 
 if TYPE_CHECKING:
-    from ..lens import DiffusionLens
+    from ..lens.diffusion_lens import DiffusionLens
 
 log = logging.getLogger(__name__)
 _Key = tuple[str, str, int]  # task, prompt, seed

@@ -48,7 +48,7 @@ class SceneJudge:
         Whether an animal walks is never asked: the reader does not tell.
     reader : difflens_widgets.tiny.judge.Judge, optional
         The network that reads pictures; by default the one that ships with the embedded model. How often it is right
-        itself is what ``python -m difflens_widgets.tiny.score`` prints first.
+        itself is what ``python -m difflens_widgets.tiny.evaluation.score`` prints first.
 
     Raises
     ------
@@ -57,7 +57,7 @@ class SceneJudge:
     """
 
     def __init__(self, asks: str = "everything", reader: Judge | None = None) -> None:
-        from .._fingerprint import weight_hash
+        from ..models.weight_hash import weight_hash
         from ..tiny.claims import QUESTIONS
         from ..tiny.judge import Judge
 
@@ -109,7 +109,7 @@ class CLIPJudge:
     def __init__(
         self, model: Any, processor: Any, *, against: Sequence[str] = (), threshold: float | None = None
     ) -> None:
-        from .._fingerprint import weight_hash
+        from ..models.weight_hash import weight_hash
 
         if isinstance(against, str):
             raise TypeError(f"against: expected several texts, such as [{against!r}], got one str")

@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
 
-from ..tokens import Keep, read_words, word_text
+from ..runs.tokens import Keep, read_words, word_text
 from .states import TokenStates, cosine, read_states
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from ..lens import DiffusionLens
+    from ..lens.diffusion_lens import DiffusionLens
 
 Pieces = Literal["mean", "first", "last"]
 Word = str | int | Keep
@@ -119,7 +119,7 @@ class SimilarityReport:
 
     def plot(self) -> Figure:
         """The curve over the layers, with the mean and the range of each control."""
-        from .figures import plot_similarity
+        from .axes import plot_similarity
 
         return plot_similarity(self)
 
@@ -189,7 +189,7 @@ class _Named(NamedTuple):
 
 def _sides(lens: DiffusionLens, prompts: tuple[str, str], words: tuple[Word, Word], pieces: str) -> tuple[_Side, _Side]:
     """Both words found in their prompts, before anything is computed."""
-    from ..keeping import word_places  # needs torch, unlike the rest of this package
+    from ..lens.token_mask import word_places  # needs torch, unlike the rest of this package
 
     if pieces not in ("mean", "first", "last"):
         raise ValueError(f'pieces: {pieces!r} is none of "mean", "first", "last"')

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..run import LensRun
-from ..tokens import Kind, Token
+from ..runs.run import LensRun
+from ..runs.tokens import Kind, Token
 
 if TYPE_CHECKING:
-    from ..lens import DiffusionLens
+    from ..lens.diffusion_lens import DiffusionLens
 
 KINDS: tuple[Kind, ...] = ("start", "word", "end", "pad")
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .._files import replacing
+from ..runs.format.atomic_write import replacing
 from .emergence import first_to_stay
 from .intervals import Median, median_interval, wilson
 
@@ -72,7 +72,7 @@ class EmergenceTable:
 
     def plot(self) -> Figure:
         """For each task, share judged right and where runs emerge, over the layers."""
-        from .figures import plot_emergence
+        from .axes import plot_emergence
 
         return plot_emergence(self)
 

@@ -8,22 +8,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from .. import checks
-from ..conditioning import conditioning_for
-from ..tokens import Token
-from ._denoiser import AttentionLayer, Denoiser, Forward
-from ._probe import Call, heard
-from ._sums import Sums
+from ..models import checks, conditioning_for
+from ..runs.maps.maps import AttentionMaps, LensAttention
+from ..runs.maps.options import AttentionOptions, read_options
+from ..runs.maps.plan import Plan, plan_capture
+from ..runs.tokens import Token
+from .accumulate import Sums
+from .denoiser import AttentionLayer, Denoiser, Forward
 from .joint import joint_denoiser
-from .layers import UNetDenoiser, cross_attention_layers
-from .maps import AttentionMaps, LensAttention
-from .options import AttentionOptions, read_options
-from .plan import Plan, plan_capture
-
-if TYPE_CHECKING:
-    from ..denoise import Denoising
+from .probe import Call, heard
+from .unet import UNetDenoiser, cross_attention_layers
 
 PlanPictures = Callable[[Forward, int], Mapping[int, Plan]]
 """(the first forward, steps) → which of the pictures are captured, and how."""
@@ -215,8 +211,10 @@ def lens_attention(
     asked: bool | str | AttentionOptions,
     pipe: Any,
     tokens: Sequence[Token],
-    settings: Denoising,
     *,
+    height: int,
+    width: int,
+    steps: int,
     pictures: int,
 ) -> LensAttention | None:
     """Where the maps of a lens run of `pictures` layers go; None: not asked for.
@@ -231,9 +229,9 @@ def lens_attention(
         return None
     factor = pipe.vae_scale_factor
     sizes = {
-        "grid": (settings.height // factor, settings.width // factor),
+        "grid": (height // factor, width // factor),
         "factor": factor,
-        "steps": settings.steps,
+        "steps": steps,
         "pictures": pictures,
     }
     layers = cross_attention_layers(pipe.unet)

@@ -16,9 +16,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from .. import checks
-from ..tokens import Token, read_tokens
-from ._denoiser import AttentionLayer, Denoiser, Forward, Window, refuse_compiled, refuse_unreadable
+from ..models import checks
+from ..runs.tokens import Token, read_tokens
+from .denoiser import AttentionLayer, Denoiser, Forward, Window, refuse_compiled, refuse_unreadable
 
 _NATIVE = 'pipe.transformer.set_attention_backend("native")'
 

@@ -11,9 +11,9 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from ._config_checks import check_prompts, check_values, typed
-from ._course_keys import translate
-from .events import Probe
+from .config_checks import check_prompts, check_values, typed
+from .history.events import Probe
+from .legacy_keys import translate
 
 SUBJECT = "difflens-dog"
 """As `instance_data_dir`: the four drawn pictures of one dog that ship with the package."""

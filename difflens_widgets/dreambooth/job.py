@@ -8,11 +8,19 @@ from typing import Literal, overload
 
 import numpy as np
 
-from .._background import BackgroundJob
-from ..events import Done
+from ..runs.background import BackgroundJob
+from ..runs.events import Done
 from .config import DreamBoothConfig
-from .events import Alarm, AlarmRaised, EpochPainted, LossLogged, TrainingEvent, TrainingListener, TrainingProgress
-from .history import TrainingHistory
+from .history.events import (
+    Alarm,
+    AlarmRaised,
+    EpochPainted,
+    LossLogged,
+    TrainingEvent,
+    TrainingListener,
+    TrainingProgress,
+)
+from .history.history import TrainingHistory
 
 log = logging.getLogger(__name__)
 
@@ -138,12 +146,12 @@ def train_dreambooth(
     NotFiniteError
         If the loss is NaN or infinite: names the step. The last good checkpoint is kept.
     """
-    from .train import train_with  # here: `TrainingJob` is known to readers of histories, without torch
+    from .training.trainer import train_with  # here: `TrainingJob` is known to readers of histories, without torch
 
     job = train_with(config, resume=resume)
     if start:
         return job.start()
-    from ._progress import shown
+    from .training.progress_bar import shown
 
     with shown(job):
         return job.start().wait()

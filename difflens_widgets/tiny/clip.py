@@ -17,7 +17,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from transformers import CLIPTextModel, CLIPTokenizer
 
-from . import WEIGHTS
+from ..models.loading import WEIGHTS
 from .vision import PictureTrunk
 
 

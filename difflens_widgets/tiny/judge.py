@@ -20,7 +20,7 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from . import WEIGHTS
+from ..models.loading import WEIGHTS
 from .drawing import SIZE
 from .scenes import BACKGROUNDS, COLOURS, KINDS, MATERIALS
 from .vision import shrink

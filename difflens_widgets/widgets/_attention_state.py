@@ -13,12 +13,12 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from ..attention._grid import shrunk
-from ..attention.maps import AttentionMaps, LensAttention
-from ..attention.plan import Plan
-from ..run import LensRun
-from ..tokens import Token, read_words, word_text
-from ._state import describe, frame, painted_frames, standing, steps_of
+from ..runs.maps.maps import AttentionMaps, LensAttention
+from ..runs.maps.plan import Plan
+from ..runs.maps.resample import shrunk
+from ..runs.render.front_end import describe, frame, painted_frames, standing, steps_of
+from ..runs.run import LensRun
+from ..runs.tokens import Token, read_words, word_text
 
 MIME = "application/x-difflens-maps"
 _LARGEST = 64  # pixels a side of a map on its way; no cell and hardly a picture shows more

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 from PIL import Image, ImageDraw
 
-from .._sheet import INK, PAPER, font
-from ..attention.maps import LensAttention
-from ..run import LensRun
+from ..runs.maps.maps import LensAttention
+from ..runs.render.grid import INK, PAPER, font
+from ..runs.run import LensRun
 from ._attention_state import columns_of, view_maps, views_of
 from ._colours import coloured
 

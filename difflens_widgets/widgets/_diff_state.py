@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ..attention._grid import shrunk
-from ..comparison import Comparison
+from ..analysis.comparison.comparison import Comparison
+from ..runs.maps.resample import shrunk
+from ..runs.render.encoding import encode_final
+from ..runs.render.front_end import describe, frame, standing, steps_of
 from ._attention_state import Column, columns_of, view_maps, views_of
-from ._state import describe, frame, standing, steps_of
-from .encoding import encode_final
 
 MIME = "application/x-difflens-plane"
 _LARGEST = 256  # pixels a side of a difference map on its way

@@ -10,13 +10,12 @@ from typing import Any, ClassVar
 import traitlets as t
 from PIL import Image
 
-from ..events import Done, Event, Failed, Notice, Painted, Preview, Progress
-from ..job import LensJob
-from ..run import LensRun
+from ..runs.events import Done, Event, Failed, Notice, Painted, Preview, Progress
+from ..runs.job import LensJob
+from ..runs.render.encoding import small_png
+from ..runs.render.front_end import frame_key, shown_layers, steps_of, token_number
+from ..runs.run import LensRun
 from . import _base
-from ._state import frame_key, shown_layers, steps_of
-from ._token import token_number
-from .encoding import small_png
 
 _PROGRESS_INTERVAL = 0.2  # seconds between two words on progress
 _DONE_PATIENCE = 2.0  # seconds that a run waits at its end for its widget to have told the browser

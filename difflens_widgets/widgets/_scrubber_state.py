@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from ..dreambooth.drift import MEASURES
-from ..dreambooth.history import TrainingHistory
-from ..run import LensRun
-from ._state import describe, frame, steps_of
+from ..dreambooth.history.drift import MEASURES
+from ..dreambooth.history.history import TrainingHistory
+from ..runs.render.front_end import describe, frame, steps_of
+from ..runs.run import LensRun
 
 MAX_POINTS = 240
 """Of the loss curve; more than a curve of its width has pixels to tell apart."""

@@ -6,14 +6,8 @@ from typing import Any
 
 import traitlets as t
 
-from ..tokens import Keep, Kept
-
-_PARTS = {Keep.PADDING: -1, Keep.PROMPT: -2}
-
-
-def token_number(token: Kept) -> int:
-    """A token's index, -1 for `Keep.PADDING`, -2 for `Keep.PROMPT`."""
-    return _PARTS[token] if isinstance(token, Keep) else int(token)
+from ..runs.render.front_end import token_number
+from ..runs.tokens import Keep
 
 
 class TokenTrait(t.Int):

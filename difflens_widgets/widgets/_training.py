@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Protocol
 
-from ..dreambooth.events import TrainingEvent
-from ..dreambooth.history import TrainingHistory
+from ..dreambooth.history.events import TrainingEvent
+from ..dreambooth.history.history import TrainingHistory
 
 
 class Job(Protocol):

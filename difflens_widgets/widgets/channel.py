@@ -18,7 +18,7 @@ from typing import Any
 
 from PIL import Image
 
-from .encoding import Encoder, encode_final, encode_preview
+from ..runs.render.encoding import Encoder, encode_final, encode_preview
 
 MAX_IN_FLIGHT = 2
 PATIENCE = 1.0

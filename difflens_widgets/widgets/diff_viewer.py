@@ -9,15 +9,16 @@ from typing import Any
 
 import traitlets as t
 
-from ..comparison import CROSSED, Comparison
-from ..dreambooth.events import EpochPainted, TrainingEvent
-from ..dreambooth.history import TrainingHistory
+from ..analysis.comparison.comparison import Comparison
+from ..analysis.comparison.file import CROSSED
+from ..dreambooth.history.events import EpochPainted, TrainingEvent
+from ..dreambooth.history.history import TrainingHistory
+from ..runs.render.encoding import small_png
 from ._base import CHOICE, STATIC, LensWidget, in_colab
 from ._diff_state import diff_state
 from ._run_widget import _name_layers, wait_here
 from ._token import TokenTrait
 from ._training import Job, parts_of
-from .encoding import small_png
 
 MODES = ("side", "curtain", "blink", "difference", "square")
 

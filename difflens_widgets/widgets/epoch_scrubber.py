@@ -11,10 +11,12 @@ from typing import Any
 
 import traitlets as t
 
-from ..dreambooth.drift import MEASURES
-from ..dreambooth.events import AlarmRaised, EpochPainted, LossLogged, TrainingEvent, TrainingProgress
-from ..dreambooth.history import TrainingHistory
-from ..events import Done, Notice
+from ..dreambooth.history.drift import MEASURES
+from ..dreambooth.history.events import AlarmRaised, EpochPainted, LossLogged, TrainingEvent, TrainingProgress
+from ..dreambooth.history.history import TrainingHistory
+from ..runs.events import Done, Notice
+from ..runs.render.encoding import small_png
+from ..runs.render.front_end import steps_of
 from . import _base
 from ._run_widget import wait_here
 from ._scrubber_state import (
@@ -28,9 +30,7 @@ from ._scrubber_state import (
     place_key,
     tokens_of,
 )
-from ._state import steps_of
 from ._training import Job, parts_of
-from .encoding import small_png
 
 _INTERVAL = 0.25  # seconds between two words on progress, and between two loss curves
 _DONE_PATIENCE = 2.0  # seconds that a training waits at its end for its widget to have told the browser

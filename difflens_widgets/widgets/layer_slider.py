@@ -8,13 +8,13 @@ from typing import Any
 import traitlets as t
 from PIL import Image
 
-from ..events import Event, Snapshot, TokenFailed, TokenPainted
-from ..run import LensRun
+from ..runs.events import Event, Snapshot, TokenFailed, TokenPainted
+from ..runs.render.encoding import encode_kept
+from ..runs.render.front_end import describe_slider, frame_key, record_state, static_state, steps_of
+from ..runs.run import LensRun
 from ._base import CHOICE, STATIC
 from ._run_widget import RunWidget
-from ._state import describe_slider, frame_key, record_state, static_state, steps_of
 from ._token import TokenTrait
-from .encoding import encode_kept
 
 
 class LayerSlider(RunWidget):

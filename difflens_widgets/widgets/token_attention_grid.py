@@ -8,12 +8,13 @@ from typing import Any
 import traitlets as t
 from PIL import Image
 
-from ..attention._words import places_of
-from ..attention.maps import AttentionMaps, LensAttention
-from ..events import Painted
-from ..job import LensJob
-from ..run import LensRun
-from ..tokens import Keep
+from ..runs.events import Painted
+from ..runs.job import LensJob
+from ..runs.maps.maps import AttentionMaps, LensAttention
+from ..runs.render.front_end import steps_of, token_number
+from ..runs.run import LensRun
+from ..runs.tokens import Keep
+from ..runs.words import places_of
 from ._attention_state import (
     attention_state,
     describe_attention,
@@ -25,8 +26,7 @@ from ._attention_state import (
 from ._attention_still import draw_still
 from ._base import CHOICE, STATIC
 from ._run_widget import RunWidget
-from ._state import steps_of
-from ._token import TokenTrait, token_number
+from ._token import TokenTrait
 
 _ROWS = ("layers", "blocks", "steps")
 _MOST_PINNED = 2

@@ -13,7 +13,7 @@ from diffusers import DDIMScheduler
 
 from difflens_widgets import DiffusionLens, layer_drift, read_states, state_norms
 from difflens_widgets.analysis.states import TokenStates
-from difflens_widgets.tokens import Token
+from difflens_widgets.runs.tokens import Token
 from drawn_runs import SETTINGS, drawn_run
 from pipelines import small_pipeline, small_sdxl_pipeline
 

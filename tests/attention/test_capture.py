@@ -147,8 +147,8 @@ def stored(request: pytest.FixtureRequest):
 
 def rows_of(lens: DiffusionLens) -> dict[int, int]:
     """Where in the chunk of two each layer stands."""
-    from difflens_widgets.denoise import place
-    from difflens_widgets.rows import Row
+    from difflens_widgets.lens.batch import Row
+    from difflens_widgets.lens.denoise import place
 
     return {layer: place(Row(layer), 2, lens.num_layers) for layer in (1, 2)}
 

@@ -10,7 +10,7 @@ import torch
 from diffusers import DDIMScheduler
 
 from difflens_widgets import DiffusionLens
-from difflens_widgets.events import Event, Painted
+from difflens_widgets.runs.events import Event, Painted
 from pipelines import small_pipeline
 from stock import PROMPT
 

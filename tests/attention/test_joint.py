@@ -13,7 +13,7 @@ from diffusers.models.transformers.transformer_flux import FluxAttnProcessor, Fl
 from peft import LoraConfig
 
 from difflens_widgets import AttentionOptions, Keep, watch_attention
-from difflens_widgets.tokens import read_tokens
+from difflens_widgets.runs.tokens import read_tokens
 from joint_pipelines import WIDTH, small_flux_pipeline, small_sd3_pipeline, small_sd35_pipeline
 from stock import PROMPT
 from stored_attention import daam

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch.nn.functional import scaled_dot_product_attention
 
-from difflens_widgets.attention._probe import Call, heard
+from difflens_widgets.attention.probe import Call, heard
 
 ROWS, HEADS, QUERIES, KEYS, WIDTH = 2, 3, 7, 7, 4
 

@@ -14,16 +14,16 @@ from functools import cache
 import numpy as np
 from PIL import Image
 
-from difflens_widgets.attention.maps import AttentionMaps, LensAttention, Summed
-from difflens_widgets.attention.options import AttentionOptions
-from difflens_widgets.attention.plan import Plan, plan_capture
-from difflens_widgets.comparison import CROSSED, Comparison
-from difflens_widgets.events import Failed, Notice, Painted, Preview, Progress, Snapshot, TokenFailed, TokenPainted
-from difflens_widgets.job import LensJob
-from difflens_widgets.run import LensRun
+from difflens_widgets.analysis.comparison.comparison import CROSSED, Comparison
+from difflens_widgets.runs.events import Failed, Notice, Painted, Preview, Progress, Snapshot, TokenFailed, TokenPainted
+from difflens_widgets.runs.job import LensJob
+from difflens_widgets.runs.maps.maps import AttentionMaps, LensAttention, Summed
+from difflens_widgets.runs.maps.options import AttentionOptions
+from difflens_widgets.runs.maps.plan import Plan, plan_capture
+from difflens_widgets.runs.run import LensRun
+from difflens_widgets.runs.tokens import Keep, Kept, Token, read_words
 from difflens_widgets.tiny.drawing import draw
 from difflens_widgets.tiny.scenes import Item, Scene
-from difflens_widgets.tokens import Keep, Kept, Token, read_words
 
 NUM_LAYERS = 13
 COLOURS = (

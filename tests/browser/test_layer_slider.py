@@ -13,7 +13,7 @@ from playwright.sync_api import expect
 
 from browser.lab import Slider
 from browser.scripted import finished_run
-from difflens_widgets.tokens import Keep
+from difflens_widgets.runs.tokens import Keep
 
 PNG = "image/png"
 

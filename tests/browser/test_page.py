@@ -13,7 +13,7 @@ import pytest
 from PIL import Image, ImageChops, ImageStat
 from playwright.sync_api import Browser, Page
 
-from difflens_widgets import _page, export
+from difflens_widgets.runs.render import page as _page
 from drawn_runs import drawn_run, picture
 
 HOSTILE = (
@@ -88,7 +88,7 @@ def test_the_slider_moves_the_picture_offline(browser: Browser, tmp_path: Path) 
 def test_a_hostile_prompt_is_shown_and_nothing_else(browser: Browser, tmp_path: Path) -> None:
     run = drawn_run(HOSTILE, depth=3, message="</script>", failures={1: "<b onmouseover=alert(4)>"})
     del run.images[1]
-    opened = loaded(browser, export.runs_to_html([run, run], tmp_path / "a.html", title=HOSTILE))
+    opened = loaded(browser, _page.runs_to_html([run, run], tmp_path / "a.html", title=HOSTILE))
     shown = " ".join(HOSTILE.split()).replace("\ud800", "?")
     assert opened.page.title() == shown
     assert opened.page.locator("h1").text_content() == shown
@@ -117,7 +117,7 @@ def test_an_ablation_is_not_called_a_layer(browser: Browser, tmp_path: Path) -> 
 
 def test_each_slider_of_a_page_is_its_own(browser: Browser, tmp_path: Path) -> None:
     runs = [drawn_run("a cat", depth=4), drawn_run("a dog", depth=4, images={k: picture(50 + k) for k in range(4)})]
-    opened = loaded(browser, export.runs_to_html(runs, tmp_path / "a.html", title="two animals"))
+    opened = loaded(browser, _page.runs_to_html(runs, tmp_path / "a.html", title="two animals"))
     opened.page.locator(".view canvas.dlw-picture").nth(1).wait_for()
     opened.page.get_by_role("slider", name="Layer").nth(1).focus()
     opened.page.keyboard.press("Home")
@@ -187,9 +187,9 @@ def test_the_page_names_no_address_on_the_network(tmp_path: Path) -> None:
 
 def test_no_run_and_an_empty_run_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="there is no run to write a page of"):
-        export.runs_to_html([], tmp_path / "a.html")
+        _page.runs_to_html([], tmp_path / "a.html")
     with pytest.raises(ValueError, match="this run has no pictures yet: a dog"):
-        export.runs_to_html([drawn_run(depth=1), drawn_run("a dog", images={})], tmp_path / "a.html")
+        _page.runs_to_html([drawn_run(depth=1), drawn_run("a dog", images={})], tmp_path / "a.html")
     assert list(tmp_path.iterdir()) == []
 
 

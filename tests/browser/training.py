@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from difflens_widgets.dreambooth.events import (
+from difflens_widgets.dreambooth.history.events import (
     AlarmRaised,
     EpochPainted,
     LossLogged,
@@ -23,9 +23,9 @@ from difflens_widgets.dreambooth.events import (
     TrainingEvent,
     TrainingProgress,
 )
-from difflens_widgets.dreambooth.history import TrainingHistory
-from difflens_widgets.events import Done
-from difflens_widgets.run import LensRun
+from difflens_widgets.dreambooth.history.history import TrainingHistory
+from difflens_widgets.runs.events import Done
+from difflens_widgets.runs.run import LensRun
 
 try:
     from browser import scripted

@@ -12,18 +12,18 @@ import torch
 from diffusers import DDIMScheduler
 from PIL import Image
 
-from difflens_widgets import cli
-from difflens_widgets.dreambooth import _tensors
-from difflens_widgets.dreambooth.checkpoint import checkpoints
-from difflens_widgets.dreambooth.events import LossLogged
-from difflens_widgets.dreambooth.history import TrainingHistory
+from difflens_widgets.cli import commands as cli
+from difflens_widgets.dreambooth.history.events import LossLogged
+from difflens_widgets.dreambooth.history.history import TrainingHistory
 from difflens_widgets.dreambooth.job import train_dreambooth
-from difflens_widgets.dreambooth.plan import Plan
-from difflens_widgets.dreambooth.tokens import rare_tokens
-from difflens_widgets.dreambooth.train import train_with
-from difflens_widgets.dreambooth.weights import load_tuned
-from difflens_widgets.events import Done, Notice
-from difflens_widgets.loading import load_pipeline
+from difflens_widgets.dreambooth.rare_tokens import rare_tokens
+from difflens_widgets.dreambooth.training import tensor_files as _tensors
+from difflens_widgets.dreambooth.training.checkpoint import checkpoints
+from difflens_widgets.dreambooth.training.sampler import Plan
+from difflens_widgets.dreambooth.training.trainer import train_with
+from difflens_widgets.models.loading import load_pipeline
+from difflens_widgets.models.tuned import load_tuned
+from difflens_widgets.runs.events import Done, Notice
 from dreambooth_configs import small_config
 from pipelines import small_pipeline, small_sdxl_pipeline
 

@@ -1,6 +1,6 @@
 """The model that ships: it opens offline, is small, and hears what it is told.
 
-The floors here are well below the model card's figures, which `python -m difflens_widgets.tiny.score` prints: they
+The floors here are well below the model card's figures (`python -m difflens_widgets.tiny.evaluation.score`): they
 catch broken weights or a broken loader, not a slightly worse training.
 """
 
@@ -14,14 +14,14 @@ import torch
 from PIL import Image
 
 from difflens_widgets import DiffusionLens, EmergenceTable
-from difflens_widgets._fingerprint import weight_hash
-from difflens_widgets.tiny import WEIGHTS
+from difflens_widgets.models.loading import WEIGHTS
+from difflens_widgets.models.weight_hash import weight_hash
 from difflens_widgets.tiny.claims import Check, background_right, claim_of, objects_right
 from difflens_widgets.tiny.clip import SmallClip
 from difflens_widgets.tiny.drawing import draw
+from difflens_widgets.tiny.evaluation.score import clip_scores, judge_accuracy, paint, scored_scenes
 from difflens_widgets.tiny.judge import Judge
 from difflens_widgets.tiny.scenes import COLOURS, KINDS, Scene
-from difflens_widgets.tiny.score import clip_scores, judge_accuracy, paint, scored_scenes
 
 RESULTS = Path(__file__).parents[2] / "notebooks" / "results"
 
@@ -125,7 +125,7 @@ def test_the_first_layer_knows_less_than_the_last(lens, judge) -> None:
 
 
 def test_the_published_experiment_is_of_these_weights(lens) -> None:
-    """If not: python -m difflens_widgets.tiny.emergence --out notebooks/results/emergence.json"""
+    """If not: python -m difflens_widgets.tiny.evaluation.emergence --out notebooks/results/emergence.json"""
     table = EmergenceTable.load(RESULTS / "emergence.json")
     assert table.settings["model_hash"] == weight_hash(lens.pipe)
     assert (len(table.layers), len(table.seeds), len(table.prompts)) == (13, 3, 7)

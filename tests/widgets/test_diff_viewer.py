@@ -13,11 +13,11 @@ from PIL import Image
 
 from browser import training
 from difflens_widgets import Comparison, DiffusionLens, DiffViewer, compare
-from difflens_widgets.attention.maps import LensAttention
+from difflens_widgets.runs.maps.maps import LensAttention
+from drawn_comparisons import DEPTH, drawn_comparison, tuned_run
 from drawn_runs import attention_run, drawn_run
 from pipelines import small_pipeline
 from stock import PROMPT
-from test_comparefile import DEPTH, drawn_comparison, tuned_run
 from tuned_models import perturbed
 
 

@@ -15,8 +15,8 @@ import traitlets
 from PIL import Image
 
 from browser import training
-from difflens_widgets.dreambooth.events import AlarmRaised, EpochPainted, LossLogged, Probe
-from difflens_widgets.events import Done, Notice
+from difflens_widgets.dreambooth.history.events import AlarmRaised, EpochPainted, LossLogged, Probe
+from difflens_widgets.runs.events import Done, Notice
 from difflens_widgets.widgets import EpochScrubber
 from difflens_widgets.widgets._scrubber_state import MAX_POINTS, curve, planned_epochs
 

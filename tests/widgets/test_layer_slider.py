@@ -14,10 +14,10 @@ import traitlets
 from PIL import Image, ImageChops, ImageStat
 
 from browser import scripted
-from difflens_widgets.events import Notice, Painted, Preview, Progress, Snapshot, TokenFailed, TokenPainted
-from difflens_widgets.job import LensJob
-from difflens_widgets.run import LensRun
-from difflens_widgets.tokens import Keep
+from difflens_widgets.runs.events import Notice, Painted, Preview, Progress, Snapshot, TokenFailed, TokenPainted
+from difflens_widgets.runs.job import LensJob
+from difflens_widgets.runs.run import LensRun
+from difflens_widgets.runs.tokens import Keep
 from difflens_widgets.widgets import LayerSlider, _base
 
 
@@ -276,7 +276,7 @@ def test_a_job_that_breaks_tells_why(show, stage):
 
 
 def test_a_layer_that_fails_is_named(show, stage):
-    from difflens_widgets.events import Failed
+    from difflens_widgets.runs.events import Failed
 
     widget = show(stage.job)
     stage.emit(Failed(3, "not finite"), Painted(4, scripted.picture(4)))

@@ -15,10 +15,10 @@ from PIL import Image
 
 from browser import scripted
 from difflens_widgets import AttentionOptions, DiffusionLens, Keep, LensRun, TokenAttentionGrid, watch_attention
-from difflens_widgets.attention.maps import AttentionMaps, LensAttention, Summed
-from difflens_widgets.attention.plan import Block, Plan
-from difflens_widgets.events import Failed, Painted
-from difflens_widgets.job import LensJob
+from difflens_widgets.runs.events import Failed, Painted
+from difflens_widgets.runs.job import LensJob
+from difflens_widgets.runs.maps.maps import AttentionMaps, LensAttention, Summed
+from difflens_widgets.runs.maps.plan import Block, Plan
 from difflens_widgets.widgets._attention_state import columns_of, encode_maps, view_maps, views_of
 from difflens_widgets.widgets._attention_still import draw_still
 from pipelines import small_pipeline

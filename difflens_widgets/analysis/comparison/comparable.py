@@ -1,0 +1,40 @@
+"""Whether two recorded runs can be compared: of one prompt, from one noise, with the same settings. No torch."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ...runs.run import LensRun
+
+_SAME_SETTINGS = (
+    *("question", "encoder", "scheduler", "negative_prompt", "own_negative_embeds", "steps", "guidance_scale"),
+    *("guidance_rescale", "eta", "height", "width", "own_latents"),
+)
+
+
+def require_same_kind(raw: LensRun, run: LensRun, name: str) -> None:
+    """Refuse a run that is not of the raw one's prompt, noise and settings.
+
+    Raises
+    ------
+    ValueError
+        Naming the run and what differs.
+    """
+    pairs: dict[str, tuple[Any, Any]] = {
+        what: (getattr(raw, what), getattr(run, what)) for what in ("prompt", "tokens", "num_layers", "seed")
+    }
+    pairs["layers"] = (sorted(raw.layers), sorted(run.layers))
+    pairs |= {what: (raw.settings.get(what), run.settings.get(what)) for what in _SAME_SETTINGS}
+    for what, (of_raw, of_run) in pairs.items():
+        if of_raw != of_run:
+            raise ValueError(f"{name}: its {what} is {str(of_run)[:80]!r}, expected that of raw, {str(of_raw)[:80]!r}")
+    if raw.settings.get("question", "lens") != "lens":
+        raise ValueError(f"raw: is a run of the {raw.settings['question']}, expected one of the lens")
+    for layer, image in run.images.items():
+        if layer in raw.images and raw.images[layer].size != image.size:
+            raise ValueError(
+                f"{name}: the picture of layer {layer} has {image.size} pixels, not {raw.images[layer].size}"
+            )
+    for layer, array in run.latents.items():
+        if layer in raw.latents and raw.latents[layer].shape != array.shape:
+            raise ValueError(f"{name}: the latents of layer {layer} are {array.shape}, not {raw.latents[layer].shape}")

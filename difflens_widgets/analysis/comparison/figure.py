@@ -1,0 +1,39 @@
+"""The measures of a comparison as a matplotlib figure, one panel each, over the layers."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..axes import _BLUE, _GREEN, _GREY, _LAYER, _ORANGE, _figure, _finish, _layer_axis
+from .measures import Chart
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+_COLOURS = {"raw": _GREY, "tuned": _BLUE, "encoder": _ORANGE, "U-Net": _BLUE, "both": _GREEN}
+
+
+def plot_metrics(
+    charts: Sequence[Chart], metrics: Mapping[str, np.ndarray], numbers: Sequence[int], title: str, caption: str
+) -> Figure:
+    """Every metric of `charts` over the layers `numbers`; dashed gray: the raw model with itself."""
+    columns = min(3, len(charts))
+    rows = math.ceil(len(charts) / columns)
+    figure, panels = _figure(3.4 * columns, 2.9 * rows + 0.8, columns, len(charts))
+    layers = np.array(numbers)
+    for place, (axes, chart) in enumerate(zip(panels, charts, strict=True)):
+        if chart.itself is not None:
+            axes.axhline(chart.itself, color=_GREY, linewidth=1.2, linestyle="--", label="raw with itself")
+        for label, name in chart.series:
+            width = 5 if label == "raw" else 2  # seen also where the tuned one lies on it
+            style: dict[str, Any] = {"color": _COLOURS[label], "linewidth": width, "label": label}
+            axes.plot(layers, metrics[name], marker="o", markersize=3, **style)
+        axes.set_title(chart.label, fontsize=9, color="0.25")
+        axes.set_ylabel(chart.unit, fontsize=9)
+        axes.legend(fontsize=7, frameon=False)
+        _layer_axis(axes, layers, _LAYER if place >= len(charts) - columns else "")
+    return _finish(figure, title, caption)

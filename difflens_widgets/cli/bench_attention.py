@@ -1,0 +1,196 @@
+"""What attention capture costs, side by side in one run: ``difflens bench attention``.
+
+Time is measured here, the ways taking turns; peak memory in a fresh process for each, because a process keeps what an
+earlier run has taken.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from statistics import median
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from ..attention.unet import cross_attention_layers
+from ..lens.diffusion_lens import DiffusionLens
+from ..models import checks
+from ..runs.run import LensRun
+from .bench_lens import PROMPT, largest_difference, timed
+
+WAYS = ("no capture", "mean", "daam", "all stored")
+_PROCESS = Path("/proc/self")  # Linux
+_GIVE_BACK = {"MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_TRIM_THRESHOLD_": "65536"}
+"""For glibc: what is freed goes back to the system at once; what it would keep differs by 10 MB from run to run."""
+
+
+class Painted(NamedTuple):
+    """One lens run, and the bytes of attention it holds at its end."""
+
+    run: LensRun
+    held: int
+
+
+def bench_attention(model: str, steps: int, repeats: int) -> Iterator[str]:
+    """Compare the lens without and with attention capture, and with storing all probabilities; yields lines to print.
+
+    The ways take turns, `repeats` times, so that a busy machine slows all alike; ratios are those of one turn. All
+    layers are painted, with guidance, and no row of a batch is a filler.
+
+    Raises
+    ------
+    ValueError, TypeError
+        For steps or repeats that cannot be.
+    OSError
+        If the model cannot be loaded, or a fresh process fails.
+    """
+    checks.whole("steps", steps, at_least=1)
+    checks.whole("repeats", repeats, at_least=1)
+    lens = open_lens(model)
+    threads = f"{torch.get_num_threads()} threads, {lens.pipe.device}"
+    yield f"{lens.model}, {lens.num_layers} layers, {steps} steps, chunk {lens.chunk}, {threads}"
+
+    for way in WAYS:
+        paint(lens, way, 1)  # warm up
+    times: dict[str, list[float]] = {way: [] for way in WAYS}
+    painted: dict[str, Painted] = {}
+    for _ in range(repeats):
+        for way, spent in times.items():
+            painted[way] = timed(spent, partial(paint, lens, way, steps))
+    for way, spent in times.items():
+        ratios = [mine / plain for mine, plain in zip(spent, times[WAYS[0]], strict=True)]
+        spread = f"least {min(spent):.2f}, most {max(spent):.2f}"
+        yield f"{way:<12} median {median(spent):7.2f} s   {median(ratios):5.2f} ×   ({spread})"
+    plain_images = painted[WAYS[0]].run.images
+    apart = [f"{way} {largest_difference(painted[way].run.images, plain_images)}" for way in WAYS[1:]]
+    yield f"largest pixel difference to no capture: {', '.join(apart)} (of 255)"
+
+    what = "CUDA memory allocated" if lens.pipe.device.type == "cuda" else "resident memory of the process"
+    yield f"peak memory of a run in a fresh process: {what}, weights included"
+    plain = None
+    for way in WAYS:
+        peak = _peak_in_fresh_process(model, way, steps)
+        if peak is None:
+            yield "not measured: this system does not tell; Linux and CUDA do"
+            return
+        plain = peak if plain is None else plain
+        held = f"holds {painted[way].held / 1e6:9.2f} MB at its end"
+        yield f"{way:<12} {peak / 1e6:9.1f} MB   {(peak - plain) / 1e6:+9.1f} MB   {held}"
+
+
+def open_lens(model: str) -> DiffusionLens:
+    """The lens of a model, with a chunk that fills every batch: a processor cannot tell a filler from a layer."""
+    lens = DiffusionLens.from_pretrained(model)
+    if lens.num_layers % lens.chunk:
+        lens.chunk = lens.num_layers
+    return lens
+
+
+def paint(lens: DiffusionLens, way: str, steps: int) -> Painted:
+    """One lens run in one of `WAYS`.
+
+    Raises
+    ------
+    ValueError
+        If it ran out of memory: with smaller batches it cannot be compared.
+    """
+    with all_stored(lens.pipe.unet, on=way == "all stored") as stored:
+        asked = way if way in ("mean", "daam") else False
+        run = lens(PROMPT, steps=steps, guidance_scale=7.5, seed=0, attention=asked)
+        if run.settings["chunk"] != lens.chunk:
+            raise ValueError(f"{way}: {lens.num_layers} layers of {steps} steps take too much memory; give fewer steps")
+        maps = [] if run.attention is None else [run.attention[layer].nbytes for layer in run.attention]
+        return Painted(run, sum(maps) + sum(tensor.nbytes for tensor in stored))
+
+
+@contextmanager
+def all_stored(unet: Any, *, on: bool = True) -> Iterator[list[Tensor]]:
+    """Meanwhile every cross-attention module keeps its probabilities, (head of a row, pixel, key) for each forward.
+
+    Those of the prompt's rows, not of the guidance's; where and in the dtype they were computed.
+    """
+    stored: list[Tensor] = []
+    modules: list[Any] = [layer.module for layer in cross_attention_layers(unet)] if on else []
+    before = [module.processor for module in modules]
+    try:
+        for module in modules:
+            module.set_processor(_StoringProcessor(stored))
+        yield stored
+    finally:
+        for module, processor in zip(modules, before, strict=True):
+            module.set_processor(processor)
+
+
+class _StoringProcessor:
+    """Cross-attention by the textbook, as one writes it to get at the probabilities."""
+
+    def __init__(self, stored: list[Tensor]) -> None:
+        self.stored = stored
+
+    def __call__(
+        self,
+        attn: Any,
+        hidden_states: Tensor,
+        encoder_hidden_states: Tensor,
+        attention_mask: Tensor | None = None,
+        **_: Any,
+    ) -> Tensor:
+        mask = attn.prepare_attention_mask(attention_mask, encoder_hidden_states.shape[1], len(hidden_states))
+        query, key, value = (
+            attn.head_to_batch_dim(part)
+            for part in (
+                attn.to_q(hidden_states),
+                attn.to_k(encoder_hidden_states),
+                attn.to_v(encoder_hidden_states),
+            )
+        )
+        probabilities = attn.get_attention_scores(query, key, mask)
+        self.stored.append(probabilities[len(probabilities) // 2 :].clone())  # a view would keep the guidance's too
+        output = attn.batch_to_head_dim(probabilities @ value)
+        return attn.to_out[1](attn.to_out[0](output)) / attn.rescale_output_factor
+
+
+def peak_during(work: Callable[[], Any], device: torch.device) -> int | None:
+    """The most bytes in use while `work` is done; None where the system does not tell.
+
+    On CUDA those that torch has allocated on the device; on Linux' CPU the resident memory of the whole process.
+    """
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+        work()
+        return torch.cuda.max_memory_allocated(device)
+    if device.type != "cpu":
+        return None
+    try:
+        (_PROCESS / "clear_refs").write_text("5")  # forgets the peak so far: loading a model takes more than it needs
+    except OSError:
+        return None
+    work()
+    fields = dict(line.split(":", 1) for line in (_PROCESS / "status").read_text().splitlines())
+    return int(fields["VmHWM"].split()[0]) * 1024
+
+
+def _peak_in_fresh_process(model: str, way: str, steps: int) -> int | None:
+    command = [sys.executable, "-m", __name__, model, way, str(steps)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env={**os.environ, **_GIVE_BACK})
+    if done.returncode:
+        reason = (done.stderr.strip().splitlines() or [f"status {done.returncode}"])[-1]
+        raise ChildProcessError(f"{way}: the process that measures its memory failed: {reason}")
+    told = done.stdout.split()[-1]
+    return None if told == "None" else int(told)
+
+
+def _main(model: str, way: str, steps: str) -> None:
+    lens = open_lens(model)
+    print(peak_during(lambda: paint(lens, way, int(steps)), lens.pipe.device))
+
+
+if __name__ == "__main__":
+    _main(*sys.argv[1:])

@@ -1,0 +1,114 @@
+"""Speed, side by side in one run: ``difflens bench lens``."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
+from statistics import median
+from typing import Any
+from unittest import mock
+
+import numpy as np
+import torch
+from PIL import Image
+
+from ..lens.diffusion_lens import DiffusionLens
+from ..runs import background as _background
+from ..runs.events import Event, Preview
+
+PROMPT = "a red circle and a blue square on a white background"
+
+
+def bench_lens(model: str, steps: int, repeats: int, chunks: Sequence[int] = ()) -> Iterator[str]:
+    """Compare the lens with a plain loop that calls the stock pipeline once per layer; yields lines to print.
+
+    The two take turns, `repeats` times, so that a busy machine slows both alike. The loop is given the states of all
+    layers for nothing; it only denoises, batch 2 (guidance).
+    """
+    lens = DiffusionLens.from_pretrained(model)
+    options = {"steps": steps, "guidance_scale": 7.5, "seed": 0}
+    threads = f"{torch.get_num_threads()} threads, {lens.pipe.device}"
+    yield f"{lens.model}, {lens.num_layers} layers, {steps} steps, {threads}"
+
+    plain_loop(lens, steps=2)  # warm up
+    times: dict[str, list[float]] = {"plain loop": [], f"lens, chunk {lens.chunk}": []}
+    ours, plain = f"lens, chunk {lens.chunk}", "plain loop"
+    images: dict[str, dict[int, Image.Image]] = {}
+    for _ in range(repeats):
+        images[plain] = timed(times[plain], lambda: plain_loop(lens, steps))
+        images[ours] = timed(times[ours], lambda: lens(PROMPT, **options).images)
+    ratios = [slow / quick for slow, quick in zip(times[plain], times[ours], strict=True)]
+    for name, seconds in times.items():
+        yield f"{name:<16} median {median(seconds):7.2f} s   (least {min(seconds):.2f}, most {max(seconds):.2f})"
+    yield f"speed-up         median {median(ratios):7.2f} ×   (least {min(ratios):.2f}, most {max(ratios):.2f})"
+    yield f"largest pixel difference {largest_difference(images[ours], images[plain])} of 255"
+    ratios = [in_background(lens, **options) for _ in range(repeats)]
+    yield f"background       median {median(ratios):7.2f} × as long if the waiting thread keeps its OpenMP threads"
+    previews = [seconds_to_first_preview(lens, **options) for _ in range(repeats)]
+    yield f"first preview    median {median(previews):7.2f} s   (most {max(previews):.2f})"
+
+    for chunk in chunks:
+        lens.chunk = chunk
+        spent: list[float] = []
+        for _ in range(repeats):
+            timed(spent, lambda: lens(PROMPT, **options))
+        yield f"chunk {chunk:<10} median {median(spent):7.2f} s"
+
+
+def largest_difference(some: dict[int, Image.Image], others: dict[int, Image.Image]) -> int:
+    """Of all pixels of all layers, 0..255."""
+    return max(int(np.abs(np.asarray(image, int) - np.asarray(others[k], int)).max()) for k, image in some.items())
+
+
+def plain_loop(lens: DiffusionLens, steps: int) -> dict[int, Image.Image]:
+    """What one writes without the lens: the stock pipeline, one layer after another."""
+    conditioning = lens._conditioning
+    prompt, negative = conditioning.encode(PROMPT), conditioning.encode_negative(None)
+    lens.pipe.set_progress_bar_config(disable=True)
+    return {
+        layer: lens.pipe(
+            **conditioning.call_kwargs(prompt, [layer], negative),
+            num_inference_steps=steps,
+            guidance_scale=7.5,
+            generator=torch.Generator().manual_seed(0),
+        ).images[0]
+        for layer in lens.layers
+    }
+
+
+def in_background(lens: DiffusionLens, **options: Any) -> float:
+    """How much longer a job takes while the thread that waits for it keeps its OpenMP threads, see `_openmp`."""
+    times: dict[str, list[float]] = {"released": [], "kept": []}
+    for name, spent in times.items():
+        lens(PROMPT, **{**options, "steps": 1})  # now this thread has them
+        with mock.patch.object(_background, "release_threads") if name == "kept" else nullcontext():
+            timed(spent, lambda: lens.start(PROMPT, **options).result())
+    return times["kept"][0] / times["released"][0]
+
+
+def seconds_to_first_preview(lens: DiffusionLens, **options: Any) -> float:
+    """From `start` to the first picture a widget could show."""
+    seen = threading.Event()
+
+    def listen(event: Event) -> None:
+        if isinstance(event, Preview):
+            seen.set()
+
+    began = time.perf_counter()
+    job = lens.start(PROMPT, **options)
+    job.subscribe(listen)
+    seen.wait()
+    seconds = time.perf_counter() - began
+    job.cancel()
+    job.result()
+    return seconds
+
+
+def timed(times: list[float], work: Callable[[], Any]) -> Any:
+    """Do `work`, add the seconds it took to `times`, and give what it gave."""
+    began = time.perf_counter()
+    result = work()
+    times.append(time.perf_counter() - began)
+    return result

@@ -1,0 +1,234 @@
+"""The ``difflens`` command: ``lens``, ``compare``, ``train``, ``demo``, ``lab`` and ``bench``."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import sys
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+
+from .._version import __version__
+
+DEMO_PROMPTS = (
+    "a pink cat on a blue background",
+    "a red circle and a green square on a white background",
+    "a yellow star inside a purple heart",
+)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; returns the exit status (2 for input that cannot work)."""
+    options = _parser().parse_args(arguments)
+    logging.basicConfig(level=logging.WARNING, format="difflens: %(message)s")
+    warnings.showwarning = lambda message, *_, **__: print(f"difflens: {message}", file=sys.stderr)
+    try:
+        return options.command(options) or 0
+    except (ValueError, TypeError, OSError, ArithmeticError) as error:
+        print(f"difflens: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        return 130
+
+
+def parse_layers(text: str) -> list[int] | range:
+    """`0:13`, `0:13:3` (Python ranges), `5` or `0,4,12`."""
+    try:
+        if ":" in text:
+            return range(*(int(part) for part in text.split(":")))
+        return [int(part) for part in text.split(",")]
+    except (ValueError, TypeError):
+        raise argparse.ArgumentTypeError(f"{text!r} is none of 0:13, 0:13:3, 5 or 0,4,12") from None
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="difflens", description="A microscope for text-to-image models.")
+    parser.add_argument("--version", action="version", version=f"difflens {__version__}")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    lens = commands.add_parser("lens", help="paint what each layer of the text encoder sees")
+    lens.add_argument("prompt")
+    lens.add_argument("--model", default="tiny", help='"tiny" (default), a diffusers folder or a hub id')
+    lens.add_argument("--device", help="default: cuda, mps or cpu, whichever is there")
+    lens.add_argument("--layers", type=parse_layers, help="0:13, 0:13:3, 5 or 0,4,12 (default: all)")
+    lens.add_argument("--negative-prompt")
+    lens.add_argument("--seed", type=int, default=0)
+    lens.add_argument("--steps", type=int, default=20)
+    lens.add_argument("--guidance-scale", type=float, default=7.5)
+    lens.add_argument("--encoder", type=int, default=1, help="which text encoder: SDXL has 1 (default) and 2")
+    lens.add_argument("--tokens", help='words of the prompt, such as "cat,blue", each looked at by itself, or "all"')
+    lens.add_argument(
+        "--ablation", action="store_true", help="another question: skip block k instead of stopping at it"
+    )
+    lens.add_argument("--out", type=Path, help="folder for one PNG per picture, grid.png, film.gif and run.lens")
+    lens.add_argument("--html", type=Path, help="write one self-contained page with the slider")
+    lens.set_defaults(command=_lens)
+
+    versus = commands.add_parser("compare", help="a raw and a tuned model on one prompt: what differs, at which layer")
+    versus.add_argument("raw", help='"tiny", a diffusers folder or a hub id')
+    versus.add_argument("tuned", help="the same, or LoRA weights for RAW: a .safetensors file or a folder with one")
+    versus.add_argument("prompt")
+    versus.add_argument("--device", help="default: cuda, mps or cpu, whichever is there")
+    versus.add_argument("--layers", type=parse_layers, help="0:13, 0:13:3, 5 or 0,4,12 (default: all)")
+    versus.add_argument("--negative-prompt")
+    versus.add_argument("--seed", type=int, default=0)
+    versus.add_argument("--steps", type=int, default=20)
+    versus.add_argument("--guidance-scale", type=float, default=7.5)
+    versus.add_argument("--encoder", type=int, default=1, help="which text encoder: SDXL has 1 (default) and 2")
+    versus.add_argument(
+        "--attribution", action="store_true", help="also cross the encoders and U-Nets of both; takes twice as long"
+    )
+    versus.add_argument(
+        "--out", type=Path, help="folder for one PNG per picture, grid.png, metrics.png and comparison.lenses"
+    )
+    versus.set_defaults(command=_compare)
+
+    train = commands.add_parser("train", help="teach a model one subject (DreamBooth), watched by the lens")
+    train.add_argument("config", metavar="CONFIG.yaml", help="settings; train_dog_dreambooth_with_lens.yaml ships too")
+    train.add_argument("--resume", action="store_true", help="go on with a training that was stopped or killed")
+    train.set_defaults(command=_train)
+
+    demo = commands.add_parser("demo", help="see the lens work on the embedded model; writes one HTML page")
+    demo.add_argument("--html", type=Path, default=Path("difflens-demo.html"))
+    demo.set_defaults(command=_demo)
+
+    lab = commands.add_parser("lab", help="open JupyterLab on the tutorials")
+    lab.add_argument("--folder", type=Path, default=Path("difflens-tutorials"), help="where your copies go")
+    lab.add_argument("jupyter", nargs=argparse.REMAINDER, help="passed on to jupyter lab")
+    lab.set_defaults(command=_lab)
+
+    bench = commands.add_parser("bench", help="measure on this machine")
+    bench.add_argument(
+        "what", choices=["lens", "attention", "dreambooth"], help="the lens, attention capture, or training"
+    )
+    bench.add_argument("--model", default="tiny")
+    bench.add_argument("--steps", type=int, default=20)
+    bench.add_argument("--repeats", type=int, default=5)
+    bench.add_argument(
+        "--chunks", type=parse_layers, help="of the lens: also compare these chunk sizes, such as 1,4,7,13"
+    )
+    bench.set_defaults(command=_bench)
+    return parser
+
+
+def _lens(options: argparse.Namespace) -> None:
+    from ..lens.diffusion_lens import DiffusionLens
+
+    if not options.out and not options.html:
+        raise ValueError("nothing to write: give --out FOLDER, --html FILE, or both")
+    lens = DiffusionLens.from_pretrained(options.model, device=options.device, encoder=options.encoder)
+    run = (lens.ablation if options.ablation else lens)(
+        options.prompt,
+        tokens=options.tokens.split(",") if options.tokens not in (None, "all") else options.tokens,
+        layers=options.layers,
+        negative_prompt=options.negative_prompt,
+        seed=options.seed,
+        steps=options.steps,
+        guidance_scale=options.guidance_scale,
+    )
+    for layer, reason in run.failures.items():
+        print(f"difflens: {run.name_of(layer)} has no picture: {reason}", file=sys.stderr)
+    if options.out:
+        options.out.mkdir(parents=True, exist_ok=True)
+        for layer, image in run.images.items():
+            image.save(options.out / f"layer_{layer:03d}.png")
+        for (layer, token), image in run.token_images.items():  # numbers only: a word may hold what no file name can
+            image.save(options.out / f"layer_{layer:03d}_token_{token:03d}.png")
+        run.grid().save(options.out / "grid.png")
+        run.to_gif(options.out / "film.gif")
+        run.save(options.out / "run.lens")
+        print(options.out.resolve())
+    if options.html:
+        print(run.to_html(options.html).resolve())
+
+
+def _compare(options: argparse.Namespace) -> None:
+    from ..analysis.comparison.compare import compare
+    from ..lens.diffusion_lens import DiffusionLens
+    from ..models.tuned import load_tuned_pipeline
+
+    raw = DiffusionLens.from_pretrained(options.raw, device=options.device, encoder=options.encoder)
+    pipe, name = load_tuned_pipeline(options.raw, options.tuned, options.device, encoder=options.encoder)
+    comparison = compare(
+        raw,
+        DiffusionLens(pipe, model=name, encoder=options.encoder),
+        options.prompt,
+        attribution=options.attribution,
+        layers=options.layers,
+        negative_prompt=options.negative_prompt,
+        seed=options.seed,
+        steps=options.steps,
+        guidance_scale=options.guidance_scale,
+    )
+    for which, run in comparison.runs.items():
+        for layer, reason in run.failures.items():
+            print(f"difflens: {run.name_of(layer)} of {which} has no picture: {reason}", file=sys.stderr)
+    columns = {name: f"{name:>{max(9, len(name))}}" for name in comparison.metrics}
+    print("layer  " + "  ".join(columns.values()))
+    for row, layer in enumerate(comparison.layers):
+        values = (f"{values[row]:{len(columns[name])}.4f}" for name, values in comparison.metrics.items())
+        print(f"{layer:5}  " + "  ".join(values))
+    if options.out:
+        options.out.mkdir(parents=True, exist_ok=True)
+        for which, run in comparison.runs.items():
+            for layer, image in run.images.items():
+                image.save(options.out / f"layer_{layer:03d}_{which}.png")
+        comparison.grid().save(options.out / "grid.png")
+        comparison.plot().savefig(options.out / "metrics.png")
+        comparison.save(options.out / "comparison.lenses")
+        print(options.out.resolve())
+
+
+def _train(options: argparse.Namespace) -> None:
+    from ..dreambooth.config import DreamBoothConfig
+    from ..dreambooth.job import train_dreambooth
+
+    history = train_dreambooth(DreamBoothConfig.from_yaml(options.config), resume=options.resume)
+    if os.environ.get("RANK", "0") == "0":  # of many processes, one speaks
+        print(history.folder.resolve())
+
+
+def _demo(options: argparse.Namespace) -> None:
+    from ..lens.diffusion_lens import DiffusionLens
+    from ..runs.render.page import runs_to_html
+
+    runs = DiffusionLens.from_pretrained()(DEMO_PROMPTS)
+    page = runs_to_html(runs, options.html, title="difflens: what each layer of the text encoder sees")
+    print(page.resolve())
+
+
+def _lab(options: argparse.Namespace) -> int:
+    from .tutorials import copy_tutorials
+
+    folder = copy_tutorials(options.folder)
+    command = [sys.executable, "-m", "jupyterlab", *options.jupyter, str(folder)]
+    try:
+        import jupyterlab  # noqa: F401
+    except ImportError:
+        raise ValueError('JupyterLab is not installed: pip install "difflens_widgets[lab]"') from None
+    print(f"tutorials: {folder.resolve()}", flush=True)
+    os.execv(command[0], command)
+
+
+def _bench(options: argparse.Namespace) -> None:
+    from .bench_attention import bench_attention
+    from .bench_lens import bench_lens
+
+    if options.chunks and options.what != "lens":
+        raise ValueError("--chunks: only `difflens bench lens` compares chunk sizes")
+    if options.what == "dreambooth":
+        from .bench_dreambooth import bench_dreambooth
+
+        lines = bench_dreambooth(options.model, options.steps, options.repeats)
+    elif options.what == "attention":
+        lines = bench_attention(options.model, options.steps, options.repeats)
+    else:
+        lines = bench_lens(options.model, options.steps, options.repeats, options.chunks or ())
+    for line in lines:
+        print(line, flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

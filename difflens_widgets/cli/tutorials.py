@@ -1,0 +1,29 @@
+"""Finds the tutorial notebooks, in the wheel or in the checkout, and gives the user copies to work in."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+_PACKAGE = Path(__file__).parents[1]
+_PLACES = (_PACKAGE / "_notebooks", _PACKAGE.parent / "notebooks")  # installed, or a checkout
+
+
+def copy_tutorials(folder: Path) -> Path:
+    """Copy the notebooks to `folder`; one that is there already is the user's own and stays as it is.
+
+    Raises
+    ------
+    FileNotFoundError
+        If this installation has no notebooks.
+    """
+    for place in _PLACES:
+        notebooks = sorted(place.glob("*.ipynb"))
+        if notebooks:
+            for file in (*notebooks, *sorted(place.glob("results/*"))):  # what long experiments found, drawn there
+                copy = folder / file.relative_to(place)
+                copy.parent.mkdir(parents=True, exist_ok=True)
+                if not copy.exists():
+                    shutil.copyfile(file, copy)
+            return folder
+    raise FileNotFoundError("this installation of difflens_widgets has no tutorial notebooks")

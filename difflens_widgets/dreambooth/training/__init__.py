@@ -1,0 +1,1 @@
+"""The DreamBooth training loop: pictures in, weights and validation runs out."""

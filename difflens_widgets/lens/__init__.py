@@ -1,0 +1,1 @@
+"""The lens: from a prompt to one picture for each layer of the text encoder."""

@@ -1,0 +1,272 @@
+"""StableDiffusionGlassPipeline: the lens under the call signature of the published Diffusion Lens code.
+
+Existing scripts move over by changing an import. The pictures come from `DiffusionLens`: same noise for all layers, and
+the last layer is the stock picture. Nothing is written and nothing printed; `save_pictures` names files as the
+published scripts do.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from diffusers import StableDiffusionPipeline
+from PIL import Image
+from torch import Tensor
+
+from ..models import checks
+from ..runs.events import Event, Notice
+from ..runs.job import LensJob
+from ..runs.run import LensRun
+from . import glass_arguments as arguments
+from .diffusion_lens import DiffusionLens
+from .token_mask import TokenChoice
+
+log = logging.getLogger(__name__)
+
+Pictures = list[Image.Image] | np.ndarray | Tensor
+OutputType = Literal["pil", "latents", "latent", "np", "pt"]
+_OUTPUT_TYPES = ("pil", "latents", "latent", "np", "pt")
+
+
+@dataclass(frozen=True)
+class GlassOutput:
+    """What a call gives.
+
+    Attributes
+    ----------
+    images : dict of layer → pictures
+        Of each layer, one picture for each prompt and image, in the stock pipeline's order (all images of the first
+        prompt, then of the second). "pil": a list of PIL.Image; "np": float32 (n, height, width, 3), 0..1;
+        "pt": float32 (n, 3, height, width), 0..1; "latents": float32 (n, channels, height / f, width / f).
+    runs : list of LensRun
+        The full records, in the same order; with `per_token` the pictures are in `runs[i].token_images`.
+    other : GlassOutput or None
+        The same of `explain_other_model`.
+    """
+
+    images: dict[int, Pictures]
+    runs: list[LensRun]
+    other: GlassOutput | None = None
+
+    def __getitem__(self, layer: int) -> Pictures:
+        """The pictures of one layer."""
+        return self.images[layer]
+
+    @property
+    def layers(self) -> list[int]:
+        """The layers that were painted, ascending."""
+        return list(self.images)
+
+
+class StableDiffusionGlassPipeline(StableDiffusionPipeline):
+    """Stable Diffusion 1.x or 2.x that paints what every layer of its text encoder holds.
+
+    Examples
+    --------
+    >>> pipe = StableDiffusionGlassPipeline.from_pretrained("sd-legacy/stable-diffusion-v1-5")  # doctest: +SKIP
+    >>> pipe("a pink cat", start_layer=4, step_layer=4)[8][0]  # doctest: +SKIP
+    """
+
+    def __call__(
+        self,
+        prompt: str | Sequence[str] | None = None,
+        height: int | None = None,
+        width: int | None = None,
+        num_inference_steps: int = 50,
+        guidance_scale: float = 7.5,
+        negative_prompt: str | Sequence[str] | None = None,
+        num_images_per_prompt: int = 1,
+        eta: float = 0.0,
+        generator: torch.Generator | Sequence[torch.Generator] | None = None,
+        latents: Tensor | None = None,
+        prompt_embeds: Tensor | None = None,
+        negative_prompt_embeds: Tensor | None = None,
+        output_type: OutputType = "pil",
+        return_dict: bool = True,
+        callback: Callable[..., Any] | None = None,
+        callback_steps: int = 1,
+        cross_attention_kwargs: Mapping[str, Any] | None = None,
+        guidance_rescale: float = 0.0,
+        start_layer: int = 0,
+        end_layer: int | None = None,
+        step_layer: int = 1,
+        skip_layers: Iterable[int] | None = None,
+        explain_other_model: Any = None,
+        per_token: bool | TokenChoice = False,
+        snapshots: Iterable[int] | None = None,
+    ) -> GlassOutput | tuple[Any, ...]:
+        """Paint the layers of one prompt, or of several.
+
+        Parameters
+        ----------
+        prompt : str or sequence of str
+        height, width, num_inference_steps, guidance_scale, guidance_rescale, eta, cross_attention_kwargs
+            As in the stock pipeline; a guidance scale of 1 or less switches guidance off.
+        negative_prompt : str or sequence of str, optional
+            One for all prompts, or one for each; encoded with all layers.
+        num_images_per_prompt : int
+        generator : torch.Generator or a sequence of one for each image, optional
+            Default: torch's global seed. All layers of an image get the same noise.
+        latents : Tensor (prompts × images, channels, height / f, width / f), optional
+            Start from these instead.
+        prompt_embeds : None
+            Refused: a layer cannot be read from embeddings, only from a prompt.
+        negative_prompt_embeds : Tensor (1 or prompts, tokens, width), optional
+            In place of `negative_prompt`.
+        output_type : "pil", "latents" ("latent"), "np" or "pt"
+        return_dict : bool
+            False: a tuple with the pictures of each layer, ascending; with `explain_other_model` a pair of such tuples.
+        callback : callable, optional
+            `callback(layer, step, timestep, latents)` after a denoising step of a layer, with its latents
+            (1, channels, height / f, width / f); layers are denoised side by side. A function of three arguments is
+            called in the old form, without the layer.
+        callback_steps : int
+            Call only at every so many steps, the first included.
+        start_layer, end_layer, step_layer : int
+            A Python range of layers; `end_layer` is exclusive and by default takes in all.
+        skip_layers : iterable of int, optional
+            Leave these out.
+        explain_other_model : CLIPTextModel, optional
+            A second text encoder of the same depth and width, lensed beside the first with the same noise.
+        per_token : bool, int, str, Keep or an iterable of these
+            The per-token lens; True is each word in turn, else as `tokens` of `DiffusionLens.start`.
+        snapshots : iterable of int, optional
+            Keep the decoded predictions at these denoising steps in the output's `runs`.
+
+        Returns
+        -------
+        GlassOutput or tuple
+
+        Raises
+        ------
+        ValueError, TypeError
+            For arguments that cannot work or contradict each other, before anything is computed.
+        RuntimeError
+            If a layer has no finite picture.
+        """
+        if output_type not in _OUTPUT_TYPES:
+            raise ValueError(f"output_type: {output_type!r} is none of {', '.join(map(repr, _OUTPUT_TYPES))}")
+        if per_token is not False and not return_dict:
+            raise ValueError("per_token: its pictures are in the output's `runs`, which return_dict=False leaves out")
+        prompts, negatives = arguments.texts(prompt, negative_prompt, prompt_embeds, negative_prompt_embeds)
+        embeds = arguments.negative_embeds(negative_prompt_embeds, len(prompts))
+        count = checks.whole("num_images_per_prompt", num_images_per_prompt, at_least=1)
+        height, width = checks.size(self, height, width)
+        lenses = [DiffusionLens(self)]
+        if explain_other_model is not None:
+            lenses.append(DiffusionLens(arguments.with_encoder(self, explain_other_model)))
+        options: dict[str, Any] = {
+            "layers": arguments.layers(lenses[0].num_layers, start_layer, end_layer, step_layer, skip_layers),
+            "steps": num_inference_steps,
+            "guidance_scale": guidance_scale,
+            "guidance_rescale": guidance_rescale,
+            "eta": eta,
+            "cross_attention_kwargs": cross_attention_kwargs,
+            "height": height,
+            "width": width,
+            "snapshots": snapshots,
+            "on_step": arguments.on_step(callback, callback_steps),
+            "tokens": ("all" if per_token else None) if isinstance(per_token, bool) else per_token,
+        }
+        noises = arguments.noises(self, generator, latents, len(prompts) * count, height, width)
+        jobs = [  # all of them are checked before the first is run
+            [
+                lens._jobs(
+                    prompts[index // count],
+                    negative_prompt=negatives[index // count],
+                    negative_prompt_embeds=embeds[index // count],
+                    latents=noise.latents,
+                    seed=noise.generator,
+                    **options,
+                )[0]
+                for index, noise in enumerate(noises)
+            ]
+            for lens in lenses
+        ]
+        outputs = [_output(self, [_paint(job) for job in of_lens], output_type) for of_lens in jobs]
+        if not return_dict:
+            tuples = [tuple(output.images.values()) for output in outputs]
+            return tuples[0] if len(tuples) == 1 else tuple(tuples)
+        return GlassOutput(outputs[0].images, outputs[0].runs, *outputs[1:])
+
+
+def save_pictures(run: LensRun, folder: str | Path, *, seconds_per_step: float = 0.2) -> list[Path]:
+    """Write a run's pictures under the names of the published scripts.
+
+    `layer_000_step_000.png` for each snapshot and, at its last step, for the finished picture; where a layer has
+    several, also `layer_000_evolution.gif`.
+
+    Parameters
+    ----------
+    run : LensRun
+    folder : str or Path
+        Made if it is not there; files of the same names are replaced.
+    seconds_per_step : float
+
+    Returns
+    -------
+    list of Path
+        What was written.
+
+    Raises
+    ------
+    OSError
+        If it cannot be written.
+    """
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    written = []
+    for layer, image in sorted(run.images.items()):
+        steps = {step: snapshot for (of_layer, step), snapshot in run.snapshots.items() if of_layer == layer}
+        steps[run.settings["steps"] - 1] = image
+        frames = [steps[step] for step in sorted(steps)]
+        for step, frame in zip(sorted(steps), frames, strict=True):
+            written.append(folder / f"layer_{layer:03d}_step_{step:03d}.png")
+            frame.save(written[-1])
+        if len(frames) > 1:
+            written.append(folder / f"layer_{layer:03d}_evolution.gif")
+            duration = round(seconds_per_step * 1000)
+            frames[0].save(written[-1], save_all=True, append_images=frames[1:], duration=duration, loop=0)
+    return written
+
+
+def _paint(job: LensJob) -> LensRun:
+    def log_notice(event: Event) -> None:
+        if isinstance(event, Notice):
+            log.warning(event.message)
+
+    job.subscribe(log_notice, previews=False)
+    run = job.run_here()
+    problems = [*run.failures.values(), *run.token_failures.values()]
+    if problems:
+        raise RuntimeError("; ".join(problems))
+    return run
+
+
+@torch.no_grad()
+def _output(pipe: StableDiffusionGlassPipeline, runs: list[LensRun], output_type: str) -> GlassOutput:
+    images: dict[int, Pictures] = {}
+    for layer in sorted(runs[0].images):
+        if output_type == "pil":
+            images[layer] = [run.images[layer] for run in runs]
+            continue
+        latents = torch.from_numpy(np.stack([run.latents[layer] for run in runs]))
+        images[layer] = latents if output_type in ("latents", "latent") else _decode(pipe, latents, output_type)
+    return GlassOutput(images, runs)
+
+
+def _decode(pipe: StableDiffusionGlassPipeline, latents: Tensor, output_type: str) -> Pictures:
+    """Pixels as floats, which the pictures of a run, 8 bits deep, no longer are."""
+    vae = pipe.vae
+    rows = [
+        vae.decode(row[None].to(pipe._execution_device, vae.dtype) / vae.config.scaling_factor, return_dict=False)[0]
+        for row in latents
+    ]
+    pipe.maybe_free_model_hooks()
+    return pipe.image_processor.postprocess(torch.cat(rows), output_type=output_type)

@@ -1,0 +1,144 @@
+"""Loads a tuned model: a whole pipeline, a LoRA file, or the weights that a DreamBooth training wrote."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+
+from .loading import TINY, dtype_keyword, load_pipeline, quiet_libraries
+from .weight_hash import weight_hash
+
+FACTS = "difflens.json"  # beside the weights that a DreamBooth training keeps
+_LORA_NAME = "pytorch_lora_weights"  # as diffusers saves them
+_LORA = f"{_LORA_NAME}.safetensors"
+
+
+def load_tuned_pipeline(
+    raw: str | Path,
+    tuned: str | Path,
+    device: str | torch.device | None = None,
+    dtype: torch.dtype | None = None,
+    encoder: int = 1,
+) -> tuple[Any, str]:
+    """Load a tuned model, a pipeline of its own: a folder or hub id as `load_pipeline` takes, or a LoRA for `raw`.
+
+    Parameters
+    ----------
+    raw : str or Path
+        The model that a LoRA belongs to; it is loaded anew.
+    tuned : str or Path
+        A diffusers folder, a hub id, a ``.safetensors`` file with LoRA weights, a folder with one, or a folder of
+        weights that `train_dreambooth` kept.
+
+    Raises
+    ------
+    ValueError
+        If a folder is neither, or the weights do not belong to the model.
+    OSError
+        If a hub id cannot be loaded.
+    """
+    if (Path(tuned) / FACTS).is_file():
+        return load_tuned(raw, tuned, device, dtype), f"{TINY if str(raw) == 'tiny' else Path(raw).name}, tuned"
+    file = _lora_file(Path(tuned))
+    if file is None:
+        return load_pipeline(tuned, device, dtype, encoder)
+    require_peft(file)
+    pipe, name = load_pipeline(raw, device, dtype, encoder)
+    load_lora(pipe, file, name)
+    return pipe, f"{name} + {file.parent.name if file.stem == _LORA_NAME else file.stem}"
+
+
+def require_peft(file: Path) -> None:
+    """Refuse LoRA weights where nothing can load them, before a model is."""
+    if importlib.util.find_spec("peft") is None:
+        raise ValueError(f'{file}: a LoRA needs peft: pip install "difflens_widgets[train]"')
+
+
+def load_lora(pipe: Any, file: Path, name: str) -> None:
+    """Load LoRA weights into a pipeline.
+
+    Raises
+    ------
+    ValueError
+        If they do not belong to it, or the file is damaged.
+    """
+    try:
+        with quiet_libraries():
+            pipe.load_lora_weights(str(file.parent), weight_name=file.name, use_safetensors=True, local_files_only=True)
+        loaded = pipe.get_list_adapters()
+    except (ValueError, RuntimeError, KeyError, OSError, SafetensorError) as error:
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise ValueError(f"{file}: cannot be loaded as a LoRA of {name}: {reason}") from error
+    if not any(loaded.values()):
+        raise ValueError(f"{file}: holds no LoRA weights of {name}'s text encoder or denoiser")
+
+
+def _lora_file(path: Path) -> Path | None:
+    """The file with the LoRA weights that a path means; None where it means a whole model."""
+    if path.is_file():
+        if path.suffix != ".safetensors":
+            raise ValueError(f"{path}: only .safetensors files are read as LoRA weights")
+        return path
+    if not path.is_dir() or (path / "model_index.json").is_file():
+        return None
+    files = sorted(path.glob("*.safetensors"))
+    usual = [file for file in files if file.stem == _LORA_NAME]
+    if len(usual or files) != 1:
+        found = ", ".join(file.name for file in files[:8]) or "none"
+        raise ValueError(
+            f"{path}: neither a diffusers pipeline (it has no model_index.json) nor a folder with LoRA weights in one "
+            f".safetensors file ({found})"
+        )
+    return (usual or files)[0]
+
+
+def load_tuned(
+    model: str | Path,
+    folder: str | Path,
+    device: str | torch.device | None = None,
+    dtype: torch.dtype | None = None,
+) -> Any:
+    """Load a model and put trained weights into it; returns the diffusers pipeline.
+
+    Raises
+    ------
+    ValueError
+        If the folder holds no trained weights, or those of another model.
+    """
+    path = Path(folder)
+    facts = _facts(path)
+    if facts["use_lora"]:
+        require_peft(path / _LORA)
+    pipe, name = load_pipeline(model, device, dtype)
+    if facts.get("model_hash") and facts.get("dtype") == str(pipe.dtype):  # rounded to another dtype it differs
+        found = weight_hash(pipe)
+        if found != facts["model_hash"]:
+            raise ValueError(
+                f"{path}: these weights were trained on another model than {model}: "
+                f"on {facts.get('model')!r}, whose weights have the hash {facts['model_hash']}; here it is {found}"
+            )
+    if facts["use_lora"]:
+        load_lora(pipe, path / _LORA, name)
+        return pipe
+    options = {dtype_keyword(): pipe.dtype, "use_safetensors": True, "local_files_only": True}
+    with quiet_libraries():
+        pipe.unet = type(pipe.unet).from_pretrained(path / "unet", **options).to(pipe.device)
+        if (path / "text_encoder").is_dir():
+            encoder = type(pipe.text_encoder).from_pretrained(path / "text_encoder", **options)
+            pipe.text_encoder = encoder.to(pipe.device)
+    return pipe
+
+
+def _facts(path: Path) -> dict[str, Any]:
+    try:
+        facts = json.loads((path / FACTS).read_text(encoding="utf-8"))
+        if not isinstance(facts, dict) or not isinstance(facts.get("use_lora"), bool):
+            raise ValueError("it does not say how it was trained")
+    except (OSError, ValueError) as error:
+        raise ValueError(f"{path}: not a folder of trained weights: {FACTS}: {error}") from None
+    return facts

@@ -1,0 +1,109 @@
+"""What the lists in run.json hold: pictures, arrays and tokens, each checked as it is read."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable, Mapping
+from typing import Any, cast, get_args
+
+from ..tokens import Keep, Kept, Kind, Token
+from . import webp
+from .json_fields import Fields
+
+ENTRY = "run.json"
+MAX_TOKENS = 65_536
+MAX_STEP = 1_000_000
+MAX_ENTRIES = 65_000
+MAX_ARRAY_BYTES = 2**30
+
+Size = tuple[int, int]
+Shape = tuple[int, ...]
+
+
+def keyed(
+    root: Fields, name: str, key: tuple[str, ...], entry: Callable[..., str] | None, layers: tuple[int, ...]
+) -> dict[tuple[Any, ...], Fields]:
+    """A list of objects by their layer (and step or token): each once, of a layer of the run, in its own entry."""
+    found: dict[tuple[Any, ...], Fields] = {}
+    asked = set(layers)
+    for item in root.items(name, MAX_ENTRIES):
+        at = tuple(_kept_token(item) if part == "token" else item.integer(part, 0, MAX_STEP) for part in key)
+        if at[0] not in asked:
+            raise ValueError(f"{ENTRY}: {name!r} has layer {at[0]}, which is none of the run's layers {_few(layers)}")
+        if at in found:
+            raise ValueError(
+                f"{ENTRY}: {name!r} has {' '.join(f'{p} {n}' for p, n in zip(key, at, strict=True))} twice"
+            )
+        if entry is not None and item.text("entry") != entry(*at):
+            raise ValueError(
+                f"{ENTRY}: {name!r} places layer {at[0]} in {item.text('entry')[:80]!r}, not {entry(*at)!r}"
+            )
+        found[at] = item
+    return found
+
+
+def picture_size(item: Fields) -> Size:
+    """The size of one picture, which no decoder would choke on."""
+    size = (item.integer("width", 1, webp.MAX_SIDE), item.integer("height", 1, webp.MAX_SIDE))
+    if size[0] * size[1] > webp.MAX_PIXELS:
+        raise ValueError(f"{ENTRY}: a picture of {size[0]} × {size[1]} pixels is larger than is allowed")
+    return size
+
+
+def array_shape(item: Fields, entry: str, dimensions: int) -> Shape:
+    """The shape of one array, placed in the entry that it must have."""
+    if item.text("entry") != entry:
+        raise ValueError(f"{ENTRY}: an array is placed in {item.text('entry')[:80]!r}, not in {entry!r}")
+    shape = tuple(item.integers("shape", 1, MAX_ARRAY_BYTES, at_most=dimensions))
+    if len(shape) != dimensions:
+        raise ValueError(f"{ENTRY}: an array in {entry!r} has the shape {shape}, expected {dimensions} dimensions")
+    return shape
+
+
+def check_array_bytes(name: str, count: int) -> None:
+    """Refuse more bytes than any run has."""
+    if count > MAX_ARRAY_BYTES:
+        raise ValueError(f"{ENTRY}: {name!r} takes {count:,} bytes, at most {MAX_ARRAY_BYTES:,} are allowed")
+
+
+def read_token(item: Fields) -> Token:
+    """One token of the prompt."""
+    kind = cast(Kind, item.choice("kind", get_args(Kind)))
+    return Token(item.integer("index", 0, MAX_TOKENS), item.text("text"), kind, item.flag("joined"))
+
+
+def token_name(token: Kept) -> int | str:
+    """What a kept token is called in the file: its index, or the part's name."""
+    return token.value if isinstance(token, Keep) else operator.index(token)
+
+
+def _kept_token(item: Fields) -> Kept:
+    if isinstance(item.get("token"), str):
+        return Keep(item.choice("token", [part.value for part in Keep]))
+    return item.integer("token", 0, MAX_TOKENS)
+
+
+def read_kept(root: Fields, length: int) -> dict[Kept, tuple[int, ...]]:
+    """The places kept for each token."""
+    found: dict[Kept, tuple[int, ...]] = {}
+    for item in root.items("kept", MAX_TOKENS):
+        token = _kept_token(item)
+        if token in found:
+            raise ValueError(f"{ENTRY}: 'kept' has token {token_name(token)} twice")
+        found[token] = tuple(item.integers("places", 0, length - 1, at_most=length))
+    return found
+
+
+def of_kept(
+    root: Fields, name: str, entry: Callable[..., str] | None, layers: tuple[int, ...], kept: Mapping[Kept, Any]
+) -> dict[tuple[Any, ...], Fields]:
+    """A list of objects by their layer and token, which must be one of those kept."""
+    found = keyed(root, name, ("layer", "token"), entry, layers)
+    for _, token in found:
+        if token not in kept:
+            raise ValueError(f"{ENTRY}: {name!r} has token {token_name(token)}, which is none of the tokens kept")
+    return found
+
+
+def _few(layers: tuple[int, ...]) -> str:
+    return str(list(layers)) if len(layers) <= 30 else f"{len(layers)} layers"

@@ -1,0 +1,96 @@
+"""A run as a matplotlib figure, made without pyplot: no global state, no window, works in threads."""
+
+from __future__ import annotations
+
+import functools
+import io
+import math
+import textwrap
+from typing import TYPE_CHECKING, Any
+
+from ..record import RunRecord
+from .grid import columns_for, missing, painted
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+_CELL = 1.7  # inches
+_CHARACTER = 0.095  # inches of one at the title's size
+AS_IT_IS: dict[str, Any] = {"parse_math": False, "usetex": False}  # a prompt is data: "$" begins no formula in it
+
+
+def plot(run: RunRecord) -> Figure:
+    """Draw all pictures, each titled with its layer, under the prompt and over the settings they were made with.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        Shown by a notebook as it is; ``figure.savefig(path)`` writes it. `figure.axes` are in the order of the layers.
+
+    Raises
+    ------
+    ValueError
+        If the run has no pictures yet.
+    """
+    images = painted(run)
+    layers = sorted({*run.layers, *images})
+    columns = columns_for(len(layers))
+    rows = math.ceil(len(layers) / columns)
+    width = max(columns * _CELL, 4.0)
+    title = textwrap.wrap(" ".join(run.prompt.split()), int(width / _CHARACTER), max_lines=4, placeholder=" …")
+    head, foot = 0.3 + 0.22 * len(title), 0.4
+
+    figure = figure_class()(figsize=(width, rows * (_CELL + 0.2) + head + foot), facecolor="white")
+    figure.set_layout_engine("none")  # whatever the user's own settings are
+    top = 1 - 0.12 / figure.get_figheight()
+    heading = figure.suptitle("\n".join(title), y=top, va="top", fontsize=12, color="0.1", **AS_IT_IS)
+    # letters wider than most would leave the page
+    heading.set_fontsize(12 * min(1.0, 0.96 * figure.bbox.width / max(heading.get_window_extent().width, 1.0)))
+    figure.subplots_adjust(
+        left=0.02,
+        right=0.98,
+        top=1 - (head + 0.12) / figure.get_figheight(),
+        bottom=foot / figure.get_figheight(),
+        wspace=0.06,
+        hspace=0.2,
+    )
+    for place, layer in enumerate(layers):
+        axes = figure.add_subplot(rows, columns, place + 1)
+        axes.set_title(run.name_of(layer), fontsize=9, color="0.25", pad=3)
+        axes.set_xticks([])
+        axes.set_yticks([])
+        axes.spines[:].set_color("0.8")
+        if layer in images:
+            small = min(images[layer].size) < 96
+            axes.imshow(images[layer], interpolation="nearest" if small else "antialiased")
+        else:
+            axes.set_aspect("equal", adjustable="box")
+            axes.text(0.5, 0.5, missing(run, layer), ha="center", va="center", fontsize=8, color="0.4")
+    figure.text(0.5, 0.1 / figure.get_figheight(), _caption(run), ha="center", fontsize=8, color="0.35", **AS_IT_IS)
+    return figure
+
+
+def _caption(run: RunRecord) -> str:
+    """Steps, seed, guidance and model; what is not known is left out."""
+    facts = run.caption
+    names = (("steps", "steps"), ("seed", "seed"), ("guidance", "guidance_scale"))
+    parts = [f"{word} {facts[name]}" for word, name in names if facts.get(name) is not None]
+    if facts.get("model"):
+        parts.append(str(facts["model"]))
+    return " · ".join(parts)
+
+
+@functools.cache
+def figure_class() -> type[Figure]:
+    """The class of the figures, made when the first is drawn: importing matplotlib takes a second."""
+    from matplotlib.figure import Figure
+
+    class LensFigure(Figure):
+        """A figure that notebooks show also where pyplot was never imported."""
+
+        def _repr_png_(self) -> bytes:
+            buffer = io.BytesIO()
+            self.savefig(buffer, format="png")
+            return buffer.getvalue()
+
+    return LensFigure

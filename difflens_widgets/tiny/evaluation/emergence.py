@@ -1,0 +1,139 @@
+"""Where the embedded model's text encoder understands what: ``python -m difflens_widgets.tiny.evaluation.emergence``.
+
+The paper's tasks, asked of a model whose training frequencies are known and whose pictures can be read by machine. The
+prompts of the common and the rare task differ in nothing but the kind of thing, and every picture serves all the tasks
+that can be asked of it. How often the judge itself is right is what
+``python -m difflens_widgets.tiny.evaluation.score`` tells.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+from collections.abc import Iterator
+from itertools import count, islice
+from pathlib import Path
+
+import numpy as np
+
+from ...analysis.experiment import EmergenceTask, emergence_table
+from ...analysis.judges import SceneJudge
+from ...cli.commands import parse_layers
+from ...lens.diffusion_lens import DiffusionLens
+from ..judge import Judge
+from ..scenes import ANIMALS, COLOURS, HELD_OUT, SHAPES, sample_scene
+
+_EACH = 2  # of the shapes, and of the animals: the most frequent and the least
+
+
+def common_and_rare() -> tuple[list[str], list[str]]:
+    """The kinds drawn most often and those drawn least often, as many shapes as animals."""
+    ordered = [sorted(kinds, key=lambda kind: -kinds[kind]) for kinds in (SHAPES, ANIMALS)]
+    return [kind for kinds in ordered for kind in kinds[:_EACH]], [kind for kinds in ordered for kind in kinds[-_EACH:]]
+
+
+def object_prompts(number: int, seed: int = 0) -> tuple[list[str], list[str]]:
+    """`number` prompts with a common kind, and the same ones with a rare kind in its place; none held out.
+
+    Raises
+    ------
+    ValueError
+        If there are not that many different ones.
+    """
+    common, rare = common_and_rare()
+    every = [
+        (pair, colour, background)
+        for pair in zip(common, rare, strict=True)
+        for colour in COLOURS
+        for background in COLOURS
+        if background != colour and not {(colour, kind) for kind in pair} & HELD_OUT
+    ]
+    if not 1 <= number <= len(every):
+        raise ValueError(f"prompts: {number} is outside 1..{len(every)}, the different ones there are")
+    chosen = [every[i] for i in np.random.default_rng(seed).permutation(len(every))[:number]]
+    texts = [
+        [f"{_a(colour)} {pair[side]} on {_a(background)} background" for pair, colour, background in chosen]
+        for side in (0, 1)
+    ]
+    return texts[0], texts[1]
+
+
+def scene_prompts(task: str, number: int, seed: int = 0) -> list[str]:
+    """`number` different captions of scenes with two things of two colours; none held out.
+
+    On plain colours, as the prompts of one thing are: a place would be one more difference between the tasks.
+    """
+
+    def captions() -> Iterator[str]:
+        for index in count():
+            scene = sample_scene(np.random.default_rng([seed, index, 78]), task, explicit=True)
+            if scene.items[0].colour != scene.items[1].colour and scene.background in COLOURS:
+                yield scene.caption
+
+    different: dict[str, None] = {}
+    for caption in islice(captions(), 100 * number):
+        different[caption] = None
+        if len(different) == number:
+            break
+    return list(different)
+
+
+def tasks(number: int, reader: Judge | None = None) -> list[EmergenceTask]:
+    """The tasks, each with `number` prompts (those that any one thing serves: twice as many)."""
+    reader = reader or Judge.load()
+    common, rare = object_prompts(number)
+    pairs, relations = scene_prompts("pair", number), scene_prompts("relation", number)
+    asked = {
+        "common kind": (common, "kinds"),
+        "rare kind": (rare, "kinds"),
+        "one colour": ([*common, *rare], "colours"),
+        "hue alone": ([*common, *rare], "hues"),
+        "background": ([*common, *rare], "background"),
+        "two colours": (pairs, "colours"),
+        "relation": (relations, "relation"),
+    }
+    return [EmergenceTask(name, prompts, SceneJudge(asks, reader)) for name, (prompts, asks) in asked.items()]
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Print the table; returns the exit status."""
+    parser = argparse.ArgumentParser(prog="python -m difflens_widgets.tiny.evaluation.emergence", description=__doc__)
+    parser.add_argument("--model", default="tiny", help='"tiny" (default), or a folder with another training of it')
+    parser.add_argument("--prompts", type=int, default=40, help="for each kind of prompt; there are four kinds")
+    parser.add_argument("--seeds", type=int, default=3, help="pictures of each prompt at each layer")
+    parser.add_argument("--steps", type=int, default=12)
+    parser.add_argument("--guidance-scale", type=float, default=7.5)
+    parser.add_argument("--layers", type=parse_layers, help="0:13, 0:13:3 or 0,4,12 (default: all); with the last")
+    parser.add_argument("--out", type=Path, help="JSON of all verdicts; if it is there, it is gone on with")
+    parser.add_argument("--figure", type=Path, help="picture of the table, by its ending: .png, .svg, .pdf")
+    options = parser.parse_args(arguments)
+    logging.basicConfig(level=logging.WARNING, format="%(message)s")
+    try:
+        lens = DiffusionLens.from_pretrained(options.model)
+        table = emergence_table(
+            lens,
+            tasks(options.prompts),
+            seeds=range(options.seeds),
+            layers=options.layers,
+            path=options.out,
+            steps=options.steps,
+            guidance_scale=options.guidance_scale,
+        )
+        made = f"{options.steps} steps · guidance {options.guidance_scale:g}"
+        number = f"{options.prompts} prompts of each kind × {options.seeds} seeds"
+        sys.stdout.write(f"{lens.model} {table.settings['model_hash']} · {made} · {number}\n\n{table}\n")
+        if options.figure:
+            table.plot().savefig(options.figure, dpi=150)
+    except (ValueError, OSError) as error:
+        sys.stderr.write(f"{error}\n")
+        return 2
+    return 0
+
+
+def _a(word: str) -> str:
+    return f"{'an' if word[0] in 'aeiou' else 'a'} {word}"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

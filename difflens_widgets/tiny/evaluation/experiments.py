@@ -1,0 +1,185 @@
+"""The course project's three experiments on the embedded model.
+
+``python -m difflens_widgets.tiny.evaluation.experiments`` runs them.
+
+1. Layer evolution: the shipped training, with the lens on its probe prompts at every 50th epoch.
+2. Raw against tuned: several prompts and seeds through all layers, and the 2 × 2 of encoder and U-Net.
+3. Concept alignment: the cosine of the rare word and its class before and after, with controls; of several trainings
+   if asked.
+
+The tutorials 07 to 09 draw what this writes. Everything that was computed stays in the work folder, so that the same
+command goes on after a kill. It says nothing about larger models.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+from tqdm.auto import tqdm
+
+from ...analysis.comparison.compare import compare
+from ...dreambooth.config import DreamBoothConfig
+from ...dreambooth.history import files as files
+from ...dreambooth.history.history import TrainingHistory
+from ...dreambooth.job import train_dreambooth
+from ...dreambooth.training.checkpoint import require_same
+from ...lens.diffusion_lens import DiffusionLens
+from ...models import checks
+from ...models.weight_hash import weight_hash
+from ...runs.format.atomic_write import replacing
+from ..judge import Judge
+from . import dreambooth_results as results
+
+SCHEMA = 1
+CONFIG = "train_dog_dreambooth_with_lens.yaml"
+
+
+def experiments(
+    config: DreamBoothConfig, work: Path, *, trainings: int = 1, seeds: int = 3, steps: int = 8
+) -> tuple[dict[str, Any], Image.Image]:
+    """Train, measure, and return the numbers and the film of the first training: layers down, epochs across.
+
+    Parameters
+    ----------
+    config : DreamBoothConfig
+        Of the first training, which the lens watches. The others have the next seeds, and the same pictures of the
+        class; the lens looks at them when they are over.
+    work : Path
+        Gets the trainings; one that is there is gone on with.
+    trainings : int
+        How many; only experiment 3 uses all.
+    seeds, steps : int
+        Noises of each prompt, and denoising steps, of experiment 2.
+
+    Raises
+    ------
+    ValueError
+        For numbers that cannot be, or a work folder with other trainings, or with those of another model.
+    OSError
+        If something cannot be read or written.
+    """
+    for name, value in (("trainings", trainings), ("seeds", seeds), ("steps", steps)):
+        checks.whole(name, value, at_least=1)
+    raw, judge = DiffusionLens.from_pretrained(config.pretrained_model_name_or_path, device=config.device), Judge.load()
+    model_hash = weight_hash(raw.pipe)
+    histories = []
+    for number in range(trainings):
+        watched: dict[str, Any] = {} if number == 0 else {"use_diffusion_lens": False, "keep_epoch_weights": False}
+        seed = config.seed + number
+        places: dict[str, Any] = {"output_dir": str(work / f"seed-{seed}"), "class_data_dir": str(work / "class")}
+        histories.append(_trained(replace(config, seed=seed, **places, **watched), model_hash))
+    first, last = histories[0], config.num_train_epochs
+    written = {
+        "dreambooth_schema": SCHEMA,
+        "model": raw.model,
+        "model_hash": model_hash,
+        "config": {name: value for name, value in config.to_dict().items() if name != "output_dir"},
+        "made_with": first.run(0).settings.get("versions"),
+        "layer_evolution": results.evolution(first, judge),
+        "raw_vs_tuned": _raw_vs_tuned(raw, first, judge, config, seeds, steps),
+        "concept_alignment": {
+            "trainings": [config.seed + number for number in range(trainings)],
+            "layers": list(raw.layers),
+            "templates": [list(each) for each in results.TEMPLATES],
+            "pairs": [{"role": pair.role, "words": list(pair.words)} for pair in results.PAIRS],
+            "before": results.cosines(raw),
+            "after": [results.cosines(history.lens(last, device=config.device)) for history in histories],
+        },
+    }
+    return written, first.grid()
+
+
+def _trained(config: DreamBoothConfig, model_hash: str) -> TrainingHistory:
+    """The training in its folder: as it is if it is done, else begun or gone on with."""
+    folder = Path(config.output_dir)
+    begun = (folder / files.TRAINING).exists()
+    history = TrainingHistory.load(folder) if begun else None
+    if history is None or history.status != "done":
+        return train_dreambooth(config, resume=begun)
+    require_same(config.to_dict(), history.config)
+    if history.model_hash != model_hash:
+        raise ValueError(
+            f"work: {folder} holds a training of another model, whose weights have the hash {history.model_hash}; "
+            f"here it is {model_hash}. Give another folder"
+        )
+    return history
+
+
+def _raw_vs_tuned(
+    raw: DiffusionLens, history: TrainingHistory, judge: Judge, config: DreamBoothConfig, seeds: int, steps: int
+) -> dict[str, Any]:
+    """Every measure as [prompt][seed][layer]; each prompt and seed is kept in the training's folder when it is done."""
+    layers = sorted(history.run(0).layers)
+    options: dict[str, Any] = {
+        "steps": steps,
+        "guidance_scale": config.guidance_scale,
+        "negative_prompt": config.negative_prompt,
+    }
+    kept = history.folder / "raw_vs_tuned.json"
+    same = {**options, "layers": layers, "model_hash": history.model_hash}
+    done = _read_kept(kept, same)
+    tuned = history.lens(config.num_train_epochs, device=config.device)
+    todo = [(prompt, seed) for prompt in results.COMPARED for seed in range(seeds) if f"{seed} {prompt}" not in done]
+    for prompt, seed in tqdm(todo, desc="raw vs tuned", unit="comparison"):
+        comparison = compare(raw, tuned, prompt, attribution=True, layers=layers, seed=seed, **options)
+        done[f"{seed} {prompt}"] = results.compared(comparison, judge)
+        _write(kept, {"same": same, "done": done})
+    rows = [[done[f"{seed} {prompt}"] for seed in range(seeds)] for prompt in results.COMPARED]
+    return {
+        "training": config.seed,
+        "layers": layers,
+        "prompts": list(results.COMPARED),
+        "seeds": list(range(seeds)),
+        **options,
+        "measures": {name: [[each[name] for each in row] for row in rows] for name in rows[0][0]},
+    }
+
+
+def _read_kept(path: Path, same: dict[str, Any]) -> dict[str, Any]:
+    """What was compared before; nothing if it was made otherwise."""
+    if not path.exists():
+        return {}
+    content = json.loads(path.read_text(encoding="utf-8"))
+    return content["done"] if content["same"] == same else {}
+
+
+def _write(path: Path, content: dict[str, Any]) -> None:
+    with replacing(path, "the measurements") as file:
+        file.write(json.dumps(content, ensure_ascii=False, separators=(",", ":")).encode())
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the experiments and write their numbers; returns the exit status."""
+    parser = argparse.ArgumentParser(prog="python -m difflens_widgets.tiny.evaluation.experiments", description=__doc__)
+    parser.add_argument("--out", type=Path, required=True, help="JSON of all numbers; beside it a film, as JPEG")
+    parser.add_argument("--work", type=Path, default=Path("dreambooth-experiments"), help="gets the trainings")
+    parser.add_argument("--config", default=CONFIG, help="YAML of the training (default: the shipped one)")
+    parser.add_argument("--trainings", type=int, default=1, help="with different seeds, for experiment 3")
+    parser.add_argument("--seeds", type=int, default=3, help="noises of each prompt of experiment 2")
+    parser.add_argument("--steps", type=int, default=8, help="denoising steps of experiment 2")
+    options = parser.parse_args(arguments)
+    logging.basicConfig(level=logging.WARNING, format="%(message)s")
+    counts = {name: getattr(options, name) for name in ("trainings", "seeds", "steps")}
+    try:
+        config = DreamBoothConfig.from_yaml(options.config)
+        options.out.parent.mkdir(parents=True, exist_ok=True)
+        found, film = experiments(config, options.work, **counts)
+        _write(options.out, found)
+        with replacing(options.out.with_suffix(".jpg"), "the film") as file:
+            film.convert("RGB").save(file, "JPEG", quality=88)
+    except (ValueError, OSError) as error:
+        sys.stderr.write(f"{error}\n")
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

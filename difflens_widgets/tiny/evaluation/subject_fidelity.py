@@ -1,0 +1,129 @@
+"""Whether a model was taught the shipped subject.
+
+``python -m difflens_widgets.tiny.evaluation.subject_fidelity [WEIGHTS ...]`` prints it.
+
+WEIGHTS are folders that a DreamBooth training of the embedded model kept, such as ``OUTPUT/epochs/000350/weights``; the
+model before training is always measured first, from the same noise. A picture shows the subject where enough of it has
+the colour of its fur and enough the colour of its ears, the background aside. How often that is so of drawings of the
+subject, and of other dogs, is printed first.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from ...analysis.intervals import wilson
+from ...models.loading import load_pipeline
+from ...models.tuned import load_tuned_pipeline
+from ..drawing import draw
+from ..scenes import COLOURS, Item, Markings, Scene, sample_scene
+from ..subject import DOG
+from .score import paint
+
+SUBJECT, CLASS = "a photo of xon dog", "a photo of a dog"
+_NEAR = 60.0  # of 0..442, the distance in RGB up to which a pixel has a colour; the light moves these two by < 50
+_FUR, _EARS = 0.0388, 0.0279  # shares of the picture: half of what the smallest of 200 drawn subjects has
+
+
+def shows_subject(image: Image.Image) -> bool:
+    """Whether fur and ears of the subject's colours are there, in front of a background of another colour."""
+    pixels = np.asarray(image.convert("RGB"), float)
+    frame = np.concatenate([pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1]])
+    thing = np.linalg.norm(pixels - np.median(frame, axis=0), axis=-1) > _NEAR
+    fur, ears = (
+        (np.linalg.norm(pixels - COLOURS[colour][0], axis=-1) < _NEAR) & thing
+        for colour in (DOG.colour, DOG.markings.ears or DOG.colour)
+    )
+    return bool(fur.mean() >= _FUR and ears.mean() >= _EARS)
+
+
+def variety(images: Sequence[Image.Image]) -> float:
+    """How different the pictures' middles are from each other: the root mean square of pixel differences, 0..255.
+
+    The subject stands there. Backgrounds go on changing when every dog has become the same one.
+    """
+    middles = [image.convert("RGB").crop(_middle(image)) for image in images]
+    pixels = np.stack([np.asarray(middle, float).ravel() for middle in middles])
+    return float(np.sqrt(2 * pixels.var(axis=0, ddof=1).mean()))
+
+
+def drawn_subjects(count: int) -> list[Image.Image]:
+    """The subject, drawn in places and in front of colours that it was never shown in."""
+    rng = np.random.default_rng(11)
+    scenes: list[Scene] = []
+    while len(scenes) < count:
+        scene = sample_scene(rng, "object")
+        if scene.background not in (DOG.colour, DOG.markings.ears) and scene.items[0].r > 0.25:
+            place = scene.items[0]
+            dog = Item(DOG.kind, DOG.colour, place.x, place.y, place.r, DOG.markings)
+            scenes.append(Scene((dog,), scene.background, "object", ""))
+    return [draw(scene) for scene in scenes]
+
+
+def drawn_dogs(count: int) -> list[Image.Image]:
+    """Other dogs, as the model was trained on; by chance one may have the subject's markings."""
+    rng = np.random.default_rng(12)
+    scenes: list[Scene] = []
+    while len(scenes) < count:
+        scene = sample_scene(rng, "object")
+        if scene.items[0].kind == DOG.kind and not _is_subject(scene.items[0].colour, scene.items[0].markings):
+            scenes.append(scene)
+    return [draw(scene) for scene in scenes]
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Print the table; returns the exit status."""
+    program = "python -m difflens_widgets.tiny.evaluation.subject_fidelity"
+    parser = argparse.ArgumentParser(prog=program, description=__doc__)
+    parser.add_argument("weights", type=Path, nargs="*", help="folders of trained weights")
+    parser.add_argument("--model", default="tiny")
+    parser.add_argument("--count", type=int, default=32, help="pictures of each prompt")
+    parser.add_argument("--steps", type=int, default=20)
+    parser.add_argument("--guidance-scale", type=float, default=7.5)
+    options = parser.parse_args(arguments)
+    write = sys.stdout.write
+    try:
+        for name, images in (("drawn subjects", drawn_subjects(200)), ("drawn other dogs", drawn_dogs(200))):
+            write(_row(name, images))
+        before: float | None = None
+        for folder in (None, *options.weights):
+            loader = load_pipeline(options.model, None, None) if folder is None else None
+            pipe, _ = loader or load_tuned_pipeline(options.model, folder)
+            write(f"{'before training' if folder is None else folder}\n")
+            for prompt in (SUBJECT, CLASS):
+                images = paint(
+                    pipe, [prompt] * options.count, steps=options.steps, guidance_scale=options.guidance_scale
+                )
+                write(_row(f"  {prompt}", images))
+            before = variety(images) if before is None else before
+            write(f"  variety of the class, of that before training: {variety(images) / before:.2f}\n")
+    except (ValueError, OSError) as error:
+        sys.stderr.write(f"{error}\n")
+        return 2
+    return 0
+
+
+def _row(name: str, images: Sequence[Image.Image]) -> str:
+    right, n = sum(map(shows_subject, images)), len(images)
+    low, high = wilson(right, n)
+    return f"{name:<28} shows the subject {right / n:6.1%} [{low:.1%}, {high:.1%}] n = {n}\n"
+
+
+def _middle(image: Image.Image) -> tuple[int, int, int, int]:
+    """The middle half of its width and height."""
+    width, height = image.size
+    return width // 4, height // 4, width - width // 4, height - height // 4
+
+
+def _is_subject(colour: str, markings: Markings) -> bool:
+    return (colour, markings.ears) == (DOG.colour, DOG.markings.ears)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

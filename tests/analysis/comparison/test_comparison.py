@@ -1,0 +1,318 @@
+"""Two models compared: the noise is the same, the numbers are what they say, and neither model is changed."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from diffusers import DDIMScheduler, EulerAncestralDiscreteScheduler, StableDiffusionPipeline
+from peft import LoraConfig
+
+import difflens_widgets
+from difflens_widgets import Comparison, DiffusionLens, SceneJudge, compare, read_states
+from difflens_widgets.analysis.ssim import ssim
+from difflens_widgets.models.weight_hash import weight_hash
+from pipelines import small_pipeline, small_sdxl_pipeline, text_encoder, tokenizer
+from stock import PROMPT
+from tuned_models import perturbed
+
+OPTIONS = {"steps": 3, "guidance_scale": 4.0, "seed": 5}
+
+
+def lens_of(pipe, **options):
+    return DiffusionLens(pipe, **{"chunk": 2, "model": "small", **options})
+
+
+@pytest.fixture(scope="module")
+def lenses():
+    raw, tuned = small_pipeline(DDIMScheduler), perturbed(small_pipeline(DDIMScheduler))
+    return lens_of(raw), lens_of(tuned, chunk=3, model="tuned")
+
+
+@pytest.fixture(scope="module")
+def crossed(lenses):
+    """With attribution and attention."""
+    return compare(*lenses, PROMPT, attribution=True, attention=True, **OPTIONS)
+
+
+def assert_same_pictures(a, b) -> None:
+    assert list(a.images) == list(b.images)
+    for layer in a.images:
+        assert a.images[layer].tobytes() == b.images[layer].tobytes()
+        assert a.latents[layer].tobytes() == b.latents[layer].tobytes()
+
+
+def test_the_name_is_the_function() -> None:
+    assert callable(difflens_widgets.compare)
+    assert difflens_widgets.compare is compare
+
+
+@pytest.mark.parametrize("scheduler", [DDIMScheduler, EulerAncestralDiscreteScheduler])
+def test_a_model_compared_with_an_equal_one_has_no_difference(scheduler) -> None:
+    """Also with a scheduler that adds noise on the way, and with chunks of another size."""
+    raw, same = lens_of(small_pipeline(scheduler)), lens_of(small_pipeline(scheduler), chunk=4)
+    for tuned in (raw, same):
+        found = compare(raw, tuned, PROMPT, attribution=tuned is same, **OPTIONS)
+        for run in found.runs.values():
+            assert_same_pictures(found.raw, run)
+        for name, value in (("state_cosine", 1), ("latent_distance", 0), ("ssim", 1)):
+            np.testing.assert_allclose(found.metrics[name], value, rtol=0, atol=1e-12, err_msg=name)
+        assert not found.difference(2).any()
+    assert np.isnan(found.metrics["attribution_encoder"]).all()  # nothing changed: there is nothing to share out
+
+
+def test_each_run_is_what_its_own_lens_gives(lenses, crossed) -> None:
+    raw, tuned = lenses
+    assert_same_pictures(crossed.raw, raw(PROMPT, attention=True, **OPTIONS))
+    assert_same_pictures(crossed.tuned, lens_of(tuned.pipe)(PROMPT, **OPTIONS))
+    assert crossed.raw.images[4].tobytes() != crossed.tuned.images[4].tobytes()
+    assert {run.settings["chunk"] for run in crossed.runs.values()} == {2}  # the raw lens's; the tuned one has 3
+    assert (crossed.raw.settings["model"], crossed.tuned.settings["model"]) == ("small", "tuned")
+
+
+def test_neither_model_is_changed(lenses, crossed) -> None:
+    fresh = weight_hash(small_pipeline(DDIMScheduler)), weight_hash(perturbed(small_pipeline(DDIMScheduler)))
+    assert tuple(weight_hash(lens.pipe) for lens in lenses) == fresh
+    assert fresh[0] != fresh[1]
+    again = compare(*lenses, PROMPT, **OPTIONS)
+    assert_same_pictures(again.raw, crossed.raw)
+    assert_same_pictures(again.tuned, crossed.tuned)
+
+
+def test_the_crossed_runs_have_one_part_of_each(crossed) -> None:
+    """Against a pipeline with the weights really copied together."""
+    for part, pair in (("text_encoder", ("tuned", "raw")), ("unet", ("raw", "tuned"))):
+        mixed, tuned = small_pipeline(DDIMScheduler), perturbed(small_pipeline(DDIMScheduler))
+        getattr(mixed, part).load_state_dict(getattr(tuned, part).state_dict())
+        assert_same_pictures(crossed.crossed[pair], lens_of(mixed)(PROMPT, **OPTIONS))
+    names = [run.settings["model"] for run in crossed.crossed.values()]
+    assert names == ["encoder of tuned, U-Net of small", "encoder of small, U-Net of tuned"]
+
+
+def test_crossing_shares_the_modules(lenses) -> None:
+    from difflens_widgets.analysis.comparison.crossed import crossed
+
+    raw, tuned = lenses
+    mixed = crossed(tuned, raw).pipe
+    assert mixed.text_encoder is tuned.pipe.text_encoder
+    assert (mixed.unet, mixed.vae, mixed.scheduler) == (raw.pipe.unet, raw.pipe.vae, raw.pipe.scheduler)
+    assert type(mixed) is StableDiffusionPipeline
+
+
+def test_the_numbers_are_what_they_say(lenses, crossed) -> None:
+    raw, tuned = crossed.raw, crossed.tuned
+    for row, layer in enumerate(crossed.layers):
+        apart = tuned.latents[layer].astype(float) - raw.latents[layer]
+        assert crossed.metrics["latent_distance"][row] == pytest.approx(np.sqrt((apart**2).mean()))
+        assert crossed.metrics["ssim"][row] == pytest.approx(ssim(raw.images[layer], tuned.images[layer]))
+        pixels = [np.asarray(run.images[layer], dtype=float) for run in (raw, tuned)]
+        np.testing.assert_allclose(crossed.difference(layer), np.abs(pixels[1] - pixels[0]).mean(-1), rtol=1e-6)
+    states = [read_states(lens, PROMPT, normed=True).states.astype(float) for lens in lenses]
+    dots = (states[0] * states[1]).sum(-1) / np.prod([np.linalg.norm(each, axis=-1) for each in states], axis=0)
+    assert crossed.normed
+    np.testing.assert_allclose(crossed.cosines, dots, atol=1e-6)
+    places = [token.index for token in raw.tokens if token.kind in ("word", "end")]
+    np.testing.assert_allclose(crossed.metrics["state_cosine"], dots[:, places].mean(1), atol=1e-6)
+    assert crossed.metrics["state_cosine"].max() < 0.9999
+
+
+def test_attribution_shares_out_the_whole_change(crossed) -> None:
+    parts = [crossed.metrics[f"attribution_{name}"] for name in ("encoder", "unet", "both")]
+    np.testing.assert_allclose(np.sum(parts, axis=0), 1.0)
+    assert all(0 < part.max() < 1.5 for part in parts[:2])
+
+
+@pytest.mark.parametrize(("amounts", "share"), [({"unet": 0.0}, "encoder"), ({"encoder": 0.0}, "unet")])
+def test_what_one_part_learned_is_that_parts(amounts, share) -> None:
+    tuned = lens_of(perturbed(small_pipeline(DDIMScheduler), **amounts))
+    found = compare(lens_of(small_pipeline(DDIMScheduler)), tuned, PROMPT, attribution=True, layers=[0, 4], **OPTIONS)
+    for name in ("encoder", "unet", "both"):
+        expected = 1.0 if name == share else 0.0
+        np.testing.assert_allclose(found.metrics[f"attribution_{name}"], expected, atol=1e-12)
+    assert found.layers == (0, 4)
+
+
+def test_differential_attention_is_tuned_minus_raw(crossed, lenses) -> None:
+    for asked in ({"layer": 2}, {"layer": 4, "block": "mid_block"}, {}):
+        expected = crossed.tuned.attention.map("circle", **asked) - crossed.raw.attention.map("circle", **asked)
+        found = crossed.attention_difference("circle", **asked)
+        assert found.dtype == np.float32
+        np.testing.assert_array_equal(found, expected)
+        assert found.min() < 0 < found.max()
+    with pytest.raises(ValueError, match=r"attention: was not captured.*attention=True"):
+        compare(*lenses, PROMPT, layers=[4], **OPTIONS).attention_difference("circle")
+    with pytest.raises(ValueError, match="'dog' is not in the prompt"):
+        crossed.attention_difference("dog")
+
+
+def test_a_judge_scores_both(lenses) -> None:
+    class Reddish:
+        """Says yes to pictures with more red than blue."""
+
+        description = "reddish"
+
+        def __init__(self):
+            self.asked = []
+
+        def judge(self, images, prompt):
+            self.asked.append(len(images))
+            return [np.asarray(image)[..., 0].mean() > np.asarray(image)[..., 2].mean() for image in images]
+
+    judge = Reddish()
+    found = compare(*lenses, PROMPT, judge=judge, layers=iter([0, 2, 4]), **OPTIONS)
+    assert judge.asked == [0, 3, 3]  # first without a picture: can it judge this prompt?
+    assert found.judge == "reddish"
+    for name, run in (("raw", found.raw), ("tuned", found.tuned)):
+        expected = [float(judge.judge([run.images[layer]], PROMPT)[0]) for layer in (0, 2, 4)]
+        assert found.metrics[f"judge_{name}"].tolist() == expected
+    with pytest.raises(ValueError, match="is no caption of the embedded model's world"):
+        compare(*lenses, "a photo of xon dog", judge=SceneJudge(), **OPTIONS)
+
+
+def test_an_adapter_is_in_one_pipeline_only() -> None:
+    """As a LoRA is used: the model loaded twice, adapters in one."""
+    raw, pipe = lens_of(small_pipeline(DDIMScheduler)), small_pipeline(DDIMScheduler)
+    config = LoraConfig(r=2, target_modules=["to_q", "to_v"], init_lora_weights=False)
+    torch.manual_seed(0)
+    pipe.unet.add_adapter(config)
+    pipe.text_encoder.add_adapter(LoraConfig(r=2, target_modules=["q_proj"], init_lora_weights=False))
+    alone = raw(PROMPT, **OPTIONS)
+    found = compare(raw, lens_of(pipe), PROMPT, attribution=True, **OPTIONS)
+    assert_same_pictures(found.raw, alone)
+    assert_same_pictures(raw(PROMPT, **OPTIONS), alone)
+    assert found.metrics["latent_distance"][-1] > 0
+    sum_of_parts = found.metrics["attribution_encoder"] + found.metrics["attribution_unet"]
+    np.testing.assert_allclose(sum_of_parts + found.metrics["attribution_both"], 1)
+    off = compare(raw, lens_of(pipe), PROMPT, cross_attention_kwargs={"scale": 0.0}, **OPTIONS)
+    np.testing.assert_allclose(off.metrics["state_cosine"], 1, atol=1e-6)  # the scale is heeded in the states, too
+    assert off.metrics["latent_distance"].max() < 1e-4
+    shared = StableDiffusionPipeline(**raw.pipe.components, requires_safety_checker=False)
+    with pytest.raises(ValueError, match=r"has the very modules of raw_lens.*load the model a second time"):
+        compare(raw, lens_of(shared), PROMPT, **OPTIONS)
+
+
+@pytest.mark.parametrize("encoder", [1, 2])
+def test_sdxl(encoder) -> None:
+    raw = lens_of(small_sdxl_pipeline(DDIMScheduler), encoder=encoder)
+    tuned = lens_of(perturbed(small_sdxl_pipeline(DDIMScheduler)), encoder=encoder)
+    found = compare(raw, tuned, PROMPT, attribution=True, steps=2, layers=[0, 2])
+    parts = [found.metrics[f"attribution_{name}"] for name in ("encoder", "unet", "both")]
+    np.testing.assert_allclose(np.sum(parts, axis=0), 1.0)
+    assert (found.metrics["state_cosine"] < 1).all()
+
+
+def with_another(part, value):
+    pipe = perturbed(small_pipeline(DDIMScheduler))
+    setattr(pipe, part, value)
+    return lens_of(pipe)
+
+
+def other_words():
+    words = type(tokenizer()).from_pretrained(tokenizer().name_or_path)
+    words.add_tokens(["xonxon"])
+    return words
+
+
+@pytest.mark.parametrize(
+    ("tuned", "options", "message"),
+    [
+        (lambda: 3, {}, "tuned_lens: expected a DiffusionLens, got int"),
+        (lambda: lens_of(small_pipeline(DDIMScheduler)).ablation, {}, "tuned_lens: is one of the ablation"),
+        (lambda: lens_of(small_pipeline(DDIMScheduler, layers=3)), {}, "the number of layers differs: 4, where .* 5"),
+        (lambda: lens_of(small_pipeline(EulerAncestralDiscreteScheduler)), {}, "the scheduler differs: .*Ancestral"),
+        (
+            lambda: lens_of(small_pipeline(DDIMScheduler, prediction_type="v_prediction")),
+            {},
+            "the scheduler differs: {'prediction_type': 'v_prediction'}, where raw_lens has {'prediction_type': 'eps",
+        ),
+        (lambda: lens_of(small_sdxl_pipeline(DDIMScheduler)), {}, "the family differs"),
+        (lambda: lens_of(small_pipeline(DDIMScheduler).to(torch.bfloat16)), {}, "the dtype differs: torch.bfloat16"),
+        (
+            lambda: with_another("text_encoder", text_encoder(4, 32, 4, vocab_size=2_000)),
+            {"attribution": True},
+            "attribution: the text_encoder's geometry differs: {'vocab_size': 2000}",
+        ),
+        (
+            lambda: with_another("tokenizer", other_words()),
+            {"attribution": True},
+            "attribution: the vocabulary of the tokenizer differs",
+        ),
+        (
+            lambda: with_another("vae", small_pipeline(DDIMScheduler, seed=1).vae),
+            {"attribution": True},
+            "attribution: the autoencoders of raw_lens and tuned_lens differ",
+        ),
+        (lambda: lens_of(perturbed(small_pipeline(DDIMScheduler))), {"steps": 0}, "steps: 0 must be at least 1"),
+        (lambda: lens_of(perturbed(small_pipeline(DDIMScheduler))), {"height": 33}, "height"),
+        (lambda: lens_of(perturbed(small_pipeline(DDIMScheduler))), {"layers": [9]}, "layers: 9 is outside"),
+        (lambda: lens_of(perturbed(small_pipeline(DDIMScheduler))), {"stepps": 2}, "stepps"),
+    ],
+    ids=range(14),
+)
+def test_what_cannot_be_compared_is_refused_before_anything_is_painted(lenses, tuned, options, message) -> None:
+    def painted(*_):
+        raise AssertionError("it was painted")
+
+    with pytest.raises((ValueError, TypeError), match=message):
+        compare(lenses[0], tuned(), PROMPT, **{"on_step": painted, "steps": 2, **options})
+
+
+@pytest.mark.parametrize("prompt", [["a dog", "a cat"], 3])
+def test_one_prompt(lenses, prompt) -> None:
+    with pytest.raises(TypeError, match="prompt: expected one str"):
+        compare(*lenses, prompt)
+
+
+def test_two_runs_make_a_comparison_where_they_are_of_one_kind(lenses) -> None:
+    """As the epochs of a training are: recorded before."""
+    raw, tuned = lenses
+    a, b = raw(PROMPT, **OPTIONS), lens_of(tuned.pipe)(PROMPT, **OPTIONS)
+    found = Comparison(a, b)
+    assert (found.normed, found.crossed, found.charts[0].name) == (False, {}, "state_cosine")
+    states = [run.states.astype(float) for run in (a, b)]
+    dots = (states[0] * states[1]).sum(-1) / np.prod([np.linalg.norm(each, axis=-1) for each in states], axis=0)
+    np.testing.assert_allclose(found.cosines, dots, atol=1e-6)
+    others = {
+        "seed": raw(PROMPT, **{**OPTIONS, "seed": 6}),
+        "steps": raw(PROMPT, **{**OPTIONS, "steps": 2}),
+        "prompt": raw("a blue circle", **OPTIONS),
+        "layers": raw(PROMPT, layers=[1], **OPTIONS),
+        "question": raw.ablation(PROMPT, **OPTIONS),
+    }
+    for what, other in others.items():
+        with pytest.raises(ValueError, match=f"tuned: its {what} is"):
+            Comparison(a, other)
+    with pytest.raises(ValueError, match="raw: is a run of the ablation"):
+        Comparison(others["question"], others["question"])
+
+
+def test_a_layer_without_a_picture_is_a_hole(crossed) -> None:
+    raw = Comparison(crossed.raw, crossed.raw).raw
+    holey = type(raw)(**{**vars(raw), "images": {k: v for k, v in raw.images.items() if k != 1}})
+    holey.latents = {k: v for k, v in raw.latents.items() if k != 1}
+    holey.failures = {1: "its latents are not finite"}
+    found = Comparison(raw, holey, dict(crossed.crossed))
+    for name in ("latent_distance", "ssim", "attribution_unet"):
+        assert np.isnan(found.metrics[name][1])
+    assert np.isfinite(found.metrics["ssim"][[0, 2, 3, 4]]).all()
+    with pytest.raises(ValueError, match="layer: 1 has no picture in the tuned run"):
+        found.difference(1)
+    assert found.grid().size == crossed.grid().size
+    assert found.plot()._repr_png_().startswith(b"\x89PNG")
+
+
+def test_grid_and_figure(crossed) -> None:
+    sheet = crossed.grid()
+    across, down = sheet.width // 5, sheet.height // 4
+    assert abs(across - down) < down  # 5 layers, 4 rows of square pictures
+    assert crossed._repr_png_().startswith(b"\x89PNG")
+    figure = crossed.plot()
+    assert [axes.get_title() for axes in figure.axes] == [chart.label for chart in crossed.charts]
+    assert all(axes.get_ylabel() for axes in figure.axes)
+    text = " ".join(text.get_text() for text in figure.texts)
+    assert "the same noise" in text
+    assert "after the final norm" in text
+    assert PROMPT in figure.get_suptitle()
+    lines = {line.get_label(): line for line in figure.axes[1].get_lines()}
+    np.testing.assert_array_equal(lines["tuned"].get_ydata(), crossed.metrics["latent_distance"])
+    assert repr(crossed) == f"Comparison({PROMPT!r}, small → tuned, 5 layers, 2 × 2)"

@@ -1,0 +1,167 @@
+"""The `difflens` command, run as a user runs it."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from diffusers import DDIMScheduler
+from safetensors.torch import save_file
+
+from difflens_widgets import Comparison, LensRun
+from difflens_widgets.cli import commands as cli
+from difflens_widgets.cli.tutorials import copy_tutorials
+from pipelines import small_pipeline
+from tuned_models import perturbed
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> str:
+    path = tmp_path_factory.mktemp("models") / "small"
+    small_pipeline(DDIMScheduler).save_pretrained(path)
+    return str(path)
+
+
+def test_lens_writes_a_picture_per_layer_and_the_record(model, tmp_path, capsys) -> None:
+    out, page = tmp_path / "out", tmp_path / "page.html"
+    arguments = ["lens", "a red circle", "--model", model, "--layers", "0:5:2", "--seed", "3", "--steps", "2"]
+    assert cli.main([*arguments, "--out", str(out), "--html", str(page), "--device", "cpu"]) == 0
+    names = {path.name for path in out.iterdir()}
+    assert names == {"layer_000.png", "layer_002.png", "layer_004.png", "grid.png", "film.gif", "run.lens"}
+    run = LensRun.load(out / "run.lens")
+    assert (run.prompt, run.layers, run.seed, run.settings["steps"]) == ("a red circle", (0, 2, 4), 3, 2)
+    assert "a red circle" in page.read_text(encoding="utf-8")
+    assert capsys.readouterr().out.splitlines() == [str(out.resolve()), str(page.resolve())]
+
+
+def test_lens_looks_at_single_tokens(model, tmp_path) -> None:
+    arguments = ["lens", "a red circle", "--model", model, "--layers", "4", "--steps", "2", "--tokens", "red,circle"]
+    assert cli.main([*arguments, "--out", str(tmp_path)]) == 0
+    assert {path.name for path in tmp_path.glob("*_token_*")} == {"layer_004_token_002.png", "layer_004_token_003.png"}
+
+
+def test_lens_asks_for_an_ablation(model, tmp_path) -> None:
+    arguments = ["lens", "a red circle", "--model", model, "--layers", "0,2", "--steps", "2", "--ablation"]
+    assert cli.main([*arguments, "--out", str(tmp_path)]) == 0
+    assert LensRun.load(tmp_path / "run.lens").settings["question"] == "ablation"
+
+
+@pytest.fixture(scope="module")
+def lora(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """LoRA weights for the model, as diffusers saves them."""
+    from diffusers.utils import convert_state_dict_to_diffusers
+    from peft import LoraConfig, get_peft_model_state_dict
+
+    pipe = small_pipeline(DDIMScheduler)
+    torch.manual_seed(0)
+    for part, modules in ((pipe.unet, ["to_q", "to_v"]), (pipe.text_encoder, ["q_proj"])):
+        part.add_adapter(LoraConfig(r=2, lora_alpha=8, target_modules=modules, init_lora_weights=False))
+    weights = [
+        convert_state_dict_to_diffusers(get_peft_model_state_dict(part)) for part in (pipe.unet, pipe.text_encoder)
+    ]
+    folder = tmp_path_factory.mktemp("loras") / "xon"
+    pipe.save_lora_weights(folder, unet_lora_layers=weights[0], text_encoder_lora_layers=weights[1])
+    return folder
+
+
+@pytest.mark.parametrize("kind", ["model", "folder", "file"])
+def test_compare_writes_pictures_measures_and_the_record(model, lora, tmp_path, capsys, kind) -> None:
+    tuned = {"model": tmp_path / "tuned", "folder": lora, "file": lora / "pytorch_lora_weights.safetensors"}[kind]
+    if kind == "model":
+        perturbed(small_pipeline(DDIMScheduler)).save_pretrained(tuned)
+    out = tmp_path / "out"
+    arguments = ["compare", model, str(tuned), "a red circle", "--layers", "0,4", "--seed", "3", "--steps", "2"]
+    assert cli.main([*arguments, "--attribution", "--out", str(out), "--device", "cpu"]) == 0
+    pictures = [f"layer_00{k}_{run}.png" for k in (0, 4) for run in ("raw", "tuned", "tuned-raw", "raw-tuned")]
+    assert {path.name for path in out.iterdir()} == {*pictures, "grid.png", "metrics.png", "comparison.lenses"}
+    comparison = Comparison.load(out / "comparison.lenses")
+    assert (comparison.prompt, comparison.raw.seed, comparison.layers) == ("a red circle", 3, (0, 4))
+    assert (comparison.metrics["latent_distance"] > 0).all()
+    assert (comparison.metrics["state_cosine"] < 1).any()
+    name = {"model": "tuned", "folder": "small + xon", "file": "small + xon"}[kind]
+    assert [run.settings["model"] for run in (comparison.raw, comparison.tuned)] == ["small", name]
+    head, first, second, path = capsys.readouterr().out.splitlines()
+    assert head.split() == ["layer", *comparison.metrics]
+    for line, layer, row in ((first, 0, 0), (second, 4, 1)):
+        found = [float(number) for number in line.split()]
+        assert found == pytest.approx([layer, *(values[row] for values in comparison.metrics.values())], abs=1e-4)
+    assert path == str(out.resolve())
+
+
+def test_compare_refuses_what_is_no_tuned_model(model, lora, tmp_path, capsys) -> None:
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    pickled = tmp_path / "lora.bin"
+    pickled.write_bytes(b"x")
+    broken = tmp_path / "broken.safetensors"
+    broken.write_bytes(b"x" * 100)
+    other = tmp_path / "other.safetensors"
+    save_file({"one.lora_A.weight": torch.zeros(2, 2)}, other)
+    for tuned, message in [
+        (empty, "neither a diffusers pipeline (it has no model_index.json) nor a folder with LoRA weights"),
+        (pickled, "only .safetensors files are read"),
+        (broken, "cannot be loaded as a LoRA of small"),
+        (other, "LoRA"),
+        (tmp_path / "nowhere", "no such folder"),
+    ]:
+        assert cli.main(["compare", model, str(tuned), "a dog", "--steps", "2", "--layers", "4"]) == 2, tuned
+        error = capsys.readouterr().err
+        assert message in error
+        assert str(tuned) in error
+        assert "Traceback" not in error
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["lens", "a dog"], "nothing to write"),
+        (["lens", "a dog", "--layers", "0:99", "--out", "x"], "layers: 5 is outside 0..4"),
+        (["lens", "a dog", "--steps", "0", "--out", "x"], "steps: 0 must be at least 1"),
+        (["lens", "a dog", "--encoder", "2", "--out", "x"], "encoder: there is no number 2"),
+        (["lens", "a dog", "--tokens", "cat", "--out", "x"], "'cat' is not in the prompt; its words are: 'a', 'dog'"),
+        (["lens", "a dog", "--model", "./nowhere", "--out", "x"], "no such folder"),
+    ],
+    ids=str,
+)
+def test_bad_input_is_one_line_and_status_2(model, tmp_path, monkeypatch, capsys, arguments, message) -> None:
+    monkeypatch.chdir(tmp_path)
+    if "--model" not in arguments:
+        arguments = [*arguments, "--model", model]
+    assert cli.main(arguments) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert "Traceback" not in error
+    assert not Path("x").exists()
+
+
+@pytest.mark.parametrize(
+    ("text", "layers"), [("0:13", range(13)), ("0:13:3", range(0, 13, 3)), ("5", [5]), ("0,4,12", [0, 4, 12])]
+)
+def test_layers(text, layers) -> None:
+    assert cli.parse_layers(text) == layers
+
+
+@pytest.mark.parametrize("text", ["a", "1:2:3:4", ":", "0:13:0", ""])
+def test_layers_that_are_none(text) -> None:
+    with pytest.raises(argparse.ArgumentTypeError, match=r"is none of 0:13"):
+        cli.parse_layers(text)
+
+
+def test_module_and_version() -> None:
+    command = [sys.executable, "-m", "difflens_widgets", "--version"]
+    assert subprocess.run(command, capture_output=True, text=True, check=True).stdout == "difflens 0.1.0\n"
+
+
+def test_tutorials_are_copied_and_never_overwritten(tmp_path) -> None:
+    folder = copy_tutorials(tmp_path / "tutorials")
+    first = folder / "01_first_light.ipynb"
+    first.write_text("mine")
+    results = folder / "results" / "dreambooth.json"  # drawn by the notebooks beside it
+    assert json.loads(results.read_text())["dreambooth_schema"] == 1
+    copy_tutorials(folder)
+    assert first.read_text() == "mine"

@@ -1,0 +1,55 @@
+"""Tokens as a person sees them."""
+
+from __future__ import annotations
+
+from difflens_widgets.runs.tokens import read_tokens, read_words, word_text
+from joint_pipelines import t5_tokenizer
+from pipelines import tokenizer
+
+
+def seen(prompt: str) -> list[tuple[str, str, bool]]:
+    ids = tokenizer()(prompt, padding="max_length", max_length=12, truncation=True).input_ids
+    return [(token.text, token.kind, token.joined) for token in read_tokens(tokenizer(), ids)]
+
+
+def test_words_start_end_and_padding() -> None:
+    tokens = seen("a red dog")
+    assert [kind for _, kind, _ in tokens] == ["start", "word", "word", "word", "end"] + ["pad"] * 7
+    assert [text for text, _, _ in tokens[1:4]] == ["a", "red", "dog"]
+
+
+def test_pieces_of_a_word_are_joined() -> None:
+    words = [(text, joined) for text, kind, joined in seen("red foxes!") if kind == "word"]
+    assert words[0] == ("red", False)
+    assert not words[1][1]
+    pieces = [text for text, _ in words[1:]]
+    assert "".join(pieces) == "foxes!"
+    assert len(pieces) > 2
+    assert words[2][1]
+    assert words[-1] == ("!", False)
+
+
+def test_any_text_can_be_read() -> None:
+    words = [text for text, kind, _ in seen("Ünï 🐶") if kind == "word"]
+    assert words
+
+
+def test_rare_tokens_are_whole() -> None:
+    assert [text for text, kind, _ in seen("xon sks") if kind == "word"] == ["xon", "sks"]
+
+
+def test_t5_marks_where_words_begin_and_words_end_before_punctuation() -> None:
+    ids = t5_tokenizer()("a red circle, foxes' dog", padding="max_length", max_length=16, truncation=True).input_ids
+    tokens = read_tokens(t5_tokenizer(), ids)
+    assert [word_text(word) for word in read_words(tokens)] == ["a", "red", "circle", ",", "foxes", "'", "dog"]
+    assert [token.index for token in read_words(tokens)[4]] == [4, 5]  # "fo" and "xes"
+    assert [token.text for token in read_words(tokens)[6]] == ["", "d", "o", "g"]  # a space without its word
+    assert [token.kind for token in tokens] == ["word"] * 11 + ["end"] + ["pad"] * 4
+
+
+def test_t5_cut_and_empty() -> None:
+    kinds = {}
+    for prompt in ("a red " * 9, ""):
+        ids = t5_tokenizer()(prompt, padding="max_length", max_length=4, truncation=True).input_ids
+        kinds[prompt] = [token.kind for token in read_tokens(t5_tokenizer(), ids)]
+    assert [*kinds.values()] == [["word"] * 3 + ["end"], ["end"] + ["pad"] * 3]
