@@ -17,6 +17,7 @@ from torch import Tensor
 
 from ..attention.capture import lens_attention
 from ..models import Conditioning, Encoding, checks, conditioning_for, loading
+from ..models.sampling_defaults import sampling_defaults
 from ..models.weight_hash import weight_hash
 from ..runs.job import LensJob
 from ..runs.maps.options import AttentionOptions
@@ -162,10 +163,10 @@ class DiffusionLens:
         seed : int or torch.Generator
             0 ≤ seed < 2**63. Every layer starts from this seed's latents and gets its noise. A generator's state is
             copied and left as it is.
-        steps : int
-            Denoising steps, ≥ 1.
-        guidance_scale : float
-            Classifier-free guidance; 1 and less switch it off.
+        steps : int, optional
+            Denoising steps, ≥ 1. Default: the model's own (`sampling_defaults.json` in its folder), or 20.
+        guidance_scale : float, optional
+            Classifier-free guidance; 1 and less switch it off. Default: the model's own, or 7.5.
         guidance_rescale, eta : float
             As in the stock pipeline: against over-exposure, and DDIM's noise; both ≥ 0.
         cross_attention_kwargs : mapping, optional
@@ -214,8 +215,8 @@ class DiffusionLens:
         layers: Iterable[int] | None = None,
         negative_prompt: str | None = None,
         seed: int | torch.Generator = 0,
-        steps: int = 20,
-        guidance_scale: float = 7.5,
+        steps: int | None = None,
+        guidance_scale: float | None = None,
         guidance_rescale: float = 0.0,
         eta: float = 0.0,
         cross_attention_kwargs: Mapping[str, Any] | None = None,
@@ -231,7 +232,9 @@ class DiffusionLens:
         """Check every argument, then make one job for each prompt."""
         prompts = checks.prompts(prompt, negative_prompt)
         chosen = checks.layers(layers, self.num_layers)
-        steps = checks.whole("steps", steps, at_least=1)
+        defaults = sampling_defaults(self.pipe)
+        steps = checks.whole("steps", defaults.num_inference_steps if steps is None else steps, at_least=1)
+        guidance_scale = defaults.guidance_scale if guidance_scale is None else guidance_scale
         height, width = checks.size(self.pipe, height, width)
         settings = Denoising(
             seed=checks.seed(seed),
