@@ -14,7 +14,7 @@ _HOMES = {
     "train_dreambooth": ".dreambooth.job",
     "LensJob": ".runs.job",
     "LensRun": ".runs.run",
-    "Keep": ".runs.tokens",
+    "PromptPart": ".runs.tokens",
     "Comparison": ".analysis.comparison.comparison",
     "DiffViewer": ".widgets.diff_viewer",
     "LayerAblation": ".lens.ablation",
@@ -39,7 +39,7 @@ _HOMES = {
     "similarity_report": ".analysis.similarity",
     "state_norms": ".analysis.drift",
     "token_similarity": ".analysis.similarity",
-    "watch_attention": ".attention.capture",
+    "capture_attention": ".attention.capture",
 }
 __all__ = [
     "AttentionOptions",
@@ -51,16 +51,17 @@ __all__ = [
     "EmergenceTable",
     "EmergenceTask",
     "EpochScrubber",
-    "Keep",
     "LayerAblation",
     "LayerSlider",
     "LensJob",
     "LensRun",
+    "PromptPart",
     "SceneJudge",
     "StableDiffusionGlassPipeline",
     "TokenAttentionGrid",
     "TrainingHistory",
     "TrainingJob",
+    "capture_attention",
     "compare",
     "emergence",
     "emergence_table",
@@ -74,7 +75,6 @@ __all__ = [
     "state_norms",
     "token_similarity",
     "train_dreambooth",
-    "watch_attention",
 ]
 
 if TYPE_CHECKING:
@@ -89,7 +89,7 @@ if TYPE_CHECKING:
     from .analysis.similarity import similarity_report, token_similarity
     from .analysis.states import read_states
     from .analysis.table import EmergenceTable
-    from .attention.capture import watch_attention
+    from .attention.capture import capture_attention
     from .dreambooth.config import DreamBoothConfig
     from .dreambooth.history.history import TrainingHistory
     from .dreambooth.job import TrainingJob, train_dreambooth
@@ -100,7 +100,7 @@ if TYPE_CHECKING:
     from .runs.job import LensJob
     from .runs.maps.options import AttentionOptions
     from .runs.run import LensRun
-    from .runs.tokens import Keep
+    from .runs.tokens import PromptPart
     from .widgets.diff_viewer import DiffViewer
     from .widgets.epoch_scrubber import EpochScrubber
     from .widgets.layer_slider import LayerSlider

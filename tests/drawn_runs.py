@@ -24,7 +24,7 @@ SETTINGS: dict[str, Any] = {
     "model": "difflens-tiny",
     "model_hash": "00ff",
     "dtype": "float32",
-    "chunk": 4,
+    "batch_size": 4,
     "versions": {"diffusers": "0.42.1", "extra": [1, 2.5, None, True]},
 }
 
@@ -39,8 +39,8 @@ def picture(index: int, size: int = 64) -> Image.Image:
 def tokens_of(prompt: str) -> tuple[Token, ...]:
     """Tokens as a word-wise tokenizer would give them."""
     words = prompt.split()
-    inner = [Token(i, word, "word", joined=i == 2) for i, word in enumerate(words, 1)]
-    return (Token(0, "<|startoftext|>", "start"), *inner, Token(len(words) + 1, "<|endoftext|>", "end"))
+    inner = [Token(i, word, "word", is_continuation=i == 2) for i, word in enumerate(words, 1)]
+    return (Token(0, "<|startoftext|>", "bos"), *inner, Token(len(words) + 1, "<|endoftext|>", "eos"))
 
 
 def padded_tokens(prompt: str, length: int) -> tuple[Token, ...]:
@@ -104,7 +104,7 @@ def assert_same(a: LensRun, b: LensRun) -> None:
     """Every field equal, pictures and arrays bit by bit."""
     for name in ("prompt", "tokens", "layers", "num_layers", "seed", "settings", "failures", "status", "message"):
         assert getattr(a, name) == getattr(b, name), name
-    assert (list(a.kept.items()), a.token_failures) == (list(b.kept.items()), b.token_failures)
+    assert (list(a.token_masks.items()), a.token_failures) == (list(b.token_masks.items()), b.token_failures)
     for mine, theirs in ((a.images, b.images), (a.snapshots, b.snapshots), (a.token_images, b.token_images)):
         assert list(mine) == list(theirs)
         for key, image in mine.items():

@@ -107,7 +107,8 @@ def plot_emergence(table: EmergenceTable) -> Figure:
     settings = table.settings
     caption = " · ".join(
         [
-            f"{settings.get('model')}, {settings.get('steps')} steps, guidance {settings.get('guidance_scale')}",
+            f"{settings.get('model')}, {settings.get('num_inference_steps')} steps",
+            f"guidance {settings.get('guidance_scale')}",
             f"{len(table.seeds)} seeds a prompt",
             "bands: 95 % Wilson intervals",
             "emerges: right from there to the last layer; no dashed line: the median run never does",

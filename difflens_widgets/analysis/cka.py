@@ -98,7 +98,7 @@ def layer_cka(
     ----------
     runs : iterable of LensRun or TokenStates
         Of one model: `[read_states(lens, prompt) for prompt in prompts]` needs no painting.
-    kinds : "start", "word", "end", "pad", or several
+    kinds : "bos", "word", "eos", "pad", or several
         Which tokens. The start token is the same in every prompt, so it alone cannot be compared.
     debiased : bool
         As for `linear_cka`, which see for what n means.

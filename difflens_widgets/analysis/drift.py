@@ -65,14 +65,14 @@ class LayerDrift:
         return plot_drift(self)
 
 
-def layer_drift(run: HasStates, kinds: Kind | Iterable[Kind] = ("word", "end")) -> LayerDrift:
+def layer_drift(run: HasStates, kinds: Kind | Iterable[Kind] = ("word", "eos")) -> LayerDrift:
     """Measure how each block moves the states, token by token.
 
     Parameters
     ----------
     run : LensRun or TokenStates
         A run keeps float16: relative changes below about 1e-3 are rounding there; take `read_states` for those.
-    kinds : "start", "word", "end", "pad", or several
+    kinds : "bos", "word", "eos", "pad", or several
         Which tokens; padding is left out unless asked for.
 
     Raises

@@ -91,7 +91,7 @@ def emergence_table(
     todo = [(prompt, seed) for prompt in texts for seed in numbers if _open(tasks, prompt, seed, verdicts)]
     for prompt, seed in tqdm(todo, desc="emergence", unit="run", mininterval=1):
         job = lens._jobs(prompt, layers=chosen, seed=seed, **options)[0]
-        run = job.run_here()
+        run = job.wait()
         if run.status != "done":
             raise RuntimeError(f"no pictures of {prompt!r} from seed {seed}: {run.message or run.status}")
         for layer, reason in run.failures.items():

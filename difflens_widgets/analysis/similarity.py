@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
 
-from ..runs.tokens import Keep, read_words, word_text
+from ..runs.tokens import PromptPart, read_words, word_text
 from .states import TokenStates, cosine, read_states
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from ..lens.diffusion_lens import DiffusionLens
 
 Pieces = Literal["mean", "first", "last"]
-Word = str | int | Keep
+Word = str | int | PromptPart
 
 
 def token_similarity(
@@ -42,7 +42,7 @@ def token_similarity(
     lens : DiffusionLens
     prompt_a, prompt_b : str
         May be the same prompt.
-    word_a, word_b : str, int or Keep
+    word_a, word_b : str, int or PromptPart
         A word of that prompt, or several that follow one another; an index of its tokens (that piece alone); or a
         part of the prompt. Found as the lens finds `tokens=`.
     pieces : "mean", "first" or "last"
@@ -202,7 +202,7 @@ def _sides(lens: DiffusionLens, prompts: tuple[str, str], words: tuple[Word, Wor
         if isinstance(word, str):
             name = " ".join(map(word_text, read_words([tokens[place] for place in places])))
         else:
-            name = str(word) if isinstance(word, Keep) else tokens[places[0]].text
+            name = str(word) if isinstance(word, PromptPart) else tokens[places[0]].text
         sides.append(_Side(prompt, name, places))
     return sides[0], sides[1]
 

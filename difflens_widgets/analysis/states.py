@@ -14,7 +14,7 @@ from ..runs.tokens import Kind, Token
 if TYPE_CHECKING:
     from ..lens.diffusion_lens import DiffusionLens
 
-KINDS: tuple[Kind, ...] = ("start", "word", "end", "pad")
+KINDS: tuple[Kind, ...] = ("bos", "word", "eos", "pad")
 
 
 @dataclass(frozen=True)
@@ -69,13 +69,17 @@ def read_states(
     states = encoding.states
     if normed:
         width = states.shape[-1]  # SDXL: beside it stands the other encoder's
-        states = encoding.prompt_embeds[..., :width] if lens.encoder == 1 else encoding.prompt_embeds[..., -width:]
+        states = (
+            encoding.prompt_embeds[..., :width]
+            if lens.text_encoder == "text_encoder"
+            else encoding.prompt_embeds[..., -width:]
+        )
     return TokenStates(prompt, tokens, states.float().cpu().numpy(), normed)
 
 
 def require_layers(run: HasStates) -> None:
     """Refuse a run whose "layers" do not follow one another, such as that of a layer ablation."""
-    question = run.settings.get("question", "lens") if isinstance(run, LensRun) else "lens"
+    question = run.settings.get("method", "lens") if isinstance(run, LensRun) else "lens"
     if question != "lens":
         raise ValueError(f"run: is one of the {question}, not of the lens; its layers do not build on each other")
 

@@ -130,12 +130,12 @@ class Capture:
 
 
 @contextmanager
-def watch_attention(
+def capture_attention(
     pipe: Any,
     prompt: str | Sequence[str],
     *,
     attention: bool | str | AttentionOptions = True,
-    encoder: int | None = None,
+    text_encoder: str | None = None,
 ) -> Iterator[list[AttentionMaps]]:
     """Capture the attention of one plain call of a stock pipeline, made inside this `with`.
 
@@ -148,10 +148,10 @@ def watch_attention(
     prompt : str or sequence of str
         What the call is given; it names the tokens.
     attention : True, "mean", "daam" or AttentionOptions
-    encoder : int, optional
-        Which text encoder's tokens have maps, where the pipeline has several. Default: the first. 2 is for an SDXL
-        without its first encoder; FLUX looks at the tokens of 2 (T5) only, which is its default; SD3 at those of 1 and
-        2 (CLIP) in 77 places they share, and then at those of 3 (T5).
+    text_encoder : str, optional
+        Which text encoder's tokens have maps, where the pipeline has several. Default: the first. "text_encoder_2" is
+        for an SDXL without its first encoder; FLUX looks at the tokens of "text_encoder_2" (T5) only, which is its
+        default; SD3 at those of the first two (CLIP) in 77 positions they share, then at those of T5.
 
     Yields
     ------
@@ -169,7 +169,7 @@ def watch_attention(
 
     Examples
     --------
-    >>> with watch_attention(pipe, "a red dog") as maps:  # doctest: +SKIP
+    >>> with capture_attention(pipe, "a red dog") as maps:  # doctest: +SKIP
     ...     image = pipe("a red dog").images[0]
     >>> maps[0].map("dog")  # doctest: +SKIP
     """
@@ -177,7 +177,7 @@ def watch_attention(
     if options is None:
         raise ValueError("attention: False; leave the `with` out")
     prompts = checks.prompts(prompt, None)
-    denoiser, tokenize = _denoiser(pipe, encoder)
+    denoiser, tokenize = _denoiser(pipe, text_encoder)
 
     def plan_pictures(forward: Forward, steps: int) -> dict[int, Plan]:
         pictures = forward.rows - forward.first
@@ -198,12 +198,12 @@ def watch_attention(
     maps.extend(capture.maps.values())
 
 
-def _denoiser(pipe: Any, encoder: int | None) -> tuple[Denoiser, Callable[[str, Forward], tuple[Token, ...]]]:
+def _denoiser(pipe: Any, text_encoder: str | None) -> tuple[Denoiser, Callable[[str, Forward], tuple[Token, ...]]]:
     """The pipeline's denoiser, and what names a prompt's tokens."""
-    joint = joint_denoiser(pipe, encoder)
+    joint = joint_denoiser(pipe, text_encoder)
     if joint is not None:
         return joint, joint.tokenize
-    conditioning = conditioning_for(pipe, 1 if encoder is None else encoder)
+    conditioning = conditioning_for(pipe, text_encoder)
     return UNetDenoiser(pipe), lambda prompt, forward: conditioning.tokenize(prompt)[0]
 
 

@@ -12,11 +12,9 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from ..models import checks
 from ..runs.tokens import Token, read_tokens
 from .denoiser import AttentionLayer, Denoiser, Forward, Window, refuse_compiled, refuse_unreadable
 
@@ -55,8 +53,8 @@ class JointDenoiser(Denoiser):
     Parameters
     ----------
     pipe : the stock pipeline
-    encoder : int, optional
-        The number of the text encoder whose tokens have maps; default: the first that the denoiser looks at by tokens.
+    text_encoder : str, optional
+        The text encoder whose tokens have maps; default: the first that the denoiser looks at by tokens.
 
     Raises
     ------
@@ -65,11 +63,11 @@ class JointDenoiser(Denoiser):
     """
 
     pipeline_class: ClassVar[str]
-    tokenizers: ClassVar[Mapping[int, str]]  # of the encoders whose tokens are keys
+    encoders: ClassVar[tuple[str, ...]]  # those whose tokens are keys
     processor: ClassVar[str]
     text_first: ClassVar[bool]
 
-    def __init__(self, pipe: Any, encoder: int | None = None) -> None:
+    def __init__(self, pipe: Any, text_encoder: str | None = None) -> None:
         transformer = pipe.transformer
         refuse_compiled(transformer, "the transformer")
         _refuse_other_arithmetic(transformer)
@@ -85,7 +83,7 @@ class JointDenoiser(Denoiser):
         ]
         refuse_unreadable(layers)
         super().__init__(pipe, transformer, layers)
-        self.encoder = self._check_encoder(encoder)
+        self.encoder = self._check_encoder(text_encoder)
 
     @staticmethod
     @abstractmethod
@@ -102,10 +100,10 @@ class JointDenoiser(Denoiser):
         length = places.stop - places.start
         if length < 1:
             raise RuntimeError(
-                f"attention: the denoiser is given {forward.text} text keys, and none of them is of encoder "
+                f"attention: the denoiser is given {forward.text} text keys, and none of them is of "
                 f"{self.encoder}'s tokens"
             )
-        tokenizer = getattr(self.pipe, self.tokenizers[self.encoder])
+        tokenizer = getattr(self.pipe, _tokenizer_of(self.encoder))
         if hasattr(self.pipe, "maybe_convert_prompt"):  # textual inversion: one word, several vectors
             prompt = self.pipe.maybe_convert_prompt(prompt, tokenizer)
         ids = tokenizer(prompt, padding="max_length", max_length=length, truncation=True).input_ids
@@ -119,20 +117,23 @@ class JointDenoiser(Denoiser):
         own, *others = (slice(text_at + part.start, text_at + part.stop) for part in self._text_parts(text))
         return Window(image, own, (image, *others), (pixels + text,) * 2)
 
-    def _check_encoder(self, encoder: int | None) -> int:
+    def _check_encoder(self, encoder: str | None) -> str:
         name = type(self.pipe).__name__
-        number = min(self.tokenizers) if encoder is None else checks.whole("encoder", encoder)
-        if number not in self.tokenizers:
-            there = ", ".join(map(str, self.tokenizers))
+        encoder = self.encoders[0] if encoder is None else encoder
+        if encoder not in self.encoders:
             raise ValueError(
-                f"encoder: the denoiser of {name} does not look at tokens of a text encoder {number}; "
-                f"what it looks at are those of {there}"
+                f"text_encoder: the denoiser of {name} does not look at tokens of {encoder!r}; "
+                f"what it looks at are those of {', '.join(map(repr, self.encoders))}"
             )
-        parts = (self.tokenizers[number], self.tokenizers[number].replace("tokenizer", "text_encoder"))
-        for part in parts:
+        for part in (_tokenizer_of(encoder), encoder):
             if getattr(self.pipe, part, None) is None:
-                raise ValueError(f"encoder: {number} needs {part}, which this {name} was loaded without")
-        return number
+                raise ValueError(f"text_encoder: {encoder} needs {part}, which this {name} was loaded without")
+        return encoder
+
+
+def _tokenizer_of(encoder: str) -> str:
+    """The pipeline's name for the tokenizer of one of its text encoders."""
+    return encoder.replace("text_encoder", "tokenizer")
 
 
 class SD3Denoiser(JointDenoiser):
@@ -143,7 +144,7 @@ class SD3Denoiser(JointDenoiser):
     """
 
     pipeline_class = "StableDiffusion3Pipeline"
-    tokenizers: ClassVar[Mapping[int, str]] = {1: "tokenizer", 2: "tokenizer_2", 3: "tokenizer_3"}
+    encoders = ("text_encoder", "text_encoder_2", "text_encoder_3")
     processor = "diffusers.models.attention_processor.JointAttnProcessor2_0"
     text_first = False
     others = ("image", "other text")
@@ -155,7 +156,7 @@ class SD3Denoiser(JointDenoiser):
     def _text_parts(self, text: int) -> tuple[slice, ...]:
         clip = self.pipe.tokenizer_max_length
         parts = slice(0, clip), slice(clip, text)
-        return parts if self.encoder < 3 else parts[::-1]
+        return parts if self.encoder != "text_encoder_3" else parts[::-1]
 
     def read(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Forward | None:
         """Guidance puts as many rows in front; a forward that skips layers (`skip_guidance_layers`) is an aid to it."""
@@ -174,7 +175,7 @@ class FluxDenoiser(JointDenoiser):
     """
 
     pipeline_class = "FluxPipeline"
-    tokenizers: ClassVar[Mapping[int, str]] = {2: "tokenizer_2"}
+    encoders = ("text_encoder_2",)
     processor = "diffusers.models.transformers.transformer_flux.FluxAttnProcessor"
     text_first = True
     others = ("image",)
@@ -200,12 +201,12 @@ class FluxDenoiser(JointDenoiser):
         return Forward(rows, 0, (2 * height, 2 * width), kwargs["encoder_hidden_states"].shape[1])
 
 
-def joint_denoiser(pipe: Any, encoder: int | None = None) -> JointDenoiser | None:
+def joint_denoiser(pipe: Any, text_encoder: str | None = None) -> JointDenoiser | None:
     """The denoiser of a pipeline with joint attention; None: it is of no such family."""
     names = [base.__name__ for base in type(pipe).__mro__]  # a subclass belongs to its parent's family
     for family in (SD3Denoiser, FluxDenoiser):
         if family.pipeline_class in names:
-            return family(pipe, encoder)
+            return family(pipe, text_encoder)
     return None
 
 

@@ -55,7 +55,7 @@ def bench_attention(model: str, steps: int, repeats: int) -> Iterator[str]:
     checks.whole("repeats", repeats, at_least=1)
     lens = open_lens(model)
     threads = f"{torch.get_num_threads()} threads, {lens.pipe.device}"
-    yield f"{lens.model}, {lens.num_layers} layers, {steps} steps, chunk {lens.chunk}, {threads}"
+    yield f"{lens.model}, {lens.num_layers} layers, {steps} steps, batch size {lens.batch_size}, {threads}"
 
     for way in WAYS:
         paint(lens, way, 1)  # warm up
@@ -86,10 +86,10 @@ def bench_attention(model: str, steps: int, repeats: int) -> Iterator[str]:
 
 
 def open_lens(model: str) -> DiffusionLens:
-    """The lens of a model, with a chunk that fills every batch: a processor cannot tell a filler from a layer."""
+    """The lens of a model, with a batch size that fills every batch: a processor cannot tell a filler from a layer."""
     lens = DiffusionLens.from_pretrained(model)
-    if lens.num_layers % lens.chunk:
-        lens.chunk = lens.num_layers
+    if lens.num_layers % lens.batch_size:
+        lens.batch_size = lens.num_layers
     return lens
 
 
@@ -103,8 +103,8 @@ def paint(lens: DiffusionLens, way: str, steps: int) -> Painted:
     """
     with all_stored(lens.pipe.unet, on=way == "all stored") as stored:
         asked = way if way in ("mean", "daam") else False
-        run = lens(PROMPT, steps=steps, guidance_scale=7.5, seed=0, attention=asked)
-        if run.settings["chunk"] != lens.chunk:
+        run = lens(PROMPT, num_inference_steps=steps, guidance_scale=7.5, seed=0, attention=asked)
+        if run.settings["batch_size"] != lens.batch_size:
             raise ValueError(f"{way}: {lens.num_layers} layers of {steps} steps take too much memory; give fewer steps")
         maps = [] if run.attention is None else [run.attention[layer].nbytes for layer in run.attention]
         return Painted(run, sum(maps) + sum(tensor.nbytes for tensor in stored))

@@ -21,20 +21,20 @@ from ..runs.events import Event, Preview
 PROMPT = "a red circle and a blue square on a white background"
 
 
-def bench_lens(model: str, steps: int, repeats: int, chunks: Sequence[int] = ()) -> Iterator[str]:
+def bench_lens(model: str, steps: int, repeats: int, batch_sizes: Sequence[int] = ()) -> Iterator[str]:
     """Compare the lens with a plain loop that calls the stock pipeline once per layer; yields lines to print.
 
     The two take turns, `repeats` times, so that a busy machine slows both alike. The loop is given the states of all
     layers for nothing; it only denoises, batch 2 (guidance).
     """
     lens = DiffusionLens.from_pretrained(model)
-    options = {"steps": steps, "guidance_scale": 7.5, "seed": 0}
+    options = {"num_inference_steps": steps, "guidance_scale": 7.5, "seed": 0}
     threads = f"{torch.get_num_threads()} threads, {lens.pipe.device}"
     yield f"{lens.model}, {lens.num_layers} layers, {steps} steps, {threads}"
 
     plain_loop(lens, steps=2)  # warm up
-    times: dict[str, list[float]] = {"plain loop": [], f"lens, chunk {lens.chunk}": []}
-    ours, plain = f"lens, chunk {lens.chunk}", "plain loop"
+    times: dict[str, list[float]] = {"plain loop": [], f"lens, batch size {lens.batch_size}": []}
+    ours, plain = f"lens, batch size {lens.batch_size}", "plain loop"
     images: dict[str, dict[int, Image.Image]] = {}
     for _ in range(repeats):
         images[plain] = timed(times[plain], lambda: plain_loop(lens, steps))
@@ -49,12 +49,12 @@ def bench_lens(model: str, steps: int, repeats: int, chunks: Sequence[int] = ())
     previews = [seconds_to_first_preview(lens, **options) for _ in range(repeats)]
     yield f"first preview    median {median(previews):7.2f} s   (most {max(previews):.2f})"
 
-    for chunk in chunks:
-        lens.chunk = chunk
+    for batch_size in batch_sizes:
+        lens.batch_size = batch_size
         spent: list[float] = []
         for _ in range(repeats):
             timed(spent, lambda: lens(PROMPT, **options))
-        yield f"chunk {chunk:<10} median {median(spent):7.2f} s"
+        yield f"batch size {batch_size:<10} median {median(spent):7.2f} s"
 
 
 def largest_difference(some: dict[int, Image.Image], others: dict[int, Image.Image]) -> int:
@@ -82,7 +82,7 @@ def in_background(lens: DiffusionLens, **options: Any) -> float:
     """How much longer a job takes while the thread that waits for it keeps its OpenMP threads, see `_openmp`."""
     times: dict[str, list[float]] = {"released": [], "kept": []}
     for name, spent in times.items():
-        lens(PROMPT, **{**options, "steps": 1})  # now this thread has them
+        lens(PROMPT, **{**options, "num_inference_steps": 1})  # now this thread has them
         with mock.patch.object(_background, "release_threads") if name == "kept" else nullcontext():
             timed(spent, lambda: lens.start(PROMPT, **options).result())
     return times["kept"][0] / times["released"][0]

@@ -57,7 +57,9 @@ def _parser() -> argparse.ArgumentParser:
     lens.add_argument("--seed", type=int, default=0)
     lens.add_argument("--steps", type=int, help="default: the model's own, or 20")
     lens.add_argument("--guidance-scale", type=float, help="default: the model's own, or 7.5")
-    lens.add_argument("--encoder", type=int, default=1, help="which text encoder: SDXL has 1 (default) and 2")
+    lens.add_argument(
+        "--text-encoder", help="which one, where there are several: text_encoder (default), text_encoder_2"
+    )
     lens.add_argument("--tokens", help='words of the prompt, such as "cat,blue", each looked at by itself, or "all"')
     lens.add_argument(
         "--ablation", action="store_true", help="another question: skip block k instead of stopping at it"
@@ -76,7 +78,9 @@ def _parser() -> argparse.ArgumentParser:
     versus.add_argument("--seed", type=int, default=0)
     versus.add_argument("--steps", type=int, help="default: the raw model's own, or 20")
     versus.add_argument("--guidance-scale", type=float, help="default: the raw model's own, or 7.5")
-    versus.add_argument("--encoder", type=int, default=1, help="which text encoder: SDXL has 1 (default) and 2")
+    versus.add_argument(
+        "--text-encoder", help="which one, where there are several: text_encoder (default), text_encoder_2"
+    )
     versus.add_argument(
         "--attribution", action="store_true", help="also cross the encoders and U-Nets of both; takes twice as long"
     )
@@ -107,7 +111,7 @@ def _parser() -> argparse.ArgumentParser:
     bench.add_argument("--steps", type=int, default=20)
     bench.add_argument("--repeats", type=int, default=5)
     bench.add_argument(
-        "--chunks", type=parse_layers, help="of the lens: also compare these chunk sizes, such as 1,4,7,13"
+        "--batch-sizes", type=parse_layers, help="of the lens: also compare these batch sizes, such as 1,4,7,13"
     )
     bench.set_defaults(command=_bench)
     return parser
@@ -118,14 +122,14 @@ def _lens(options: argparse.Namespace) -> None:
 
     if not options.out and not options.html:
         raise ValueError("nothing to write: give --out FOLDER, --html FILE, or both")
-    lens = DiffusionLens.from_pretrained(options.model, device=options.device, encoder=options.encoder)
-    run = (lens.ablation if options.ablation else lens)(
+    lens = DiffusionLens.from_pretrained(options.model, device=options.device, text_encoder=options.text_encoder)
+    run = (lens.ablate if options.ablation else lens)(
         options.prompt,
-        tokens=options.tokens.split(",") if options.tokens not in (None, "all") else options.tokens,
+        keep_tokens=options.tokens.split(",") if options.tokens not in (None, "all") else options.tokens,
         layers=options.layers,
         negative_prompt=options.negative_prompt,
         seed=options.seed,
-        steps=options.steps,
+        num_inference_steps=options.steps,
         guidance_scale=options.guidance_scale,
     )
     for layer, reason in run.failures.items():
@@ -149,17 +153,17 @@ def _compare(options: argparse.Namespace) -> None:
     from ..lens.diffusion_lens import DiffusionLens
     from ..models.tuned import load_tuned_pipeline
 
-    raw = DiffusionLens.from_pretrained(options.raw, device=options.device, encoder=options.encoder)
-    pipe, name = load_tuned_pipeline(options.raw, options.tuned, options.device, encoder=options.encoder)
+    raw = DiffusionLens.from_pretrained(options.raw, device=options.device, text_encoder=options.text_encoder)
+    pipe, name = load_tuned_pipeline(options.raw, options.tuned, options.device, text_encoder=options.text_encoder)
     comparison = compare(
         raw,
-        DiffusionLens(pipe, model=name, encoder=options.encoder),
+        DiffusionLens(pipe, model=name, text_encoder=options.text_encoder),
         options.prompt,
         attribution=options.attribution,
         layers=options.layers,
         negative_prompt=options.negative_prompt,
         seed=options.seed,
-        steps=options.steps,
+        num_inference_steps=options.steps,
         guidance_scale=options.guidance_scale,
     )
     for which, run in comparison.runs.items():
@@ -216,8 +220,8 @@ def _bench(options: argparse.Namespace) -> None:
     from .bench_attention import bench_attention
     from .bench_lens import bench_lens
 
-    if options.chunks and options.what != "lens":
-        raise ValueError("--chunks: only `difflens bench lens` compares chunk sizes")
+    if options.batch_sizes and options.what != "lens":
+        raise ValueError("--batch-sizes: only `difflens bench lens` compares batch sizes")
     if options.what == "dreambooth":
         from .bench_dreambooth import bench_dreambooth
 
@@ -225,7 +229,7 @@ def _bench(options: argparse.Namespace) -> None:
     elif options.what == "attention":
         lines = bench_attention(options.model, options.steps, options.repeats)
     else:
-        lines = bench_lens(options.model, options.steps, options.repeats, options.chunks or ())
+        lines = bench_lens(options.model, options.steps, options.repeats, options.batch_sizes or ())
     for line in lines:
         print(line, flush=True)
 

@@ -10,11 +10,12 @@ import numpy as np
 
 from ..runs.background import BackgroundJob
 from ..runs.events import Done
+from ..runs.worker import Worker
 from .config import DreamBoothConfig
 from .history.events import (
     Alarm,
     AlarmRaised,
-    EpochPainted,
+    EpochValidated,
     LossLogged,
     TrainingEvent,
     TrainingListener,
@@ -59,7 +60,7 @@ class TrainingJob(BackgroundJob[TrainingHistory]):
 
     def start(self) -> TrainingJob:
         """Begin in a worker thread."""
-        self._start()
+        self._start(Worker())
         return self
 
     def wait(self) -> TrainingHistory:
@@ -101,7 +102,7 @@ class TrainingJob(BackgroundJob[TrainingHistory]):
         for epoch in history.epochs:
             for number in range(len(history.probes)):
                 if history.has(epoch, number):
-                    yield EpochPainted(epoch, number, history.run(epoch, number))
+                    yield EpochValidated(epoch, number, history.run(epoch, number))
         for alarm in history.alarms:
             yield AlarmRaised(alarm)
         if self.progress is not None:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ..models import Conditioning, Encoding
-from ..runs.tokens import Keep, Kept
+from ..runs.tokens import PromptPart, TokenKey
 
 StepListener = Callable[[int, int, Tensor, Tensor], object]  # (layer, step, timestep, latents)
 
@@ -19,13 +19,13 @@ class Row(NamedTuple):
     """One picture to paint: a layer, of the whole prompt (None) or with only one token kept."""
 
     layer: int
-    token: Kept | None = None
+    token: TokenKey | None = None
 
     def described(self, layer_name: str) -> str:
         """What a message calls it, given what its run calls the layer."""
         if self.token is None:
             return layer_name
-        return f"{layer_name} with {self.token if isinstance(self.token, Keep) else f'token {self.token}'} kept"
+        return f"{layer_name} with {self.token if isinstance(self.token, PromptPart) else f'token {self.token}'} kept"
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class Conditioned:
     clean: Encoding | None = None
     words: tuple[int, ...] = ()
 
-    def call_kwargs(self, rows: Sequence[Row], kept: Mapping[Kept, Sequence[int]]) -> dict[str, Tensor]:
+    def call_kwargs(self, rows: Sequence[Row], kept: Mapping[TokenKey, Sequence[int]]) -> dict[str, Tensor]:
         """The stock pipeline's conditioning arguments for a batch of rows."""
         parts = []
         for layer, token in rows:

@@ -21,7 +21,7 @@ from torch import Tensor
 from ..attention.capture import Capture, captured
 from ..attention.unet import UNetDenoiser
 from ..models.pipeline_state import dtype_restored, quiet, watched_predictions
-from ..runs.events import Failed, Notice, Painted, Preview, Progress, Snapshot, TokenFailed, TokenPainted
+from ..runs.events import Failed, LayerImage, Message, Preview, Progress, Snapshot, TokenFailed, TokenImage
 from ..runs.job import LensJob
 from ..runs.maps.maps import AttentionMaps
 from .batch import Conditioned, Row, StepListener
@@ -42,7 +42,7 @@ class Denoising:
     guidance_scale: float
     height: int
     width: int
-    chunk: int
+    batch_size: int
     latents: Tensor | None = None
     snapshots: frozenset[int] = frozenset()
     guidance_rescale: float = 0.0
@@ -68,12 +68,12 @@ def denoise(prompt: Conditioned, settings: Denoising, job: LensJob) -> None:
 
     Returns early, with what is painted, when the job is cancelled. Out of memory: halves the chunk and goes on.
     """
-    chunk = settings.chunk
-    remaining = [Row(layer, token) for token in (None, *job.run.kept) for layer in job.run.layers]
+    chunk = settings.batch_size
+    remaining = [Row(layer, token) for token in (None, *job.run.token_masks) for layer in job.run.layers]
     clock = _Clock(len(remaining), settings.steps)
     if job.run.attention is not None and job.run.attention.plan.note:
-        job.emit(Notice(job.run.attention.plan.note))
-    while remaining and not job.cancelled:
+        job.emit(Message(job.run.attention.plan.note))
+    while remaining and not job.cancelled():
         rows = next_rows(remaining, chunk, job.focus, job.run.num_layers)
         try:
             _Chunk(prompt, settings, job, rows, chunk, clock).paint()
@@ -83,8 +83,8 @@ def denoise(prompt: Conditioned, settings: Denoising, job: LensJob) -> None:
             if not _out_of_memory(error) or chunk == 1:
                 raise
             chunk //= 2
-            job.run.settings["chunk"] = chunk
-            job.emit(Notice(f"out of memory: going on with {chunk} layer{'s' * (chunk > 1)} at a time"))
+            job.run.settings["batch_size"] = chunk
+            job.emit(Message(f"out of memory: going on with {chunk} layer{'s' * (chunk > 1)} at a time"))
             torch.cuda.empty_cache()
             continue
         remaining = [row for row in remaining if row not in rows.values()]
@@ -160,7 +160,7 @@ class _Chunk:
         self.layers = {index: row.layer for index, row in rows.items() if row.token is None}
         filler = next(iter(rows.values()))
         padded = [rows.get(index, filler) for index in range(size)]
-        self.conditions = prompt.call_kwargs(padded, job.run.kept)
+        self.conditions = prompt.call_kwargs(padded, job.run.token_masks)
         self.generators = [_generator(settings.seed) for _ in padded]
         self.prediction: Tensor | None = None
         self.latents = torch.empty(0)
@@ -213,14 +213,14 @@ class _Chunk:
             self.job.emit(Failed(layer, message) if token is None else TokenFailed(layer, token, message))
             return
         if flagged:
-            self.job.emit(Notice(f"{name}: the pipeline's safety checker blacked the picture out"))
+            self.job.emit(Message(f"{name}: the pipeline's safety checker blacked the picture out"))
         if token is None:
             self.job.run.latents[layer] = latents.float().cpu().numpy()
             if self.job.run.attention is not None:
                 self.job.run.attention.add(layer, self.attention[index])
-            self.job.emit(Painted(layer, self._to_pil(pixels)))
+            self.job.emit(LayerImage(layer, self._to_pil(pixels)))
         else:
-            self.job.emit(TokenPainted(layer, token, self._to_pil(pixels)))
+            self.job.emit(TokenImage(layer, token, self._to_pil(pixels)))
 
     @staticmethod
     def _flagged(output: Any, row: int) -> bool:
@@ -228,7 +228,7 @@ class _Chunk:
         return bool(flags and flags[row])
 
     def _after_step(self, pipe: Any, index: int, timestep: Tensor, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-        if self.job.cancelled:
+        if self.job.cancelled():
             raise _Cancelled
         step = min(index + 1, self.settings.steps)  # second-order schedulers call twice a step
         self.latents = tensors["latents"]
@@ -253,7 +253,7 @@ class _Chunk:
     def _preview(self, step: int, prediction: Tensor) -> None:
         """Decode the picture on screen, and the others too, while that stays a small part of the time."""
         for number, (row, layer) in enumerate(self.layers.items()):
-            if number and self.job.cancelled:
+            if number and self.job.cancelled():
                 raise _Cancelled
             if self.clock.previews > _PREVIEW_SHARE * self.clock.elapsed and not (step == 1 and number == 0):
                 return
@@ -279,7 +279,7 @@ class _Chunk:
         run = self.job.run
         left = self.clock.seconds_left(len(self.rows), step) if step or self.clock.finished else None
         done, tokens_done = len(run.images) + len(run.failures), len(run.token_images) + len(run.token_failures)
-        tokens_total = len(run.layers) * len(run.kept)
+        tokens_total = len(run.layers) * len(run.token_masks)
         layers, steps = tuple(self.layers.values()), self.settings.steps
         tokens = tuple((layer, token) for layer, token in self.rows.values() if token is not None)
         self.job.emit(Progress(done, len(run.layers), layers, step, steps, left, tokens_done, tokens_total, tokens))
@@ -293,7 +293,7 @@ def _generator(seed: int | torch.Generator) -> torch.Generator:
     return copy
 
 
-def default_chunk(pipe: Any) -> int:
+def default_batch_size(pipe: Any) -> int:
     """All of SD 1.5's layers at once on an accelerator; on a CPU only small models gain from batching."""
     if pipe.device.type != "cpu":
         return 13

@@ -10,7 +10,7 @@ import warnings
 import weakref
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, overload
+from typing import Any, overload
 
 import torch
 from torch import Tensor
@@ -23,14 +23,11 @@ from ..runs.job import LensJob
 from ..runs.maps.options import AttentionOptions
 from ..runs.progress_bar import with_progress_bar
 from ..runs.run import LensRun
-from ..runs.tokens import Kept
+from ..runs.tokens import TokenKey
 from .batch import Conditioned, StepListener
-from .denoise import Denoising, default_chunk, denoise
+from .denoise import Denoising, default_batch_size, denoise
 from .settings import describe
 from .token_mask import TokenChoice, kept_places
-
-if TYPE_CHECKING:
-    from .ablation import LayerAblation
 
 # two jobs never share a pipeline, nor two pipelines' jobs a denoiser: schedulers and hooks hold state
 _LOCKS: weakref.WeakKeyDictionary[Any, threading.Lock] = weakref.WeakKeyDictionary()
@@ -43,14 +40,15 @@ class DiffusionLens:
     ----------
     pipe : diffusers.StableDiffusionPipeline or StableDiffusionXLPipeline
         SD 1.x, 2.x or SDXL, as you set it up: its scheduler, LoRA, offloading and dtype are used as they are.
-    chunk : int, optional
+    batch_size : int, optional
         How many layers are denoised at once. By default what suits the device and the model's size. A layer's
         picture depends on it in the last bits, and on nothing else but the arguments of the call.
     model : str, optional
         The name that runs are labelled with.
-    encoder : int
-        Which text encoder to look at, where a pipeline has several: SDXL has 1 (CLIP-L, layers 0..11) and 2
-        (OpenCLIP-bigG, layers 0..31). Meanwhile the other one holds its full stock state and the pooled vector is the
+    text_encoder : str, optional
+        Which text encoder to look at, where a pipeline has several: SDXL has "text_encoder" (CLIP-L, layers 0..11; the
+        default) and "text_encoder_2" (OpenCLIP-bigG, layers 0..31). Meanwhile the other one holds
+        its full stock state and the pooled vector is the
         stock one, so early layers may show the prompt too: they tell what this encoder's later blocks add to the rest.
 
     Raises
@@ -65,10 +63,14 @@ class DiffusionLens:
     >>> run.images[12]  # doctest: +SKIP
     """
 
-    def __init__(self, pipe: Any, *, chunk: int | None = None, model: str | None = None, encoder: int = 1) -> None:
+    def __init__(
+        self, pipe: Any, *, batch_size: int | None = None, model: str | None = None, text_encoder: str | None = None
+    ) -> None:
         self.pipe = pipe
-        self._conditioning: Conditioning = conditioning_for(pipe, encoder)
-        self.chunk = checks.whole("chunk", chunk, at_least=1) if chunk is not None else default_chunk(pipe)
+        self._conditioning: Conditioning = conditioning_for(pipe, text_encoder)
+        self.batch_size = default_batch_size(pipe)
+        if batch_size is not None:
+            self.batch_size = checks.whole("batch_size", batch_size, at_least=1)
         self.model = model or getattr(pipe.config, "_name_or_path", None) or type(pipe).__name__
         self._lock = _LOCKS.setdefault(pipe.unet, threading.Lock())
 
@@ -79,8 +81,8 @@ class DiffusionLens:
         *,
         device: str | torch.device | None = None,
         dtype: torch.dtype | None = None,
-        chunk: int | None = None,
-        encoder: int = 1,
+        batch_size: int | None = None,
+        text_encoder: str | None = None,
     ) -> DiffusionLens:
         """Load a model and put a lens on it.
 
@@ -93,7 +95,7 @@ class DiffusionLens:
             Default: CUDA, then Apple's MPS, then the CPU.
         dtype : torch.dtype, optional
             Default: float16 on CUDA, float32 elsewhere.
-        chunk, encoder : int
+        batch_size, text_encoder
             See the class.
 
         Raises
@@ -104,12 +106,12 @@ class DiffusionLens:
         OSError
             If a hub id cannot be loaded.
         """
-        pipe, name = loading.load_pipeline(model, device, dtype, encoder)
-        return cls(pipe, chunk=chunk, model=name, encoder=encoder)
+        pipe, name = loading.load_pipeline(model, device, dtype, text_encoder)
+        return cls(pipe, batch_size=batch_size, model=name, text_encoder=text_encoder)
 
     @property
-    def encoder(self) -> int:
-        """The number of the text encoder that is looked at; 1 where there is only one."""
+    def text_encoder(self) -> str:
+        """The pipeline's name for the text encoder that is looked at."""
         return self._conditioning.encoder
 
     @property
@@ -125,12 +127,14 @@ class DiffusionLens:
         """All layers, `range(0, num_layers)`."""
         return range(self.num_layers)
 
-    @property
-    def ablation(self) -> LayerAblation:
+    def ablate(self, prompt: str, **options: Any) -> LensRun:
         """Another question to the same pipeline: the picture when a block of the encoder is skipped."""
         from .ablation import LayerAblation
 
-        return LayerAblation(self.pipe, chunk=self.chunk, model=self.model, encoder=self.encoder)
+        ablation = LayerAblation(
+            self.pipe, batch_size=self.batch_size, model=self.model, text_encoder=self.text_encoder
+        )
+        return ablation(prompt, **options)
 
     @overload
     def __call__(self, prompt: str, **options: Any) -> LensRun: ...
@@ -163,7 +167,7 @@ class DiffusionLens:
         seed : int or torch.Generator
             0 ≤ seed < 2**63. Every layer starts from this seed's latents and gets its noise. A generator's state is
             copied and left as it is.
-        steps : int, optional
+        num_inference_steps : int, optional
             Denoising steps, ≥ 1. Default: the model's own (`sampling_defaults.json` in its folder), or 20.
         guidance_scale : float, optional
             Classifier-free guidance; 1 and less switch it off. Default: the model's own, or 7.5.
@@ -179,15 +183,15 @@ class DiffusionLens:
             Start from these instead of the seed's; f is the autoencoder's factor (8 for SD).
         snapshots : iterable of int, optional
             Keep the decoded prediction at these denoising steps (0 is the first) of each layer.
-        tokens : int, str, Keep, or an iterable of these, optional
+        keep_tokens : int, str, PromptPart, or an iterable of these, optional
             The per-token lens: for each, one more picture of every layer, `run.token_images[layer, token]`, with
             only that token's state and the start token's kept; every other place holds what the empty prompt has
             there (its padding; at place 1 its end token). Words or groups of words are found with all their pieces,
             each occurrence by itself, and an index is a place of `run.tokens` (0, the start token alone, is the empty
-            prompt). "all" alone means each word in turn, ["all"] the word "all". `Keep.PADDING` and `Keep.PROMPT`
-            keep those parts. SDXL: in both encoders, at the places of this one's tokens; the pooled vector is the
-            prompt's where all its words are kept, else the empty prompt's. Snapshots and latents are kept of the whole
-            prompt only. Toker et al., "Padding Tone", NAACL 2025.
+            prompt). "all" alone means each word in turn, ["all"] the word "all". `PromptPart.PADDING` and
+            `PromptPart.PROMPT` keep those parts. SDXL: in both encoders, at this one's positions; the pooled vector is
+            the prompt's where all its words are kept, else the empty prompt's. Snapshots and latents are kept of the
+            whole prompt only. Toker et al., "Padding Tone", NAACL 2025.
         attention : bool, "mean", "daam" or AttentionOptions
             Keep where each word is looked at in each layer's picture (of the whole prompt): `run.attention`, a
             `LensAttention`. The pictures stay the same to the bit. True is "mean"; the options say what is kept.
@@ -215,7 +219,7 @@ class DiffusionLens:
         layers: Iterable[int] | None = None,
         negative_prompt: str | None = None,
         seed: int | torch.Generator = 0,
-        steps: int | None = None,
+        num_inference_steps: int | None = None,
         guidance_scale: float | None = None,
         guidance_rescale: float = 0.0,
         eta: float = 0.0,
@@ -225,7 +229,7 @@ class DiffusionLens:
         width: int | None = None,
         latents: Tensor | None = None,
         snapshots: Iterable[int] | None = None,
-        tokens: TokenChoice | None = None,
+        keep_tokens: TokenChoice | None = None,
         attention: bool | str | AttentionOptions = False,
         on_step: StepListener | None = None,
     ) -> list[LensJob]:
@@ -233,18 +237,19 @@ class DiffusionLens:
         prompts = checks.prompts(prompt, negative_prompt)
         chosen = checks.layers(layers, self.num_layers)
         defaults = sampling_defaults(self.pipe)
-        steps = checks.whole("steps", defaults.num_inference_steps if steps is None else steps, at_least=1)
+        num_inference_steps = defaults.num_inference_steps if num_inference_steps is None else num_inference_steps
+        num_inference_steps = checks.whole("num_inference_steps", num_inference_steps, at_least=1)
         guidance_scale = defaults.guidance_scale if guidance_scale is None else guidance_scale
         height, width = checks.size(self.pipe, height, width)
         settings = Denoising(
             seed=checks.seed(seed),
-            steps=steps,
+            steps=num_inference_steps,
             guidance_scale=checks.at_least_zero("guidance_scale", guidance_scale),
             height=height,
             width=width,
-            chunk=self.chunk,
+            batch_size=self.batch_size,
             latents=checks.latents(self.pipe, latents, height, width),
-            snapshots=checks.snapshots(snapshots, steps),
+            snapshots=checks.snapshots(snapshots, num_inference_steps),
             guidance_rescale=checks.at_least_zero("guidance_rescale", guidance_rescale),
             eta=checks.at_least_zero("eta", eta),
             cross_attention_kwargs=cross_attention_kwargs,
@@ -253,9 +258,9 @@ class DiffusionLens:
             ),
             on_step=on_step,
         )
-        if isinstance(tokens, Iterator):  # to be read once for each prompt
-            tokens = list(tokens)
-        kept = [kept_places(tokens, text, self._conditioning.tokenize) for text in prompts]
+        if isinstance(keep_tokens, Iterator):  # to be read once for each prompt
+            keep_tokens = list(keep_tokens)
+        kept = [kept_places(keep_tokens, text, self._conditioning.tokenize) for text in prompts]
         return [
             self._job(text, negative_prompt, chosen, settings, places, attention)
             for text, places in zip(prompts, kept, strict=True)
@@ -267,7 +272,7 @@ class DiffusionLens:
         negative_prompt: str | None,
         layers: tuple[int, ...],
         settings: Denoising,
-        kept: dict[Kept, tuple[int, ...]],
+        kept: dict[TokenKey, tuple[int, ...]],
         attention: bool | str | AttentionOptions,
     ) -> LensJob:
         tokens, cut = self._conditioning.tokenize(prompt)
@@ -276,7 +281,7 @@ class DiffusionLens:
         seed = settings.seed if isinstance(settings.seed, int) else settings.seed.initial_seed()
         described = describe(self._conditioning, self.model, settings, negative_prompt)
         run = LensRun(prompt, tokens, layers, self.num_layers, seed, described)
-        run.kept = kept
+        run.token_masks = kept
         run.attention = lens_attention(
             attention,
             self.pipe,
@@ -290,7 +295,7 @@ class DiffusionLens:
         def work(job: LensJob) -> None:
             # inference_mode is thread-local: entered where the work is done
             with self._lock, torch.inference_mode():
-                if job.cancelled:
+                if job.cancelled():
                     return
                 run.settings["model_hash"] = weight_hash(self.pipe)
                 encoding = self._conditioning.encode(prompt, settings.lora_scale)

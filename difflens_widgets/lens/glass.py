@@ -20,7 +20,7 @@ from PIL import Image
 from torch import Tensor
 
 from ..models import checks
-from ..runs.events import Event, Notice
+from ..runs.events import Event, Message
 from ..runs.job import LensJob
 from ..runs.run import LensRun
 from . import glass_arguments as arguments
@@ -134,8 +134,8 @@ class StableDiffusionGlassPipeline(StableDiffusionPipeline):
             Leave these out.
         explain_other_model : CLIPTextModel, optional
             A second text encoder of the same depth and width, lensed beside the first with the same noise.
-        per_token : bool, int, str, Keep or an iterable of these
-            The per-token lens; True is each word in turn, else as `tokens` of `DiffusionLens.start`.
+        per_token : bool, int, str, PromptPart or an iterable of these
+            The per-token lens; True is each word in turn, else as `keep_tokens` of `DiffusionLens.start`.
         snapshots : iterable of int, optional
             Keep the decoded predictions at these denoising steps in the output's `runs`.
 
@@ -163,7 +163,7 @@ class StableDiffusionGlassPipeline(StableDiffusionPipeline):
             lenses.append(DiffusionLens(arguments.with_encoder(self, explain_other_model)))
         options: dict[str, Any] = {
             "layers": arguments.layers(lenses[0].num_layers, start_layer, end_layer, step_layer, skip_layers),
-            "steps": num_inference_steps,
+            "num_inference_steps": num_inference_steps,
             "guidance_scale": guidance_scale,
             "guidance_rescale": guidance_rescale,
             "eta": eta,
@@ -172,7 +172,7 @@ class StableDiffusionGlassPipeline(StableDiffusionPipeline):
             "width": width,
             "snapshots": snapshots,
             "on_step": arguments.on_step(callback, callback_steps),
-            "tokens": ("all" if per_token else None) if isinstance(per_token, bool) else per_token,
+            "keep_tokens": ("all" if per_token else None) if isinstance(per_token, bool) else per_token,
         }
         noises = arguments.noises(self, generator, latents, len(prompts) * count, height, width)
         jobs = [  # all of them are checked before the first is run
@@ -224,7 +224,7 @@ def save_pictures(run: LensRun, folder: str | Path, *, seconds_per_step: float =
     written = []
     for layer, image in sorted(run.images.items()):
         steps = {step: snapshot for (of_layer, step), snapshot in run.snapshots.items() if of_layer == layer}
-        steps[run.settings["steps"] - 1] = image
+        steps[run.settings["num_inference_steps"] - 1] = image
         frames = [steps[step] for step in sorted(steps)]
         for step, frame in zip(sorted(steps), frames, strict=True):
             written.append(folder / f"layer_{layer:03d}_step_{step:03d}.png")
@@ -238,11 +238,11 @@ def save_pictures(run: LensRun, folder: str | Path, *, seconds_per_step: float =
 
 def _paint(job: LensJob) -> LensRun:
     def log_notice(event: Event) -> None:
-        if isinstance(event, Notice):
+        if isinstance(event, Message):
             log.warning(event.message)
 
     job.subscribe(log_notice, previews=False)
-    run = job.run_here()
+    run = job.wait()
     problems = [*run.failures.values(), *run.token_failures.values()]
     if problems:
         raise RuntimeError("; ".join(problems))

@@ -21,13 +21,13 @@ def describe(
     passed_on = settings.cross_attention_kwargs or {}
     return {
         "model": model,
-        "question": conditioning.question,
-        "encoder": conditioning.encoder,
+        "method": conditioning.question,
+        "text_encoder": conditioning.encoder,
         "scheduler": type(pipe.scheduler).__name__,
         "dtype": str(pipe.dtype).removeprefix("torch."),
         "negative_prompt": negative_prompt,
         "own_negative_embeds": settings.negative_prompt_embeds is not None,
-        "steps": settings.steps,
+        "num_inference_steps": settings.steps,
         "snapshots": sorted(settings.snapshots),
         "guidance_scale": settings.guidance_scale,
         "guidance_rescale": settings.guidance_rescale,
@@ -35,7 +35,7 @@ def describe(
         "cross_attention_kwargs": {name: v for name, v in passed_on.items() if isinstance(v, str | int | float)},
         "height": settings.height,
         "width": settings.width,
-        "chunk": settings.chunk,
+        "batch_size": settings.batch_size,
         "own_latents": settings.latents is not None,
         "own_generator": isinstance(settings.seed, torch.Generator),
         "versions": {

@@ -6,23 +6,23 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 from ..models import checks
-from ..runs.tokens import Keep, Kept, Token, read_words, word_text
+from ..runs.tokens import PromptPart, Token, TokenKey, read_words, word_text
 
-TokenChoice = int | str | Keep | Iterable[int | str | Keep]
+TokenChoice = int | str | PromptPart | Iterable[int | str | PromptPart]
 Tokenize = Callable[[str], tuple[tuple[Token, ...], str]]
 
 EVERY_WORD = "all"  # alone; in a list it is the word "all"
 _NAMED_WORDS = 40  # words that an error names
 
 
-def kept_places(choice: TokenChoice | None, prompt: str, tokenize: Tokenize) -> dict[Kept, tuple[int, ...]]:
-    """What `tokens=` asks for, as places of `prompt`.
+def kept_places(choice: TokenChoice | None, prompt: str, tokenize: Tokenize) -> dict[TokenKey, tuple[int, ...]]:
+    """What `keep_tokens=` asks for, as places of `prompt`.
 
     Parameters
     ----------
-    choice : int, str, Keep, an iterable of these, or None
+    choice : int, str, PromptPart, an iterable of these, or None
         An index of the prompt's tokens; a word, or several that follow one another (every occurrence, each by
-        itself, with all its pieces); a `Keep`; or "all" alone: each word in turn. None: nothing.
+        itself, with all its pieces); a `PromptPart`; or "all" alone: each word in turn. None: nothing.
     prompt : str
     tokenize : callable
         The family's: text → tokens, and the part that was cut off. Prompt and words are read in this one way, so that
@@ -31,7 +31,7 @@ def kept_places(choice: TokenChoice | None, prompt: str, tokenize: Tokenize) -> 
     Returns
     -------
     dict of token → tuple of int
-        In the order asked. A token is the index of the first piece, or the Keep.
+        In the order asked. A token is the index of the first piece, or the PromptPart.
 
     Raises
     ------
@@ -41,16 +41,19 @@ def kept_places(choice: TokenChoice | None, prompt: str, tokenize: Tokenize) -> 
     if choice is None:
         return {}
     tokens, cut = tokenize(prompt)
-    asked: list[Any] = [choice] if isinstance(choice, (str, Keep)) or not isinstance(choice, Iterable) else [*choice]
+    asked: list[Any] = (
+        [choice] if isinstance(choice, (str, PromptPart)) or not isinstance(choice, Iterable) else [*choice]
+    )
     if not asked:
-        raise ValueError('tokens: empty; give some words or indices, "all" for each word, or None for none')
-    kept: dict[Kept, tuple[int, ...]] = {}
-    sources: dict[Kept, Any] = {}
+        raise ValueError('keep_tokens: empty; give some words or indices, "all" for each word, or None for none')
+    kept: dict[TokenKey, tuple[int, ...]] = {}
+    sources: dict[TokenKey, Any] = {}
     for item in asked:
         for token, places in _find(item, tokens, cut, tokenize, every=choice == EVERY_WORD):
             if token in kept:
                 raise ValueError(
-                    f"tokens: {_described(token, tokens)} is asked for twice, by {sources[token]!r} and by {item!r}"
+                    f"keep_tokens: {_described(token, tokens)} is asked for twice, "
+                    f"by {sources[token]!r} and by {item!r}"
                 )
             kept[token], sources[token] = places, item
     return kept
@@ -58,14 +61,16 @@ def kept_places(choice: TokenChoice | None, prompt: str, tokenize: Tokenize) -> 
 
 def _find(
     item: Any, tokens: Sequence[Token], cut: str, tokenize: Tokenize, *, every: bool
-) -> Iterator[tuple[Kept, tuple[int, ...]]]:
+) -> Iterator[tuple[TokenKey, tuple[int, ...]]]:
     """The places of one thing that was asked for; several where a word stands several times."""
-    if isinstance(item, Keep):
+    if isinstance(item, PromptPart):
         yield item, _part(item, tokens)
     elif isinstance(item, str):
         words = read_words(tokens)
         if every and not words:
-            raise ValueError(f'tokens: "{EVERY_WORD}" is each word of the prompt in turn, and this one has no words')
+            raise ValueError(
+                f'keep_tokens: "{EVERY_WORD}" is each word of the prompt in turn, and this one has no words'
+            )
         for found in [[word] for word in words] if every else _occurrences(item, words, cut, tokenize):
             places = tuple(token.index for word in found for token in word)
             yield places[0], places
@@ -74,25 +79,25 @@ def _find(
         yield index, (index,)
 
 
-def _part(part: Keep, tokens: Sequence[Token]) -> tuple[int, ...]:
-    kinds = ("pad",) if part is Keep.PADDING else ("word", "end")
+def _part(part: PromptPart, tokens: Sequence[Token]) -> tuple[int, ...]:
+    kinds = ("pad",) if part is PromptPart.PADDING else ("word", "eos")
     places = tuple(token.index for token in tokens if token.kind in kinds)
     if not places:  # a prompt that fills every place
         raise ValueError(
-            f"tokens: {part} keeps the padding, and this prompt fills all {len(tokens)} places: it has none"
+            f"keep_tokens: {part} keeps the padding, and this prompt fills all {len(tokens)} places: it has none"
         )
     return places
 
 
 def _index(item: Any, tokens: Sequence[Token]) -> int:
     try:
-        index = checks.whole("tokens", item)
+        index = checks.whole("keep_tokens", item)
     except TypeError:
-        raise TypeError(f"tokens: expected words, indices or a Keep, got {item!r}") from None
+        raise TypeError(f"keep_tokens: expected words, indices or a PromptPart, got {item!r}") from None
     last = max(token.index for token in tokens if token.kind != "pad")
     if not 0 <= index <= last:
-        padding = f"; {Keep.PADDING} keeps the padding behind it" if last < index < len(tokens) else ""
-        raise ValueError(f"tokens: {index} is beyond this prompt, whose tokens are 0..{last}{padding}")
+        padding = f"; {PromptPart.PADDING} keeps the padding behind it" if last < index < len(tokens) else ""
+        raise ValueError(f"keep_tokens: {index} is beyond this prompt, whose tokens are 0..{last}{padding}")
     return index
 
 
@@ -101,16 +106,18 @@ def _occurrences(
 ) -> list[list[tuple[Token, ...]]]:
     wanted = _texts(item, tokenize)
     if not wanted:
-        raise ValueError(f"tokens: {item!r} has no word in it")
+        raise ValueError(f"keep_tokens: {item!r} has no word in it")
     texts = [word_text(word) for word in words]
     starts = _starts(wanted, texts)
     if not starts:
         # a word may be cut in two, or a group of words between two of them
         beyond = (f"{texts[-1]}{cut}", f"{texts[-1]} {cut}") if cut else ()
         if any(_starts(wanted, _texts(text, tokenize)) for text in beyond):
-            raise ValueError(f"tokens: {item!r} is cut off: the text encoder reads the prompt up to {texts[-1]!r} only")
+            raise ValueError(
+                f"keep_tokens: {item!r} is cut off: the text encoder reads the prompt up to {texts[-1]!r} only"
+            )
         there = ", ".join(dict.fromkeys(map(repr, texts[:_NAMED_WORDS]))) or "none"
-        raise ValueError(f"tokens: {item!r} is not in the prompt; its words are: {there}")
+        raise ValueError(f"keep_tokens: {item!r} is not in the prompt; its words are: {there}")
     return [words[start : start + len(wanted)] for start in starts]
 
 
@@ -123,11 +130,11 @@ def _starts(wanted: list[str], texts: list[str]) -> list[int]:
     return [start for start in range(len(texts)) if texts[start : start + len(wanted)] == wanted]
 
 
-def _described(token: Kept, tokens: Sequence[Token]) -> str:
-    return str(token) if isinstance(token, Keep) else f"place {token} ({tokens[token].text!r})"
+def _described(token: TokenKey, tokens: Sequence[Token]) -> str:
+    return str(token) if isinstance(token, PromptPart) else f"place {token} ({tokens[token].text!r})"
 
 
-def word_places(word: int | str | Keep, prompt: str, tokenize: Tokenize, name: str) -> tuple[int, ...]:
+def word_places(word: int | str | PromptPart, prompt: str, tokenize: Tokenize, name: str) -> tuple[int, ...]:
     """The places of one word (or index, or part) that stands in `prompt` once; `name` is what errors call it.
 
     Raises
@@ -138,7 +145,7 @@ def word_places(word: int | str | Keep, prompt: str, tokenize: Tokenize, name: s
     try:
         found = kept_places([word], prompt, tokenize)
     except (TypeError, ValueError) as error:
-        raise type(error)(f"{name}: {str(error).removeprefix('tokens: ')}") from None
+        raise type(error)(f"{name}: {str(error).removeprefix('keep_tokens: ')}") from None
     if len(found) > 1:
         places = ", ".join(map(str, found))
         raise ValueError(f"{name}: {word!r} stands {len(found)} times in the prompt; give one of its places: {places}")

@@ -18,7 +18,7 @@ FAMILIES: tuple[type[Conditioning], ...] = (CLIPConditioning, SDXLConditioning)
 __all__ = ["FAMILIES", "AblatedConditioning", "Conditioning", "Encoding", "conditioning_for", "require_supported"]
 
 
-def require_supported(pipeline_class: str, where: str = "pipe", encoder: int = 1) -> None:
+def require_supported(pipeline_class: str, where: str = "pipe", encoder: str | None = None) -> None:
     """Refuse a pipeline class of no known family, or an encoder it does not have, before anything is loaded.
 
     Raises
@@ -32,7 +32,7 @@ def require_supported(pipeline_class: str, where: str = "pipe", encoder: int = 1
     supported[pipeline_class].check_encoder(encoder)
 
 
-def conditioning_for(pipe: Any, encoder: int = 1) -> Conditioning:
+def conditioning_for(pipe: Any, encoder: str | None = None) -> Conditioning:
     """The family's conditioning for a loaded diffusers pipeline, on the `encoder`-th of its text encoders."""
     names = [base.__name__ for base in type(pipe).__mro__]  # a subclass belongs to its parent's family
     for family in FAMILIES:

@@ -11,7 +11,6 @@ import torch
 from torch import Tensor
 
 from ..runs.tokens import Token
-from . import checks
 
 
 @dataclass(frozen=True)
@@ -40,8 +39,8 @@ class Conditioning(ABC):
     Attributes
     ----------
     pipeline_classes : the diffusers pipelines of this family
-    encoders : the pipeline's names for its text encoders; the first is number 1
-    encoder : the number of the one that is lensed
+    encoders : the pipeline's names for its text encoders; the first is the default
+    encoder : the name of the one that is lensed
     has_pooled : whether the denoiser is also given a vector of the whole prompt
     question : what a run's layers tell, "lens" or "ablation"
     """
@@ -51,21 +50,21 @@ class Conditioning(ABC):
     has_pooled: ClassVar[bool] = False
     question: ClassVar[str] = "lens"
 
-    def __init__(self, pipe: Any, encoder: int = 1) -> None:
+    def __init__(self, pipe: Any, encoder: str | None = None) -> None:
         self.pipe = pipe
         self.encoder = self.check_encoder(encoder)
-        name = self.encoders[self.encoder - 1]
-        if getattr(pipe, name) is None:
-            raise ValueError(f"encoder: {encoder} is {name}, which this {type(pipe).__name__} was loaded without")
+        if getattr(pipe, self.encoder) is None:
+            raise ValueError(f"text_encoder: this {type(pipe).__name__} was loaded without {self.encoder}")
 
     @classmethod
-    def check_encoder(cls, encoder: int) -> int:
-        """The number of a text encoder that this family has, or an error that says which there are."""
-        number, count = checks.whole("encoder", encoder), len(cls.encoders)
-        if not 1 <= number <= count:
-            has = "one text encoder: leave encoder out" if count == 1 else f"{count} text encoders, 1..{count}"
-            raise ValueError(f"encoder: there is no number {number}; {cls.pipeline_classes[0]} has {has}")
-        return number
+    def check_encoder(cls, name: str | None) -> str:
+        """The name of a text encoder that this family has (None: the first), or an error that says which there are."""
+        if name is None:
+            return cls.encoders[0]
+        if name not in cls.encoders:
+            has = ", ".join(map(repr, cls.encoders))
+            raise ValueError(f"text_encoder: {cls.pipeline_classes[0]} has {has}; got {name!r}")
+        return name
 
     @property
     @abstractmethod

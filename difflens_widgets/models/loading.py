@@ -20,7 +20,7 @@ WEIGHTS = Path(__file__).parents[1] / "tiny" / "weights"
 
 
 def load_pipeline(
-    model: str | Path, device: str | torch.device | None, dtype: torch.dtype | None, encoder: int = 1
+    model: str | Path, device: str | torch.device | None, dtype: torch.dtype | None, text_encoder: str | None = None
 ) -> tuple[Any, str]:
     """Load `model` and return the pipeline and the name to label its runs with; see `DiffusionLens.from_pretrained`."""
     place = torch.device(device) if device is not None else _best_device()
@@ -28,12 +28,12 @@ def load_pipeline(
         dtype = torch.float16 if place.type == "cuda" else torch.float32
     source, name = (WEIGHTS, TINY) if str(model) in ("tiny", TINY) else (model, Path(model).name)
     if Path(source).is_dir():
-        require_supported(_class_of_folder(Path(source)), str(model), encoder)
+        require_supported(_class_of_folder(Path(source)), str(model), text_encoder)
     elif _looks_like_path(model):
         raise ValueError(f"{model}: no such folder")
     else:
         name = str(model)
-        require_supported(_class_on_hub(name), name, encoder)
+        require_supported(_class_on_hub(name), name, text_encoder)
     embedded = source is WEIGHTS
     options = {dtype_keyword(): dtype, "use_safetensors": True, "local_files_only": Path(source).is_dir()}
     with quiet_libraries(progress_bars=not embedded):

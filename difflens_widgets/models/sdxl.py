@@ -48,7 +48,7 @@ class SDXLConditioning(Conditioning):
     encoders = ("text_encoder", "text_encoder_2")
     has_pooled = True
 
-    def __init__(self, pipe: Any, encoder: int = 1) -> None:
+    def __init__(self, pipe: Any, encoder: str | None = None) -> None:
         super().__init__(pipe, encoder)
         if pipe.text_encoder_2 is None:
             raise ValueError(f"pipe: this {type(pipe).__name__} has no text_encoder_2, which makes the pooled vector")
@@ -60,10 +60,12 @@ class SDXLConditioning(Conditioning):
     @property
     def blocks(self) -> Sequence[torch.nn.Module]:
         blocks = text_model(self._lensed).encoder.layers
-        return blocks if self.encoder == 2 else blocks[:-1]  # the last block of the second makes the pooled vector
+        return (
+            blocks if self.encoder == "text_encoder_2" else blocks[:-1]
+        )  # the last block of the second makes the pooled vector
 
     def tokenize(self, prompt: str) -> tuple[tuple[Token, ...], str]:
-        tokenizer = self.pipe.tokenizer if self.encoder == 1 else self.pipe.tokenizer_2
+        tokenizer = self.pipe.tokenizer if self.encoder == "text_encoder" else self.pipe.tokenizer_2
         return read_prompt(self.pipe, tokenizer, prompt)
 
     @torch.inference_mode()
@@ -84,7 +86,7 @@ class SDXLConditioning(Conditioning):
                 lora_scale=lora_scale,
             )
         states = {name: forwards[0][:-1] for name, forwards in seen.items()}
-        lensed = self.encoders[self.encoder - 1]
+        lensed = self.encoder
         parts = [
             (of_one if name == lensed else of_one[-1:].expand(self.num_layers, -1, -1)).to(stock_embeds)
             for name, of_one in states.items()
@@ -126,7 +128,7 @@ class SDXLConditioning(Conditioning):
 
     @property
     def _lensed(self) -> Any:
-        return getattr(self.pipe, self.encoders[self.encoder - 1])
+        return getattr(self.pipe, self.encoder)
 
 
 def _pooled(encoding: Encoding) -> Tensor:

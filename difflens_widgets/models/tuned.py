@@ -23,7 +23,7 @@ def load_tuned_pipeline(
     tuned: str | Path,
     device: str | torch.device | None = None,
     dtype: torch.dtype | None = None,
-    encoder: int = 1,
+    text_encoder: str | None = None,
 ) -> tuple[Any, str]:
     """Load a tuned model, a pipeline of its own: a folder or hub id as `load_pipeline` takes, or a LoRA for `raw`.
 
@@ -46,9 +46,9 @@ def load_tuned_pipeline(
         return load_tuned(raw, tuned, device, dtype), f"{TINY if str(raw) == 'tiny' else Path(raw).name}, tuned"
     file = _lora_file(Path(tuned))
     if file is None:
-        return load_pipeline(tuned, device, dtype, encoder)
+        return load_pipeline(tuned, device, dtype, text_encoder)
     require_peft(file)
-    pipe, name = load_pipeline(raw, device, dtype, encoder)
+    pipe, name = load_pipeline(raw, device, dtype, text_encoder)
     load_lora(pipe, file, name)
     return pipe, f"{name} + {file.parent.name if file.stem == _LORA_NAME else file.stem}"
 

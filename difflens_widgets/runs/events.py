@@ -8,7 +8,7 @@ from typing import Literal
 
 from PIL import Image
 
-from .tokens import Kept
+from .tokens import TokenKey
 
 Status = Literal["empty", "running", "done", "stopped", "failed"]
 
@@ -33,7 +33,7 @@ class Snapshot:
 
 
 @dataclass(frozen=True)
-class Painted:
+class LayerImage:
     """The finished picture of one layer."""
 
     layer: int
@@ -41,11 +41,11 @@ class Painted:
 
 
 @dataclass(frozen=True)
-class TokenPainted:
+class TokenImage:
     """The finished picture of one layer with only `token` kept."""
 
     layer: int
-    token: Kept
+    token: TokenKey
     image: Image.Image
 
 
@@ -66,7 +66,7 @@ class Progress:
     seconds_left: float | None
     tokens_done: int = 0
     tokens_total: int = 0
-    running_tokens: tuple[tuple[int, Kept], ...] = ()
+    running_tokens: tuple[tuple[int, TokenKey], ...] = ()
 
     @property
     def complete(self) -> bool:
@@ -75,7 +75,7 @@ class Progress:
 
 
 @dataclass(frozen=True)
-class Notice:
+class Message:
     """Something the user should know and need not act on, such as a smaller chunk after running out of memory."""
 
     message: str
@@ -94,7 +94,7 @@ class TokenFailed:
     """One layer has no picture with only `token` kept; the others go on."""
 
     layer: int
-    token: Kept
+    token: TokenKey
     message: str
 
 
@@ -106,5 +106,5 @@ class Done:
     message: str = ""
 
 
-Event = Preview | Snapshot | Painted | TokenPainted | Progress | Notice | Failed | TokenFailed | Done
+Event = Preview | Snapshot | LayerImage | TokenImage | Progress | Message | Failed | TokenFailed | Done
 Listener = Callable[[Event], None]

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 from .background import BackgroundJob
-from .events import Done, Event, Failed, Listener, Painted, Progress, Snapshot, TokenFailed, TokenPainted
+from .events import Done, Event, Failed, LayerImage, Listener, Progress, Snapshot, TokenFailed, TokenImage
 from .run import LensRun
+from .worker import Worker
 
 
 class LensJob(BackgroundJob[LensRun]):
@@ -15,20 +16,21 @@ class LensJob(BackgroundJob[LensRun]):
     Attributes
     ----------
     run : LensRun
-        The record so far; complete when `done`.
+        The record so far; complete when `done()`.
     focus : int or None
         The layer to paint next if it is still to do: the one on screen.
     progress : Progress or None
         The latest word on where the run stands.
     """
 
-    def __init__(self, run: LensRun, work: Callable[[LensJob], None]) -> None:
-        """`work` fills `run`, calls `emit` on the way and looks at `cancelled`; it runs in its own thread."""
+    def __init__(self, run: LensRun, work: Callable[[LensJob], None], worker: Worker | None = None) -> None:
+        """`work` calls `emit` on the way and looks at `cancelled`; it runs in `worker`, by default one of its own."""
         super().__init__(run)
         self.run = run
         self.focus: int | None = None
         self.progress: Progress | None = None
         self._work = work
+        self._worker = worker or Worker()
 
     @property
     def watched(self) -> bool:
@@ -44,14 +46,30 @@ class LensJob(BackgroundJob[LensRun]):
         return self._subscribe(listener, previews)
 
     def start(self) -> LensJob:
-        """Begin in a worker thread."""
-        self._start()
+        """Begin in the worker of its pipeline, after the jobs that were given before.
+
+        Raises
+        ------
+        RuntimeError
+            If it was started already, or is asked for from within a job of the same pipeline, which it would wait for.
+        """
+        self._start(self._worker)
         return self
 
-    def run_here(self) -> LensRun:
-        """Do the work in the calling thread and return the record; Ctrl-C stops it."""
-        self._main()
-        return self.result()
+    def wait(self) -> LensRun:
+        """Start, and wait for the end; Ctrl-C stops the run within one step, and is raised then."""
+        if self._worker.is_current:
+            raise RuntimeError(
+                "this is called from within a run of the same pipeline (on_step, or a listener), which it would wait "
+                "for: take lens.start(...), or call it after the run"
+            )
+        self.start()
+        try:
+            return self.result()
+        except KeyboardInterrupt:
+            self.cancel()
+            self.result()
+            raise
 
     def _do(self) -> None:
         self._work(self)
@@ -61,24 +79,24 @@ class LensJob(BackgroundJob[LensRun]):
         for (layer, step), image in list(run.snapshots.items()):
             yield Snapshot(layer, step, image)
         for layer, image in list(run.images.items()):
-            yield Painted(layer, image)
+            yield LayerImage(layer, image)
         for layer, message in list(run.failures.items()):
             yield Failed(layer, message)
         for (layer, token), image in list(run.token_images.items()):
-            yield TokenPainted(layer, token, image)
+            yield TokenImage(layer, token, image)
         for (layer, token), message in list(run.token_failures.items()):
             yield TokenFailed(layer, token, message)
         if run.status != "running":
             yield Done(run.status, run.message)
 
     def _enter(self, event: Event) -> Iterator[Event]:
-        if isinstance(event, Painted):
+        if isinstance(event, LayerImage):
             self.run.images[event.layer] = event.image
         elif isinstance(event, Failed):
             self.run.failures[event.layer] = event.message
         elif isinstance(event, Snapshot):
             self.run.snapshots[event.layer, event.step] = event.image
-        elif isinstance(event, TokenPainted):
+        elif isinstance(event, TokenImage):
             self.run.token_images[event.layer, event.token] = event.image
         elif isinstance(event, TokenFailed):
             self.run.token_failures[event.layer, event.token] = event.message
@@ -90,8 +108,8 @@ class LensJob(BackgroundJob[LensRun]):
 
     def _outcome(self) -> Done:
         run = self.run
-        tokens_left = len(run.layers) * len(run.kept) - len(run.token_images) - len(run.token_failures)
-        if self.cancelled and (tokens_left or len(run.images) + len(run.failures) < len(run.layers)):
+        tokens_left = len(run.layers) * len(run.token_masks) - len(run.token_images) - len(run.token_failures)
+        if self.cancelled() and (tokens_left or len(run.images) + len(run.failures) < len(run.layers)):
             return Done("stopped")
         if not run.images:
             return Done("failed", next(iter(run.failures.values()), ""))

@@ -6,7 +6,7 @@ import logging
 
 from tqdm.auto import tqdm
 
-from .events import Event, Notice, Painted, TokenPainted
+from .events import Event, LayerImage, Message, TokenImage
 from .job import LensJob
 from .run import LensRun
 
@@ -15,14 +15,14 @@ log = logging.getLogger(__name__)
 
 def with_progress_bar(job: LensJob) -> LensRun:
     """Run `job` here; the bar counts pictures, and notices go to the log."""
-    pictures = len(job.run.layers) * (1 + len(job.run.kept))
-    with tqdm(total=pictures, desc="pictures" if job.run.kept else "layers", leave=False) as bar:
+    pictures = len(job.run.layers) * (1 + len(job.run.token_masks))
+    with tqdm(total=pictures, desc="pictures" if job.run.token_masks else "layers", leave=False) as bar:
 
         def show(event: Event) -> None:
-            if isinstance(event, (Painted, TokenPainted)):
+            if isinstance(event, (LayerImage, TokenImage)):
                 bar.update()
-            elif isinstance(event, Notice):
+            elif isinstance(event, Message):
                 log.warning(event.message)
 
         job.subscribe(show, previews=False)
-        return job.run_here()
+        return job.wait()

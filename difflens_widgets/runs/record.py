@@ -11,7 +11,7 @@ from PIL import Image
 
 from .events import Status
 from .maps.maps import LensAttention
-from .tokens import Kept, Token
+from .tokens import Token, TokenKey
 
 
 @dataclass(eq=False)  # compared and hashed by identity
@@ -30,8 +30,8 @@ class RunRecord:
     seed : int
         All layers start from this seed's latents and get its noise.
     settings : dict
-        question ("lens" or "ablation"), steps, snapshots (those asked for), guidance_scale, negative_prompt (None: not
-        given), height, width, scheduler, model, encoder, model_hash, dtype, chunk, versions.
+        method ("lens" or "ablation"), num_inference_steps, snapshots (those asked for), guidance_scale, negative_prompt
+        (None: not given), height, width, scheduler, model, text_encoder, model_hash, dtype, batch_size, versions.
     states : float16 array (num_layers, tokens, width)
         The lensed text encoder's hidden states, before the final layer norm.
     images : dict of layer → PIL.Image
@@ -41,9 +41,10 @@ class RunRecord:
         What the model predicted on the way, for the steps asked for; 0 is the first.
     failures : dict of layer → str
         Why a layer has no picture.
-    kept : dict of token → tuple of int
+    token_masks : dict of token → tuple of int
         The per-token lens: what was asked for, in the order asked, and the places kept for it besides the start
-        token. A token is the index of a word's first piece in `tokens`, or a `Keep`; empty where nothing was asked.
+        token. A token is the index of a word's first piece in `tokens`, or a `PromptPart`; empty where nothing
+        was asked.
     token_images : dict of (layer, token) → PIL.Image
         The pictures with only that token kept; `images` are those of the whole prompt.
     token_failures : dict of (layer, token) → str
@@ -65,21 +66,21 @@ class RunRecord:
     latents: dict[int, np.ndarray] = field(default_factory=dict)
     snapshots: dict[tuple[int, int], Image.Image] = field(default_factory=dict)
     failures: dict[int, str] = field(default_factory=dict)
-    kept: dict[Kept, tuple[int, ...]] = field(default_factory=dict)
-    token_images: dict[tuple[int, Kept], Image.Image] = field(default_factory=dict)
-    token_failures: dict[tuple[int, Kept], str] = field(default_factory=dict)
+    token_masks: dict[TokenKey, tuple[int, ...]] = field(default_factory=dict)
+    token_images: dict[tuple[int, TokenKey], Image.Image] = field(default_factory=dict)
+    token_failures: dict[tuple[int, TokenKey], str] = field(default_factory=dict)
     attention: LensAttention | None = None
     status: Status = "running"
     message: str = ""
 
     def name_of(self, layer: int) -> str:
         """What a layer's picture is called: "layer 7"; of a `LayerAblation` "block 7 skipped", or "nothing skipped"."""
-        if self.settings.get("question") != "ablation":
+        if self.settings.get("method") != "ablation":
             return f"layer {layer}"
         return f"block {layer} skipped" if layer else "nothing skipped"
 
     @property
     def caption(self) -> Mapping[str, Any]:
         """The facts that a picture of this run is labelled with."""
-        names = ("steps", "guidance_scale", "model")
+        names = ("num_inference_steps", "guidance_scale", "model")
         return {"prompt": self.prompt, "seed": self.seed, **{name: self.settings.get(name) for name in names}}

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any, Literal
 
-Kind = Literal["start", "word", "end", "pad"]
+Kind = Literal["bos", "word", "eos", "pad"]
 
 
-class Keep(Enum):
+class PromptPart(Enum):
     """Two parts of a prompt that the per-token lens can keep in place of a token; never the same as a word.
 
     Attributes
@@ -27,7 +27,9 @@ class Keep(Enum):
 
 _SPACE = "▁"  # how SentencePiece marks that a piece begins a word
 
-Kept = int | Keep  # what names a picture of the per-token lens: the index of the (first) token that is kept, or a part
+TokenKey = (
+    int | PromptPart
+)  # what names a picture of the per-token lens: the index of the (first) token that is kept, or a part
 
 
 @dataclass(frozen=True)
@@ -40,15 +42,15 @@ class Token:
         Its place, 0 is the start token.
     text : str
         What it stands for, without the tokenizer's own marks.
-    kind : "start", "word", "end" or "pad"
-    joined : bool
+    kind : "bos", "word", "eos" or "pad"
+    is_continuation : bool
         True where it goes on with the word of the token before ("fo" + "xes").
     """
 
     index: int
     text: str
     kind: Kind
-    joined: bool = False
+    is_continuation: bool = False
 
 
 def read_tokens(tokenizer: Any, input_ids: list[int]) -> tuple[Token, ...]:
@@ -64,11 +66,11 @@ def read_tokens(tokenizer: Any, input_ids: list[int]) -> tuple[Token, ...]:
     ended = False
     for index, piece in enumerate(pieces):
         if index == 0 and piece == tokenizer.bos_token:
-            tokens.append(Token(index, piece, "start"))
+            tokens.append(Token(index, piece, "bos"))
         elif ended:
             tokens.append(Token(index, piece, "pad"))
         elif piece == tokenizer.eos_token:
-            tokens.append(Token(index, piece, "end"))
+            tokens.append(Token(index, piece, "eos"))
             ended = True
         elif marks_starts:
             text, before = piece.replace(_SPACE, ""), tokens[-1].text if tokens else ""
@@ -86,7 +88,7 @@ def read_words(tokens: Sequence[Token]) -> list[tuple[Token, ...]]:
     words: list[tuple[Token, ...]] = []
     for token in tokens:
         if token.kind == "word":
-            if token.joined and words:
+            if token.is_continuation and words:
                 words[-1] = (*words[-1], token)
             else:
                 words.append((token,))

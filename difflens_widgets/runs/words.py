@@ -6,22 +6,22 @@ import operator
 import unicodedata
 from collections.abc import Sequence
 
-from .tokens import Keep, Token, read_words, word_text
+from .tokens import PromptPart, Token, read_words, word_text
 
 
-def places_of(word: int | str | Keep, tokens: Sequence[Token]) -> tuple[int, ...]:
+def places_of(word: int | str | PromptPart, tokens: Sequence[Token]) -> tuple[int, ...]:
     """The places of one word, or of several that follow one another, in `tokens`.
 
-    A word is found with all its pieces, whatever its capitals. An index is a place, and only that; a `Keep` is that
-    part of the prompt.
+    A word is found with all its pieces, whatever its capitals. An index is a place, and only that; a `PromptPart` is
+    that part of the prompt.
 
     Raises
     ------
     ValueError, TypeError
         If the prompt does not have it, or has it several times.
     """
-    if isinstance(word, Keep):
-        kinds = ("pad",) if word is Keep.PADDING else ("word", "end")
+    if isinstance(word, PromptPart):
+        kinds = ("pad",) if word is PromptPart.PADDING else ("word", "eos")
         places = tuple(token.index for token in tokens if token.kind in kinds)
         if not places:
             raise ValueError(f"word: {word} is the padding, and this prompt fills all {len(tokens)} places")
@@ -45,11 +45,11 @@ def _index(value: int, tokens: Sequence[Token]) -> int:
     try:
         index = operator.index(value)
     except TypeError:
-        raise TypeError(f"word: expected a word, an index or a Keep, got {value!r}") from None
+        raise TypeError(f"word: expected a word, an index or a PromptPart, got {value!r}") from None
     last = sum(token.kind != "pad" for token in tokens) - 1
     if not 0 <= index <= last:
         raise ValueError(
-            f"word: {index} is beyond this prompt, whose tokens are 0..{last}; Keep.PADDING is what follows"
+            f"word: {index} is beyond this prompt, whose tokens are 0..{last}; PromptPart.PADDING is what follows"
         )
     return index
 

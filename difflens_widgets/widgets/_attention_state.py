@@ -23,6 +23,7 @@ from ..runs.tokens import Token, read_words, word_text
 MIME = "application/x-difflens-maps"
 _LARGEST = 64  # pixels a side of a map on its way; no cell and hardly a picture shows more
 _LARGEST_STEP = 32  # of a single step: there may be many
+_SPECIAL = {"bos": "start", "eos": "end"}  # what the heads of special tokens say
 _PADDING = -1  # what `token` calls it, as everywhere
 
 
@@ -56,7 +57,7 @@ def columns_of(tokens: tuple[Token, ...]) -> list[Column]:
     columns = [
         Column(word[0].index, word_text(word), "word", [piece.index for piece in word]) for word in read_words(tokens)
     ]
-    columns += [Column(t.index, t.kind, t.kind, [t.index]) for t in tokens if t.kind in ("start", "end")]
+    columns += [Column(t.index, _SPECIAL[t.kind], t.kind, [t.index]) for t in tokens if t.kind in _SPECIAL]
     padding = [token.index for token in tokens if token.kind == "pad"]
     return [*columns, Column(_PADDING, "padding", "pad", padding)] if padding else columns
 
@@ -109,7 +110,7 @@ def stock_picture(maps: AttentionMaps, picture: Image.Image) -> LensRun:
             f"the picture has {picture.width} × {picture.height} pixels; the maps are of one with "
             f"{plan.width} × {plan.height}"
         )
-    run = LensRun(" ".join(maps.words), plan.tokens, (0,), 1, 0, {"question": "picture"}, images={0: picture})
+    run = LensRun(" ".join(maps.words), plan.tokens, (0,), 1, 0, {"method": "picture"}, images={0: picture})
     run.attention, run.status = LensAttention(plan), "done"
     run.attention.add(0, maps)
     return run
@@ -117,7 +118,7 @@ def stock_picture(maps: AttentionMaps, picture: Image.Image) -> LensRun:
 
 def is_stock_picture(run: LensRun) -> bool:
     """Whether a run is one picture, as made by `stock_picture`."""
-    return run.settings.get("question") == "picture"
+    return run.settings.get("method") == "picture"
 
 
 def describe_attention(run: LensRun, attention: LensAttention) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 import traitlets as t
 from PIL import Image
 
-from ..runs.events import Done, Event, Failed, Notice, Painted, Preview, Progress
+from ..runs.events import Done, Event, Failed, LayerImage, Message, Preview, Progress
 from ..runs.job import LensJob
 from ..runs.render.encoding import small_png
 from ..runs.render.front_end import frame_key, shown_layers, steps_of, token_number
@@ -103,11 +103,11 @@ class RunWidget(_base.LensWidget):
                 return  # of a job shown before
             if isinstance(event, Preview):
                 self._channel.preview(frame_key(event.layer), event.image, event.step)
-            elif isinstance(event, Painted):
+            elif isinstance(event, LayerImage):
                 self._on_painted(event, self._shown)
             elif isinstance(event, Progress):
                 self._on_progress(event)
-            elif isinstance(event, Notice):
+            elif isinstance(event, Message):
                 self.notice = event.message
             elif isinstance(event, Failed):
                 self.failures = {**self.failures, str(event.layer): event.message}
@@ -116,7 +116,7 @@ class RunWidget(_base.LensWidget):
             else:
                 self._on_other_event(event, self._shown)
 
-    def _on_painted(self, event: Painted, run: LensRun) -> None:
+    def _on_painted(self, event: LayerImage, run: LensRun) -> None:
         """Send it; in place, without notice of the trait: the browser gets all of them once more at the end."""
         key = frame_key(event.layer)
         self._frames[key] = self._channel.final(key, event.image, steps_of(run))
@@ -213,7 +213,7 @@ class RunWidget(_base.LensWidget):
 
 
 def _is_running(source: Any) -> bool:
-    return isinstance(source, LensJob) and not source.done
+    return isinstance(source, LensJob) and not source.done()
 
 
 def _name_layers(layers: list[int]) -> str:
@@ -225,7 +225,7 @@ def _name_layers(layers: list[int]) -> str:
 def wait_here(job: Any) -> None:
     """Let the job finish in this cell, where the browser hears nothing from threads; interrupting stops the job."""
     try:
-        while not job.done:
+        while not job.done():
             time.sleep(0.05)
     except KeyboardInterrupt:
         job.cancel()

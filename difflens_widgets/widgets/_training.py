@@ -14,7 +14,6 @@ class Job(Protocol):
 
     history: TrainingHistory
 
-    @property
     def done(self) -> bool:
         """Whether nothing more will happen."""
 

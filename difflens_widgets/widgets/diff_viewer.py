@@ -11,7 +11,7 @@ import traitlets as t
 
 from ..analysis.comparison.comparison import Comparison
 from ..analysis.comparison.file import CROSSED
-from ..dreambooth.history.events import EpochPainted, TrainingEvent
+from ..dreambooth.history.events import EpochValidated, TrainingEvent
 from ..dreambooth.history.history import TrainingHistory
 from ..runs.render.encoding import small_png
 from ._base import CHOICE, STATIC, LensWidget, in_colab
@@ -156,12 +156,12 @@ class DiffViewer(LensWidget):
             self._show_epoch(history, epochs[-1], probe)
         elif self._shown is None:
             self.notice = "Nothing to compare yet: no epoch after epoch 0 is painted."
-        if job is not None and not job.done:
+        if job is not None and not job.done():
             self._unsubscribe = job.subscribe(partial(self._hear, history, probe, epochs))
 
     def _hear(self, history: TrainingHistory, probe: int, shown: list[int], event: TrainingEvent) -> None:
         """In the job's thread: pass on what is new; `shown` are the epochs that were on the page before."""
-        if isinstance(event, EpochPainted) and event.probe == probe and event.epoch and event.epoch not in shown:
+        if isinstance(event, EpochValidated) and event.probe == probe and event.epoch and event.epoch not in shown:
             self._pump.post(partial(self._show_epoch, history, event.epoch, probe))
 
     def _show_epoch(self, history: TrainingHistory, epoch: int, probe: int) -> None:

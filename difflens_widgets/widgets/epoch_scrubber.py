@@ -12,9 +12,9 @@ from typing import Any
 import traitlets as t
 
 from ..dreambooth.history.drift import MEASURES
-from ..dreambooth.history.events import AlarmRaised, EpochPainted, LossLogged, TrainingEvent, TrainingProgress
+from ..dreambooth.history.events import AlarmRaised, EpochValidated, LossLogged, TrainingEvent, TrainingProgress
 from ..dreambooth.history.history import TrainingHistory
-from ..runs.events import Done, Notice
+from ..runs.events import Done, Message
 from ..runs.render.encoding import small_png
 from ..runs.render.front_end import steps_of
 from . import _base
@@ -103,7 +103,7 @@ class EpochScrubber(_base.LensWidget):
         history, job = parts_of("EpochScrubber", source)
         if job is not None and _base.in_colab():
             wait_here(job)
-        if history is None or (job is not None and not job.done):
+        if history is None or (job is not None and not job.done()):
             super().__init__()
         else:  # in the state that opens the widget: some front ends look at nothing else
             self._history = history
@@ -119,7 +119,7 @@ class EpochScrubber(_base.LensWidget):
             raise TypeError("EpochScrubber.show: got None, a TrainingHistory or a TrainingJob would be right")
         if job is not None and _base.in_colab():
             wait_here(job)
-        following = job is not None and not job.done
+        following = job is not None and not job.done()
         self._unsubscribe()
         with self._lock:
             self._job, self._history = None, history
@@ -158,18 +158,18 @@ class EpochScrubber(_base.LensWidget):
                 return  # of a job shown before
             if isinstance(event, LossLogged):
                 self._tell_losses(history)
-            elif isinstance(event, EpochPainted):
+            elif isinstance(event, EpochValidated):
                 self._on_painted(event, history)
             elif isinstance(event, AlarmRaised):
                 self.alarms = [asdict(alarm) for alarm in history.alarms]
             elif isinstance(event, TrainingProgress):
                 self._on_progress(event)
-            elif isinstance(event, Notice):
+            elif isinstance(event, Message):
                 self.notice = event.message
             elif isinstance(event, Done):
                 self._on_done(event, history)
 
-    def _on_painted(self, event: EpochPainted, history: TrainingHistory) -> None:
+    def _on_painted(self, event: EpochValidated, history: TrainingHistory) -> None:
         """Send the pictures; in place, without notice of the trait: the browser gets all once more at the end."""
         probe, epoch, run = event.probe, event.epoch, event.run
         newest = not self.epochs or (self.epoch == self.epochs[-1] and self.layers != [])

@@ -8,7 +8,7 @@ from typing import Any
 import traitlets as t
 from PIL import Image
 
-from ..runs.events import Event, Snapshot, TokenFailed, TokenPainted
+from ..runs.events import Event, Snapshot, TokenFailed, TokenImage
 from ..runs.render.encoding import encode_kept
 from ..runs.render.front_end import describe_slider, frame_key, record_state, static_state, steps_of
 from ..runs.run import LensRun
@@ -38,14 +38,15 @@ class LayerSlider(RunWidget):
         The denoising step on screen, 0 is the first; None: the final picture. Where it was not kept, the nearest below
         is shown, and said so. Steps are those of the whole prompt.
     token : int or None
-        The token kept by itself on screen, as in `LensRun.kept`: by its index; -1 is `Keep.PADDING`, -2 `Keep.PROMPT`
-        (a Keep may be assigned). None: the whole prompt. An index without pictures of its own is only marked.
+        The token kept by itself on screen, as in `LensRun.token_masks`: by its index; -1 is `PromptPart.PADDING`, -2
+        `PromptPart.PROMPT` (a PromptPart may be assigned). None: the whole prompt. An index without pictures of its
+        own is only marked.
     layers, num_layers, prompt, tokens, settings
         What is shown.
     snapshots : list of int
         The steps that are kept.
-    kept : list of dict
-        `token` and `places` of each token with pictures of its own, in the order of the grid's rows.
+    token_masks : list of dict
+        `token` and `positions` of each token with pictures of its own, in the order of the grid's rows.
     status : "empty", "running", "done", "stopped" or "failed"
     progress : dict
         layers_done, layers_total, running, step, steps, seconds_left, tokens_done, tokens_total, running_tokens.
@@ -64,7 +65,7 @@ class LayerSlider(RunWidget):
     step = t.Int(None, allow_none=True).tag(**CHOICE)
     token = TokenTrait(None, allow_none=True).tag(**CHOICE)
     snapshots = t.List(t.Int()).tag(sync=True)
-    kept = t.List(t.Dict()).tag(sync=True)
+    token_masks = t.List(t.Dict()).tag(sync=True)
     token_failures = t.Dict().tag(sync=True)
 
     static_state = staticmethod(static_state)
@@ -79,7 +80,7 @@ class LayerSlider(RunWidget):
         if isinstance(event, Snapshot):
             key = frame_key(event.layer, event.step)
             self._frames[key] = self._channel.final(key, event.image, event.step + 1, encode_kept)
-        elif isinstance(event, TokenPainted):
+        elif isinstance(event, TokenImage):
             key = frame_key(event.layer, token=event.token)
             self._frames[key] = self._channel.final(key, event.image, steps_of(run), encode_kept)
         elif isinstance(event, TokenFailed):
@@ -91,7 +92,7 @@ class LayerSlider(RunWidget):
         self._put_first()
 
     def _key_on_screen(self) -> str:
-        has_pictures = any(row["token"] == self.token for row in self.kept)
+        has_pictures = any(row["token"] == self.token for row in self.token_masks)
         return frame_key(self.layer, self.step, self.token if has_pictures else None)
 
     def _write_file(self, file_format: str, path: Path) -> None:

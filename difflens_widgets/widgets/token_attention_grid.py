@@ -8,12 +8,12 @@ from typing import Any
 import traitlets as t
 from PIL import Image
 
-from ..runs.events import Painted
+from ..runs.events import LayerImage
 from ..runs.job import LensJob
 from ..runs.maps.maps import AttentionMaps, LensAttention
 from ..runs.render.front_end import steps_of, token_number
 from ..runs.run import LensRun
-from ..runs.tokens import Keep
+from ..runs.tokens import PromptPart
 from ..runs.words import places_of
 from ._attention_state import (
     attention_state,
@@ -44,7 +44,7 @@ class TokenAttentionGrid(RunWidget):
     Parameters
     ----------
     source : LensRun, LensJob, AttentionMaps or None
-        What to show: a run with `attention`, or the maps of one stock picture (`watch_attention`). A job is followed
+        What to show: a run with `attention`, or the maps of one stock picture (`capture_attention`). A job is followed
         while it paints. None: nothing yet, see `show`.
     picture : PIL.Image, optional
         The picture that the `AttentionMaps` are of; only with them.
@@ -74,7 +74,7 @@ class TokenAttentionGrid(RunWidget):
     layers, num_layers, prompt, tokens, settings
         What is shown.
     columns : list of dict
-        token, text, kind ("word", "start", "end" or "pad") and places of each column.
+        token, text, kind ("word", "bos", "eos" or "pad") and places of each column.
     blocks : list of str
     steps : list of int
         The steps that were kept.
@@ -145,7 +145,7 @@ class TokenAttentionGrid(RunWidget):
             "token": self.token if same else None,
         }
 
-    def _on_painted(self, event: Painted, run: LensRun) -> None:
+    def _on_painted(self, event: LayerImage, run: LensRun) -> None:
         super()._on_painted(event, run)
         attention, key = _maps_of(run), maps_key(event.layer)
         if event.layer in attention:
@@ -203,8 +203,8 @@ class TokenAttentionGrid(RunWidget):
     def _column_asked(self, word: Any) -> int:
         if self._shown is None:
             raise t.TraitError("pinned: there are no words yet, see `show`")
-        if word == token_number(Keep.PADDING):
-            word = Keep.PADDING
+        if word == token_number(PromptPart.PADDING):
+            word = PromptPart.PADDING
         try:
             places = places_of(word, self._shown.tokens)
         except (ValueError, TypeError) as error:

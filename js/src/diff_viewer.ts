@@ -182,7 +182,7 @@ class View extends Instrument<DiffTraits> {
     const { model: _, ...settings } = this.get("settings");
     const [raw = "", tuned = ""] = [this.get("models").raw, this.get("models").tuned];
     const short = (model: string) => model.split(/[\\/]/).filter(Boolean).at(-1) ?? model;
-    const steps = settings.steps ? `step ${settings.steps}/${settings.steps}` : "";
+    const steps = settings.num_inference_steps ? `step ${settings.num_inference_steps}/${settings.num_inference_steps}` : "";
     const where = [`layer ${layer} of ${this.get("num_layers") - 1}`, steps, ...settingFacts(settings)];
     const facts = empty ? [] : [...where, `${short(raw)} → ${short(tuned)}`].filter(Boolean);
     this.root.classList.toggle("dlw-words", this.get("columns").length > 0);

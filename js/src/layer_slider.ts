@@ -8,7 +8,7 @@
 //
 // `set` must call the listeners of `change:<name>`; `send` and `save_changes` may do nothing.
 import { HELP } from "./layer_slider_help";
-import { settingFacts } from "./shared/caption";
+import { settingFacts, SPECIAL } from "./shared/caption";
 import { fileName } from "./shared/save";
 import { layerName, listen, type Status } from "./shared/model";
 import { Session } from "./shared/session";
@@ -27,7 +27,7 @@ interface Traits extends SpotTraits {
 }
 
 const WATCHED = [
-  ...["layer", "step", "token", "layers", "num_layers", "prompt", "tokens", "settings", "snapshots", "kept"],
+  ...["layer", "step", "token", "layers", "num_layers", "prompt", "tokens", "settings", "snapshots", "token_masks"],
   ...["status", "message", "notice", "progress", "failures", "token_failures"],
 ].map((trait) => `change:${trait}`);
 
@@ -72,7 +72,7 @@ class View extends Instrument<Traits> {
 
   protected override onOwnKey(key: string, target: Element): boolean {
     if (!target.matches(AXIS)) return false;
-    const row = this.get("kept")[Number(key) - 1];
+    const row = this.get("token_masks")[Number(key) - 1];
     const up = { ArrowUp: 1, ArrowDown: -1 }[key];
     const on = { ArrowLeft: -1, ArrowRight: 1 }[key];
     if (row || (key === "Escape" && keptOf(this.session.model))) this.goTo({ token: row?.token ?? null });
@@ -92,13 +92,13 @@ class View extends Instrument<Traits> {
 
   protected override update(): void {
     const { model, player, kernel, store, folded } = this.session;
-    const [settings, kept, snapshots] = [this.get("settings"), this.get("kept"), this.get("snapshots")];
+    const [settings, kept, snapshots] = [this.get("settings"), this.get("token_masks"), this.get("snapshots")];
     const status = this.status();
     const empty = status === "empty";
     const spot = this.spot();
     const picture = this.pictureOf(spot);
     const name = layerName(settings, spot.layer);
-    const where = settings.question === "ablation" ? name : `${name} of ${this.get("num_layers") - 1}`;
+    const where = settings.method === "ablation" ? name : `${name} of ${this.get("num_layers") - 1}`;
     const part = kept.length ? this.name(spot.token) : "";
     const unfinished = picture && (!picture.final || spot.step !== null);
     const places = empty ? holes() : this.places(spot, status);
@@ -111,7 +111,7 @@ class View extends Instrument<Traits> {
 
     const facts = empty ? [] : [where, part, what, ...settingFacts(settings)].filter(Boolean);
     const negative = settings.negative_prompt ? `\nnegative prompt: ${settings.negative_prompt}` : "";
-    const marked = keptOf(model)?.places ?? [this.get("token")];
+    const marked = keptOf(model)?.positions ?? [this.get("token")];
     this.caption.update(this.get("tokens"), marked, facts, (settings.model ?? "") + negative);
     const label = list(`${where} of “${this.get("prompt")}”`, part, what);
     this.picture.update(picture, ratio, label, this.hole(spot, status, place), unfinished ? what : "");
@@ -181,7 +181,7 @@ class View extends Instrument<Traits> {
 
   /** The tokens of the grid's rows. */
   private tokens(): (number | null)[] {
-    return [null, ...this.get("kept").map((row) => row.token)];
+    return [null, ...this.get("token_masks").map((row) => row.token)];
   }
 
   private rows(spot: Spot, status: Status): Row<number | null>[] {
@@ -195,9 +195,9 @@ class View extends Instrument<Traits> {
   private label(token: number | null): string {
     const parts: Record<string, string> = { null: "whole prompt", "-1": "padding only", "-2": "prompt only" };
     if (token === null || token < 0) return parts[String(token)] ?? "";
-    const places = this.get("kept").find((row) => row.token === token)?.places ?? [token];
+    const places = this.get("token_masks").find((row) => row.token === token)?.positions ?? [token];
     const pieces = this.get("tokens").filter(({ index }) => places.includes(index));
-    const texts = pieces.map(({ text, kind, joined }) => (joined ? "" : " ") + (kind === "word" ? text : kind));
+    const texts = pieces.map(({ text, kind, is_continuation }) => (is_continuation ? "" : " ") + (kind === "word" ? text : (SPECIAL[kind] ?? kind)));
     return texts.join("").trim();
   }
 
@@ -210,7 +210,7 @@ class View extends Instrument<Traits> {
 
   /** How far a picture is: `step 20/20`, `prediction at step 6/20` or `preview · step 12/20`. */
   private stepping(spot: Spot, { step, final }: Picture): string {
-    const of = this.get("settings").steps;
+    const of = this.get("settings").num_inference_steps;
     const count = `step ${step}${of ? `/${of}` : ""}`;
     const wanted = spot.token === null ? this.get("step") : null;
     const missing = wanted === null || wanted === spot.step ? "" : ` (step ${wanted + 1} is not kept)`;

@@ -84,7 +84,7 @@ def test_unrelated_noise_is_biased_as_said_and_debiased_is_not() -> None:
 
 
 def test_the_matrix_of_the_layers_is_linear_cka_of_pooled_words() -> None:
-    lens = DiffusionLens(small_pipeline(DDIMScheduler), chunk=5)
+    lens = DiffusionLens(small_pipeline(DDIMScheduler), batch_size=5)
     read = [read_states(lens, prompt) for prompt in PROMPTS]
     found = layer_cka(read)
     words = np.concatenate([one.states[:, 1:4] for one in read], axis=1)  # three words behind the start token
@@ -95,7 +95,7 @@ def test_the_matrix_of_the_layers_is_linear_cka_of_pooled_words() -> None:
         assert found.matrix[i, j] == found.matrix[j, i]
     debiased = layer_cka(iter(read), debiased=True)
     assert debiased.matrix[0, 4] == pytest.approx(linear_cka(words[0], words[4], debiased=True).value)
-    ends = layer_cka(read, iter(["end", "pad"]), debiased=True)
+    ends = layer_cka(read, iter(["eos", "pad"]), debiased=True)
     assert ends.n == 12 * (77 - 4)
     assert layer_cka(read, "pad", debiased=True).n == 12 * (77 - 5)
 
@@ -103,7 +103,7 @@ def test_the_matrix_of_the_layers_is_linear_cka_of_pooled_words() -> None:
 def test_few_tokens_warn_and_are_said_in_the_figure() -> None:
     runs = [drawn_run(depth=3), drawn_run(depth=3, states=RNG.normal(size=(3, 9, 8)))]
     with pytest.warns(UserWarning, match=r"n = 2 rows of width 8"):
-        cka = layer_cka(runs, "end")
+        cka = layer_cka(runs, "eos")
     assert "n = 2 tokens of 2 prompts, width 8 · biased estimate (too few tokens: n ≤ width)" in caption(cka)
     many = layer_cka(runs)
     assert "n = 14 tokens of 2 prompts, width 8 · biased estimate" in caption(many)
@@ -143,7 +143,7 @@ def test_what_cannot_be_compared(x, y, debiased, message) -> None:
         ([], "word", ValueError, "runs: empty"),
         ([drawn_run(depth=3), drawn_run(depth=4)], "word", ValueError, "expected one model; got"),
         ([drawn_run(depth=3)], "pad", ValueError, "has no token of the kind pad"),
-        ([drawn_run(depth=3)] * 20, "start", ValueError, "layer 0: all rows are the same"),
+        ([drawn_run(depth=3)] * 20, "bos", ValueError, "layer 0: all rows are the same"),
     ],
     ids=str,
 )

@@ -18,12 +18,12 @@ from drawn_runs import SETTINGS, drawn_run
 from pipelines import small_pipeline, small_sdxl_pipeline
 
 PROMPT = "a red circle"
-TOKENS = (Token(0, "", "start"), Token(1, "dog", "word"), Token(2, "", "end"), Token(3, "", "pad"))
+TOKENS = (Token(0, "", "bos"), Token(1, "dog", "word"), Token(2, "", "eos"), Token(3, "", "pad"))
 
 
 @pytest.fixture(scope="module")
 def lens() -> DiffusionLens:
-    return DiffusionLens(small_pipeline(DDIMScheduler), chunk=5)
+    return DiffusionLens(small_pipeline(DDIMScheduler), batch_size=5)
 
 
 def by_hand() -> TokenStates:
@@ -41,14 +41,14 @@ def test_norms() -> None:
 
 
 def test_drift() -> None:
-    drift = layer_drift(by_hand(), ("word", "end", "pad"))
+    drift = layer_drift(by_hand(), ("word", "eos", "pad"))
     np.testing.assert_allclose(drift.cosine, [[1, 0, 2], [0, 0, 0]], atol=1e-12)
     np.testing.assert_allclose(drift.relative, [[np.sqrt(2), 0, 2], [1, 0, 2]], atol=1e-12)
-    assert [token.kind for token in drift.tokens] == ["word", "end", "pad"]
+    assert [token.kind for token in drift.tokens] == ["word", "eos", "pad"]
 
 
 def test_kinds_choose_the_tokens() -> None:
-    assert [token.kind for token in layer_drift(by_hand()).tokens] == ["word", "end"]
+    assert [token.kind for token in layer_drift(by_hand()).tokens] == ["word", "eos"]
     only = layer_drift(by_hand(), "pad")
     assert only.cosine.shape == (2, 1)
     np.testing.assert_allclose(only.relative[:, 0], 2)
@@ -63,7 +63,7 @@ def test_a_state_of_length_zero_has_no_direction() -> None:
 
 
 def test_states_read_are_those_of_a_run_and_of_the_encoder(lens) -> None:
-    run = lens(PROMPT, layers=[4], steps=1)
+    run = lens(PROMPT, layers=[4], num_inference_steps=1)
     read = read_states(lens, PROMPT)
     assert (read.prompt, read.tokens, read.normed) == (PROMPT, run.tokens, False)
     np.testing.assert_array_equal(read.states.astype(np.float16), run.states)
@@ -76,9 +76,9 @@ def test_states_read_are_those_of_a_run_and_of_the_encoder(lens) -> None:
     np.testing.assert_allclose(state_norms(run), state_norms(read), rtol=1e-2)
 
 
-@pytest.mark.parametrize(("encoder", "shape"), [(1, (3, 77, 32)), (2, (4, 77, 48))])
+@pytest.mark.parametrize(("encoder", "shape"), [("text_encoder", (3, 77, 32)), ("text_encoder_2", (4, 77, 48))])
 def test_of_two_encoders_one_is_read(encoder, shape) -> None:
-    lens = DiffusionLens(small_sdxl_pipeline(DDIMScheduler), encoder=encoder)
+    lens = DiffusionLens(small_sdxl_pipeline(DDIMScheduler), text_encoder=encoder)
     raw, normed = (read_states(lens, PROMPT, normed=normed).states for normed in (False, True))
     assert raw.shape == shape
     np.testing.assert_allclose(normed, raw, atol=1e-6)  # SDXL norms nothing
@@ -123,8 +123,8 @@ def infinite() -> np.ndarray:
     [
         (drawn_run(states=None), "word", "has no states"),
         (drawn_run(states=infinite()), "word", "not finite: a run keeps them in float16"),
-        (drawn_run(settings={**SETTINGS, "question": "ablation"}), "word", "is one of the ablation, not of the lens"),
-        (drawn_run(), "words", "kinds: 'words' is none of start, word, end, pad"),
+        (drawn_run(settings={**SETTINGS, "method": "ablation"}), "word", "is one of the ablation, not of the lens"),
+        (drawn_run(), "words", "kinds: 'words' is none of bos, word, eos, pad"),
         (drawn_run(), ["pad"], "has no token of the kind pad"),
         (drawn_run(), [], r"has no token of the kind \(none given\)"),
     ],

@@ -21,7 +21,7 @@ from difflens_widgets.tiny.scenes import sample_scene
 from drawn_runs import SETTINGS, drawn_run
 from pipelines import small_pipeline
 
-QUICK = {"steps": 1, "guidance_scale": 0}
+QUICK = {"num_inference_steps": 1, "guidance_scale": 0}
 PROMPTS = ["a red circle", "a blue dog"]
 
 
@@ -39,7 +39,7 @@ class Bright:
 
 @pytest.fixture(scope="module")
 def lens() -> DiffusionLens:
-    return DiffusionLens(small_pipeline(DDIMScheduler), chunk=5)
+    return DiffusionLens(small_pipeline(DDIMScheduler), batch_size=5)
 
 
 @pytest.fixture
@@ -109,7 +109,7 @@ def test_the_default_judge_reads_the_embedded_models_pictures() -> None:
             r"is stopped; no picture yet of the layers \[1, 2\]",
         ),
         ({"layers": (0, 1)}, Bright(), "the last layer, 2, was not asked for"),
-        ({"settings": {**SETTINGS, "question": "ablation"}}, Bright(), "is one of the ablation"),
+        ({"settings": {**SETTINGS, "method": "ablation"}}, Bright(), "is one of the ablation"),
         ({"settings": {**SETTINGS, "model": "stable-diffusion-v1-5"}}, None, "judge: give one for pictures of 'stable"),
         ({"prompt": "a castle"}, SceneJudge("kinds"), "is no caption of the embedded model's world"),
     ],
@@ -157,7 +157,7 @@ def test_an_experiment_judges_what_the_lens_paints(lens, painted) -> None:
     assert (table.layers, table.seeds) == (tuple(range(5)), (4, 0))
     assert table.prompts == {"both": tuple(PROMPTS), "one": ("a blue dog",)}
     assert table.judges == {"both": judge.description, "one": "Bright(0)"}
-    assert table.settings["steps"] == 1
+    assert table.settings["num_inference_steps"] == 1
     assert len(table.settings["model_hash"]) == 16
     expected = by_hand(lens, judge, PROMPTS, [4, 0])
     assert 0 < expected.mean() < 1, "else nothing is shown"
@@ -170,11 +170,13 @@ def test_layers_seeds_and_options_reach_the_lens(lens, painted) -> None:
     judge = Bright()
     task = EmergenceTask("both", PROMPTS[:1], judge)
     assert emergence_table(lens, [task], **QUICK).seeds == (0, 1, 2)
-    table = emergence_table(lens, [task], seeds=[7], layers=[4, 0], steps=2, guidance_scale=3.0, negative_prompt="star")
+    table = emergence_table(
+        lens, [task], seeds=[7], layers=[4, 0], num_inference_steps=2, guidance_scale=3.0, negative_prompt="star"
+    )
     assert table.layers == (0, 4)
     assert painted[-1] == ("a red circle", 7)
     chosen = {name: table.settings[name] for name in ("steps", "guidance_scale", "negative_prompt")}
-    assert chosen == {"steps": 2, "guidance_scale": 3.0, "negative_prompt": "star"}
+    assert chosen == {"num_inference_steps": 2, "guidance_scale": 3.0, "negative_prompt": "star"}
 
 
 def test_a_stopped_experiment_goes_on_where_it_was(lens, painted, tmp_path: Path) -> None:
@@ -215,7 +217,7 @@ def test_a_file_that_was_made_otherwise_is_refused_and_left_alone(lens, painted,
     before = path.read_bytes()
     painted.clear()
     changes = [
-        ({"steps": 2}, "steps: 1 there, 2 now"),
+        ({"num_inference_steps": 2}, "num_inference_steps: 1 there, 2 now"),
         ({"layers": [0, 4]}, r"layers: \[0, 1, 2, 3, 4\] there, \[0, 4\] now"),
         ({"tasks": [EmergenceTask("both", PROMPTS, Bright(5))]}, r"judge of 'both': 'Bright\(100.0\)' there"),
         ({"seeds": [0]}, "has 2 verdicts that are not asked for now"),
@@ -250,7 +252,7 @@ def test_other_libraries_are_no_hindrance_and_other_files_are(lens, tmp_path: Pa
 
 
 def test_a_run_without_any_picture_stops_it_and_one_layer_does_not(caplog) -> None:
-    lens = DiffusionLens(small_pipeline(DDIMScheduler), chunk=1)
+    lens = DiffusionLens(small_pipeline(DDIMScheduler), batch_size=1)
     encode = lens._conditioning.encode
     broken = [1]
 
@@ -285,7 +287,7 @@ def test_a_run_without_any_picture_stops_it_and_one_layer_does_not(caplog) -> No
         ({"seeds": [-1]}, ValueError, "seeds: -1 must be at least 0"),
         ({"layers": [0, 3]}, ValueError, "layers: the last, 4, must be among them"),
         ({"layers": [0, 9]}, ValueError, r"layers: 9 is outside 0\.\.4"),
-        ({"steps": 0}, ValueError, "steps: 0 must be at least 1"),
+        ({"num_inference_steps": 0}, ValueError, "num_inference_steps: 0 must be at least 1"),
         ({"step": 1}, TypeError, "step"),
     ],
     ids=str,

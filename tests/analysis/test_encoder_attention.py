@@ -40,8 +40,10 @@ LENSES = {
     "sd1": (lambda: DiffusionLens(small_pipeline(DDIMScheduler)), (4, 4)),
     "sd2": (lambda: DiffusionLens(small_sd2_pipeline(DDIMScheduler)), (3, 4)),
     "sdxl-1": (lambda: DiffusionLens(small_sdxl_pipeline(EulerDiscreteScheduler)), (2, 4)),
-    "sdxl-2": (lambda: DiffusionLens(small_sdxl_pipeline(EulerDiscreteScheduler), encoder=2), (4, 4)),
-    "ablation": (lambda: DiffusionLens(small_pipeline(DDIMScheduler)).ablation, (4, 4)),
+    "sdxl-2": (
+        lambda: DiffusionLens(small_sdxl_pipeline(EulerDiscreteScheduler), text_encoder="text_encoder_2"),
+        (4, 4),
+    ),
 }
 
 
@@ -49,7 +51,7 @@ LENSES = {
 def test_it_is_the_encoders_own(name) -> None:
     make, (blocks, heads) = LENSES[name]
     lens = make()
-    number = "" if lens.encoder == 1 else "_2"
+    number = "" if lens.text_encoder == "text_encoder" else "_2"
     encoder, tokenizer = (getattr(lens.pipe, f"{part}{number}") for part in ("text_encoder", "tokenizer"))
     lens._conditioning.encode(PROMPT)  # transformers puts hooks of its own on at first use
     before = count_hooks(encoder)

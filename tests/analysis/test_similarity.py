@@ -7,7 +7,7 @@ import pytest
 import torch
 from diffusers import DDIMScheduler
 
-from difflens_widgets import DiffusionLens, Keep, similarity_report, token_similarity
+from difflens_widgets import DiffusionLens, PromptPart, similarity_report, token_similarity
 from pipelines import small_pipeline, small_sdxl_pipeline
 
 A, B = "a red circle above a foxes", "a blue circle on a white background"
@@ -16,7 +16,7 @@ FOXES = slice(6, 10)  # its pieces in A, checked below
 
 @pytest.fixture(scope="module")
 def lens() -> DiffusionLens:
-    return DiffusionLens(small_pipeline(DDIMScheduler), chunk=5)
+    return DiffusionLens(small_pipeline(DDIMScheduler), batch_size=5)
 
 
 def states(lens: DiffusionLens, prompt: str, *, normed: bool = True) -> torch.Tensor:
@@ -63,18 +63,16 @@ def test_ways_to_name_a_word(lens) -> None:
     both = states(lens, B)[:, 6:8].mean(1)
     np.testing.assert_allclose(by_word, cosines(states(lens, A)[:, 2], both), atol=1e-5)
     np.testing.assert_array_equal(token_similarity(lens, A, B, np.int64(2), "White background"), by_word)
-    padding = token_similarity(lens, A, A, "red", Keep.PADDING)
-    first = max(token.index for token in lens._conditioning.tokenize(A)[0] if token.kind == "end") + 1
+    padding = token_similarity(lens, A, A, "red", PromptPart.PADDING)
+    first = max(token.index for token in lens._conditioning.tokenize(A)[0] if token.kind == "eos") + 1
     np.testing.assert_allclose(padding, cosines(states(lens, A)[:, 2], states(lens, A)[:, first:].mean(1)), atol=1e-5)
     np.testing.assert_allclose(token_similarity(lens, A, B, 0, 0), 1)  # the start token sees nothing but itself
 
 
 def test_of_two_encoders_the_lensed_one_is_compared() -> None:
     pipe = small_sdxl_pipeline(DDIMScheduler)
-    for encoder, (name, tokenizer) in enumerate(
-        [("text_encoder", pipe.tokenizer), ("text_encoder_2", pipe.tokenizer_2)], 1
-    ):
-        lens = DiffusionLens(pipe, encoder=encoder)
+    for name, tokenizer in (("text_encoder", pipe.tokenizer), ("text_encoder_2", pipe.tokenizer_2)):
+        lens = DiffusionLens(pipe, text_encoder=name)
         ids = tokenizer("a red circle", padding="max_length", return_tensors="pt").input_ids
         with torch.inference_mode():
             hidden = torch.cat(getattr(pipe, name)(ids, output_hidden_states=True).hidden_states)[:-1]
@@ -167,7 +165,7 @@ def test_the_figure_says_what_it_shows(lens) -> None:
         ((A, B, "red", "a"), {}, ValueError, "word_b: 'a' stands 2 times in the prompt; give one of its places: 1, 5"),
         ((A, B, 76, "blue"), {}, ValueError, "word_a: 76 is beyond this prompt"),
         ((A, "red " * 75 + "star", "red", "star"), {}, ValueError, "word_b: 'star' is cut off"),
-        ((A, B, "red", 1.5), {}, TypeError, "word_b: expected words, indices or a Keep, got 1.5"),
+        ((A, B, "red", 1.5), {}, TypeError, "word_b: expected words, indices or a PromptPart, got 1.5"),
         ((A, B, "all", "blue"), {}, ValueError, "word_a: 'all' is not in the prompt"),
         (([A], B, "red", "blue"), {}, TypeError, "prompt_a: expected str, got list"),
         ((A, None, "red", "blue"), {}, TypeError, "prompt_b: expected str, got NoneType"),

@@ -17,7 +17,7 @@ from diffusers.models.attention_processor import (
     XFormersAttnProcessor,
 )
 
-from difflens_widgets import AttentionOptions, DiffusionLens, Keep, watch_attention
+from difflens_widgets import AttentionOptions, DiffusionLens, PromptPart, capture_attention
 from pipelines import small_pipeline
 from stock import PROMPT
 
@@ -26,13 +26,13 @@ QUICK = {"steps": 2, "guidance_scale": 4.0, "layers": [4]}
 
 @pytest.fixture(scope="module")
 def lens() -> DiffusionLens:
-    return DiffusionLens(small_pipeline(DDIMScheduler), chunk=2)
+    return DiffusionLens(small_pipeline(DDIMScheduler), batch_size=2)
 
 
 @pytest.fixture
 def fresh() -> DiffusionLens:
     """One that a test may change."""
-    return DiffusionLens(small_pipeline(DDIMScheduler), chunk=2)
+    return DiffusionLens(small_pipeline(DDIMScheduler), batch_size=2)
 
 
 @pytest.fixture(scope="module")
@@ -124,7 +124,7 @@ def test_a_compiled_denoiser_is_refused_before_compute(fresh) -> None:
 
 def test_a_denoiser_wrapped_by_torch_compile_is_refused_before_compute(fresh) -> None:
     fresh.pipe.unet = torch.compile(fresh.pipe.unet)
-    with pytest.raises(ValueError, match="attention: the U-Net is compiled"), watch_attention(fresh.pipe, PROMPT):
+    with pytest.raises(ValueError, match="attention: the U-Net is compiled"), capture_attention(fresh.pipe, PROMPT):
         pytest.fail("got in")
 
 
@@ -144,7 +144,7 @@ def test_xformers_and_old_image_adapters_are_refused_before_compute(fresh, proce
     hook = no_compute(fresh)
     with pytest.raises(ValueError, match=message):
         fresh(PROMPT, attention=True, **QUICK)
-    with pytest.raises(ValueError, match=message), watch_attention(fresh.pipe, PROMPT):
+    with pytest.raises(ValueError, match=message), capture_attention(fresh.pipe, PROMPT):
         pytest.fail("got in")
     hook.remove()
 
@@ -223,9 +223,9 @@ def call(lens: DiffusionLens, times: int = 1) -> None:
 
 
 def test_watching_one_call_means_one_call(lens) -> None:
-    with pytest.raises(RuntimeError, match="the pipeline drew nothing"), watch_attention(lens.pipe, PROMPT):
+    with pytest.raises(RuntimeError, match="the pipeline drew nothing"), capture_attention(lens.pipe, PROMPT):
         pass
-    with pytest.raises(RuntimeError, match="this is a second one"), watch_attention(lens.pipe, PROMPT):
+    with pytest.raises(RuntimeError, match="this is a second one"), capture_attention(lens.pipe, PROMPT):
         call(lens, times=2)
     assert is_clean(lens)
 
@@ -241,13 +241,13 @@ def test_watching_one_call_means_one_call(lens) -> None:
     ids=str,
 )
 def test_watching_what_cannot_be(lens, prompt, attention, error, message) -> None:
-    with pytest.raises(error, match=message), watch_attention(lens.pipe, prompt, attention=attention):
+    with pytest.raises(error, match=message), capture_attention(lens.pipe, prompt, attention=attention):
         call(lens)
     assert is_clean(lens)
 
 
 def test_a_pipeline_of_no_family_is_refused() -> None:
-    with pytest.raises(ValueError, match="no family"), watch_attention(torch.nn.Linear(1, 1), PROMPT):
+    with pytest.raises(ValueError, match="no family"), capture_attention(torch.nn.Linear(1, 1), PROMPT):
         pytest.fail("got in")
 
 
@@ -261,9 +261,9 @@ def test_a_pipeline_of_no_family_is_refused() -> None:
         ("a", {}, ValueError, "word: 'a' stands 2 times in the prompt; give one of its places: 1, 5"),
         ("", {}, ValueError, "word: '' is not in the prompt"),
         ("redcircle", {}, ValueError, "is not in the prompt"),
-        (9, {}, ValueError, r"word: 9 is beyond this prompt, whose tokens are 0\.\.8; Keep.PADDING"),
+        (9, {}, ValueError, r"word: 9 is beyond this prompt, whose tokens are 0\.\.8; PromptPart.PADDING"),
         (-1, {}, ValueError, "word: -1 is beyond"),
-        (1.5, {}, TypeError, "word: expected a word, an index or a Keep, got 1.5"),
+        (1.5, {}, TypeError, "word: expected a word, an index or a PromptPart, got 1.5"),
         ("red", {"step": 0}, ValueError, "step: 0 was not kept; those kept are 1. AttentionOptions"),
         ("red", {"layer": 3}, ValueError, "layer: 3 has no attention maps; there are: 4"),
         ("red", {"block": "mid"}, ValueError, "block: there is no 'mid'; there are down_blocks.0, mid_block"),
@@ -302,7 +302,7 @@ def test_a_full_prompt_has_no_padding(lens) -> None:
     full = lens("red " * 75, attention=True, **QUICK)
     assert full.attention.plan.rows == 77
     with pytest.raises(ValueError, match="this prompt fills all 77 places"):
-        full.attention.map(Keep.PADDING)
+        full.attention.map(PromptPart.PADDING)
 
 
 def test_before_the_first_layer_is_painted(lens) -> None:

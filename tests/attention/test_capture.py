@@ -11,12 +11,12 @@ from diffusers import DDIMScheduler, EulerDiscreteScheduler, HeunDiscreteSchedul
 from diffusers.models.attention_processor import AttnProcessor2_0
 from peft import LoraConfig
 
-from difflens_widgets import AttentionOptions, DiffusionLens, Keep, watch_attention
+from difflens_widgets import AttentionOptions, DiffusionLens, PromptPart, capture_attention
 from pipelines import small_pipeline, small_sd2_pipeline, small_sdxl_pipeline
 from stock import PROMPT
 from stored_attention import daam, store_all
 
-QUICK = {"steps": 3, "guidance_scale": 4.0, "seed": 3}
+QUICK = {"num_inference_steps": 3, "guidance_scale": 4.0, "seed": 3}
 GRID = (8, 8)
 
 
@@ -56,12 +56,12 @@ PIPELINES = {
 
 @pytest.fixture(scope="module", params=PIPELINES)
 def lens(request: pytest.FixtureRequest) -> DiffusionLens:
-    return DiffusionLens(PIPELINES[request.param](), chunk=2)
+    return DiffusionLens(PIPELINES[request.param](), batch_size=2)
 
 
 @pytest.fixture(scope="module")
 def sd1() -> DiffusionLens:
-    return DiffusionLens(small_pipeline(DDIMScheduler), chunk=2)
+    return DiffusionLens(small_pipeline(DDIMScheduler), batch_size=2)
 
 
 def assert_shares(lens: DiffusionLens, run: Any) -> None:
@@ -71,7 +71,7 @@ def assert_shares(lens: DiffusionLens, run: Any) -> None:
         for block in (None, *run.attention.blocks):
             for step in (None, *run.attention.steps):
                 asked = {"layer": layer, "block": block, "step": step}
-                rows = [run.attention.map(word, **asked) for word in (*places, Keep.PADDING)]
+                rows = [run.attention.map(word, **asked) for word in (*places, PromptPart.PADDING)]
                 assert min(row.min() for row in rows) >= 0
                 np.testing.assert_allclose(np.sum(rows, axis=0), 1, atol=1e-5)
 
@@ -132,7 +132,7 @@ def test_shares_sum_to_one(lens) -> None:
 @pytest.fixture(scope="module", params=["sd1", "sd1-heun", "sd2", "sdxl"])
 def stored(request: pytest.FixtureRequest):
     """A lens with a storing processor on each module, and what these stored of one chunk of layers 2 and 1."""
-    lens = DiffusionLens(PIPELINES[request.param](), chunk=2)
+    lens = DiffusionLens(PIPELINES[request.param](), batch_size=2)
     processors = store_all(lens.pipe.unet)
     with torch.inference_mode():
         runs = {}
@@ -184,7 +184,7 @@ def test_mean_is_the_mean_over_heads_layers_and_steps(stored) -> None:
             maps = inside.mean(0).transpose(0, 2, 1).reshape(len(inside[0]), 77, *side(inside.shape[2]))
             ours = attention.map("circle", layer=layer, block=block)
             np.testing.assert_allclose(ours, maps.mean(0)[3], rtol=2e-5)
-            padding = attention.map(Keep.PADDING, layer=layer, block=block)
+            padding = attention.map(PromptPart.PADDING, layer=layer, block=block)
             np.testing.assert_allclose(padding, maps.mean(0)[9:].sum(0), rtol=2e-5)
             for step in range(3):
                 ours = attention.map("circle", layer=layer, block=block, step=step)
@@ -237,27 +237,29 @@ def test_a_stock_call_with_two_prompts_and_two_pictures_each(lens, guidance) -> 
     prompts = [PROMPT, "a green star"]
     options = {"pictures": 4, "num_images_per_prompt": 2, "guidance_scale": guidance}
     plain = stock(lens.pipe, prompts, **options)
-    with watch_attention(lens.pipe, prompts, attention=AttentionOptions(steps=[1])) as maps:
+    with capture_attention(lens.pipe, prompts, attention=AttentionOptions(steps=[1])) as maps:
         seen = stock(lens.pipe, prompts, **options)
     assert np.array_equal(seen, plain)
     assert [one.words for one in maps] == [tuple(PROMPT.split())] * 2 + [("a", "green", "star")] * 2
     assert np.allclose(maps[0].map("circle"), maps[1].map("circle"), rtol=1e-4)  # the same noise
     assert maps[2].map("star", step=1).shape == GRID
     # and it is what the lens sees at its last layer
-    run = lens(prompts, seed=3, steps=3, guidance_scale=guidance, attention=True, layers=[lens.num_layers - 1])
+    run = lens(
+        prompts, seed=3, num_inference_steps=3, guidance_scale=guidance, attention=True, layers=[lens.num_layers - 1]
+    )
     np.testing.assert_allclose(maps[0].map("circle"), run[0].attention.map("circle"), rtol=1e-3)
     np.testing.assert_allclose(maps[3].map("star"), run[1].attention.map("star"), rtol=1e-3)
 
 
 def test_the_second_encoder_can_name_the_tokens() -> None:
     pipe = small_sdxl_pipeline(EulerDiscreteScheduler, first_encoder=False)
-    with watch_attention(pipe, PROMPT, encoder=2) as maps:
+    with capture_attention(pipe, PROMPT, text_encoder="text_encoder_2") as maps:
         stock(pipe, PROMPT, pictures=1)
     assert maps[0].map("circle").shape == GRID
 
 
 def test_a_daam_of_a_stock_call(sd1) -> None:
-    with watch_attention(sd1.pipe, PROMPT, attention="daam") as maps:
+    with capture_attention(sd1.pipe, PROMPT, attention="daam") as maps:
         stock(sd1.pipe, PROMPT, pictures=1, guidance_scale=4.0)
     run = sd1(PROMPT, attention="daam", layers=[4], **QUICK)
     np.testing.assert_allclose(maps[0].map("circle"), run.attention.map("circle"), rtol=1e-3)
@@ -270,10 +272,10 @@ def test_an_image_adapter_is_not_taken_for_the_text() -> None:
     embeds = [torch.randn(2, 1, 16, generator=torch.Generator().manual_seed(1))]
     options = {"pictures": 1, "ip_adapter_image_embeds": embeds, "guidance_scale": 4.0}
     plain = stock(pipe, PROMPT, **options)
-    with watch_attention(pipe, PROMPT) as maps:
+    with capture_attention(pipe, PROMPT) as maps:
         seen = stock(pipe, PROMPT, **options)
     assert np.array_equal(seen, plain)
-    total = sum(maps[0].map(place) for place in (*range(9), Keep.PADDING))
+    total = sum(maps[0].map(place) for place in (*range(9), PromptPart.PADDING))
     np.testing.assert_allclose(total, 1, atol=1e-5)
 
 

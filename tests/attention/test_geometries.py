@@ -10,7 +10,7 @@ import pytest
 import torch
 from diffusers import DDIMScheduler, EulerDiscreteScheduler, UNet2DConditionModel
 
-from difflens_widgets import AttentionOptions, DiffusionLens, Keep, watch_attention
+from difflens_widgets import AttentionOptions, DiffusionLens, PromptPart, capture_attention
 from pipelines import make_text_show, small_pipeline, small_sdxl_pipeline
 from stock import PROMPT
 from stored_attention import daam, store_all
@@ -82,12 +82,12 @@ def draw(pipe: Any, prompts: list[str]) -> np.ndarray:
 
 def assert_shares(maps: Any) -> None:
     for block in (None, *maps.blocks):
-        shares = [maps.map(word, block=block) for word in (*range(maps.plan.places), Keep.PADDING)]
+        shares = [maps.map(word, block=block) for word in (*range(maps.plan.places), PromptPart.PADDING)]
         np.testing.assert_allclose(np.sum(shares, axis=0), 1, atol=1e-5)
 
 
 def test_a_lens_run(geometry) -> None:
-    lens = DiffusionLens(geometry.pipe, chunk=2)
+    lens = DiffusionLens(geometry.pipe, batch_size=2)
     options = {"layers": [1, 2], "steps": STEPS, "seed": 3, "height": HEIGHT, "width": WIDTH, "guidance_scale": 4.0}
     plain, seen = lens(PROMPT, **options), lens(PROMPT, attention=True, **options)
     for layer in (1, 2):
@@ -103,7 +103,7 @@ def test_a_lens_run(geometry) -> None:
 def test_a_stock_call_of_two_prompts_and_two_pictures_each(geometry) -> None:
     prompts = [PROMPT, "a green star"]
     plain = draw(geometry.pipe, prompts)
-    with watch_attention(geometry.pipe, prompts, attention="mean") as maps:
+    with capture_attention(geometry.pipe, prompts, attention="mean") as maps:
         seen = draw(geometry.pipe, prompts)
     assert np.array_equal(seen, plain)
     assert len(maps) == 4
@@ -116,7 +116,7 @@ def test_daam_against_stored_probabilities(geometry) -> None:
     """All layers and heads, in float64."""
     usual = dict(geometry.pipe.unet.attn_processors)
     processors = store_all(geometry.pipe.unet)
-    with watch_attention(geometry.pipe, [PROMPT, "a green star"], attention=AttentionOptions("daam")) as maps:
+    with capture_attention(geometry.pipe, [PROMPT, "a green star"], attention=AttentionOptions("daam")) as maps:
         draw(geometry.pipe, [PROMPT, "a green star"])
     geometry.pipe.unet.set_attn_processor(usual)
     blocks = {name: next(block for block in geometry.sizes if name.startswith(block)) for name in processors}

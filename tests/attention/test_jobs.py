@@ -10,16 +10,16 @@ import torch
 from diffusers import DDIMScheduler
 
 from difflens_widgets import DiffusionLens
-from difflens_widgets.runs.events import Event, Painted
+from difflens_widgets.runs.events import Event, LayerImage
 from pipelines import small_pipeline
 from stock import PROMPT
 
-QUICK = {"steps": 2, "guidance_scale": 4.0, "seed": 3}
+QUICK = {"num_inference_steps": 2, "guidance_scale": 4.0, "seed": 3}
 
 
 @pytest.fixture
 def lens() -> DiffusionLens:
-    return DiffusionLens(small_pipeline(DDIMScheduler), chunk=2)
+    return DiffusionLens(small_pipeline(DDIMScheduler), batch_size=2)
 
 
 def test_after_running_out_of_memory_nothing_is_counted_twice(lens) -> None:
@@ -34,7 +34,7 @@ def test_after_running_out_of_memory_nothing_is_counted_twice(lens) -> None:
     run = lens(PROMPT, attention=True, layers=[3, 4], **QUICK)
     hook.remove()
     assert forwards == [4, 4, 2, 2, 2, 2]
-    alone = DiffusionLens(lens.pipe, chunk=1)(PROMPT, attention=True, layers=[3, 4], **QUICK)
+    alone = DiffusionLens(lens.pipe, batch_size=1)(PROMPT, attention=True, layers=[3, 4], **QUICK)
     for layer in (3, 4):
         assert np.array_equal(run.attention.map("circle", layer=layer), alone.attention.map("circle", layer=layer))
 
@@ -44,12 +44,12 @@ def test_maps_are_there_when_their_picture_is_and_a_stopped_job_keeps_them(lens)
     there: list[bool] = []
 
     def listen(event: Event) -> None:
-        if isinstance(event, Painted):
+        if isinstance(event, LayerImage):
             there.append(event.layer in job.run.attention)
             job.cancel()
 
     job.subscribe(listen)
-    run = job.run_here()
+    run = job.wait()
     assert run.status == "stopped"
     assert there == [True, True]
     assert run.attention.layers == tuple(sorted(run.images))
@@ -85,7 +85,7 @@ def test_the_users_own_hooks_and_modes_stay(lens) -> None:
     module = lens.pipe.unet.mid_block.attentions[0].transformer_blocks[0].attn2
     hook = module.register_forward_hook(lambda *_: seen.append(1))
     with Mode():
-        run = lens._jobs(PROMPT, attention=True, layers=[4], **QUICK)[0].run_here()
+        run = lens._jobs(PROMPT, attention=True, layers=[4], **QUICK)[0].wait()
         assert torch.overrides._len_torch_function_stack() == 1
     hook.remove()
     assert len(seen) == 2

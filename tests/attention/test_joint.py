@@ -12,7 +12,7 @@ from diffusers.models.attention_processor import JointAttnProcessor2_0, SD3IPAda
 from diffusers.models.transformers.transformer_flux import FluxAttnProcessor, FluxIPAdapterAttnProcessor
 from peft import LoraConfig
 
-from difflens_widgets import AttentionOptions, Keep, watch_attention
+from difflens_widgets import AttentionOptions, PromptPart, capture_attention
 from difflens_widgets.runs.tokens import read_tokens
 from joint_pipelines import WIDTH, small_flux_pipeline, small_sd3_pipeline, small_sd35_pipeline
 from stock import PROMPT
@@ -50,15 +50,18 @@ def draw(pipe: Any, prompt: Any = PROMPT, **options: Any) -> np.ndarray:
     return pipe(prompt, generator=torch.Generator().manual_seed(3), **{**usual, **options}).images
 
 
-def watched(pipe: Any, prompt: Any = PROMPT, attention: Any = True, encoder: int | None = None, **options: Any) -> Any:
-    with watch_attention(pipe, prompt, attention=attention, encoder=encoder) as maps:
+ENCODERS = ("text_encoder", "text_encoder_2", "text_encoder_3")
+
+
+def watched(pipe: Any, prompt: Any = PROMPT, attention: Any = True, encoder: str | None = None, **options: Any) -> Any:
+    with capture_attention(pipe, prompt, attention=attention, text_encoder=encoder) as maps:
         draw(pipe, prompt, **options)
     return maps[0]
 
 
 def all_maps(maps: Any, **asked: Any) -> np.ndarray:
     """Those of every place, of the padding and of the others, in the order of the keys of `kept_keys`."""
-    tokens = [maps.map(word, **asked) for word in (*range(maps.plan.places), Keep.PADDING)]
+    tokens = [maps.map(word, **asked) for word in (*range(maps.plan.places), PromptPart.PADDING)]
     return np.stack(tokens + [maps.other(name, **asked) for name in maps.others])
 
 
@@ -110,7 +113,7 @@ def test_pictures_are_the_same_to_the_bit(pipe, change, aggregator, request) -> 
     prompts = [PROMPT, "a green star"]
     options = {"num_images_per_prompt": 2}
     plain = draw(pipe, prompts, **options)
-    with watch_attention(pipe, prompts, attention=AttentionOptions(aggregator, steps=[1])) as maps:
+    with capture_attention(pipe, prompts, attention=AttentionOptions(aggregator, steps=[1])) as maps:
         seen = draw(pipe, prompts, **options)
     assert np.array_equal(seen, plain)
     assert [one.words for one in maps] == [tuple(PROMPT.split())] * 2 + [("a", "green", "star")] * 2
@@ -124,7 +127,7 @@ def test_pictures_are_the_same_to_the_bit(pipe, change, aggregator, request) -> 
 @pytest.mark.parametrize("options", [{"guidance_scale": 1.0}, {"height": 56, "width": 24}], ids=str)
 def test_also_without_guidance_and_in_another_size(pipe, options) -> None:
     plain = draw(pipe, **options)
-    with watch_attention(pipe, PROMPT) as maps:
+    with capture_attention(pipe, PROMPT) as maps:
         seen = draw(pipe, **options)
     assert np.array_equal(seen, plain)
     size = options.get("height", 32) // 8, options.get("width", 48) // 8
@@ -211,7 +214,7 @@ def test_a_forward_that_skips_layers_is_no_step() -> None:
     pipe = small_sd35_pipeline()
     skipping = {"skip_guidance_layers": [1], "skip_layer_guidance_start": 0.0, "skip_layer_guidance_stop": 1.0}
     plain = draw(pipe, **skipping)
-    with watch_attention(pipe, PROMPT, attention=AttentionOptions(steps="all")) as maps:
+    with capture_attention(pipe, PROMPT, attention=AttentionOptions(steps="all")) as maps:
         seen = draw(pipe, **skipping)
     assert np.array_equal(seen, plain)
     assert not np.array_equal(plain, draw(pipe))
@@ -235,7 +238,7 @@ def test_fused_projections_change_no_map(make) -> None:
 def test_the_encoder_chooses_whose_tokens_have_maps() -> None:
     pipe = small_sd3_pipeline()
     prompt = "a red circle, foxes"
-    first, second, third = (watched(pipe, prompt, encoder=encoder) for encoder in (1, 2, 3))
+    first, second, third = (watched(pipe, prompt, encoder=encoder) for encoder in ENCODERS)
     assert first.words == second.words == third.words == ("a", "red", "circle", ",", "foxes")
     assert [token.text for token in third.plan.tokens[:8]] == ["a", "red", "circle", ",", "fo", "xes", "</s>", "<pad>"]
     assert [len(maps.plan.tokens) for maps in (first, second, third)] == [77, 77, T5]
@@ -250,15 +253,17 @@ def test_the_encoder_chooses_whose_tokens_have_maps() -> None:
     assert default.plan == first.plan
 
 
-@pytest.mark.parametrize(("make", "encoder"), [*((small_sd3_pipeline, k) for k in (1, 2, 3)), (small_flux_pipeline, 2)])
+@pytest.mark.parametrize(
+    ("make", "encoder"), [*((small_sd3_pipeline, name) for name in ENCODERS), (small_flux_pipeline, ENCODERS[1])]
+)
 @pytest.mark.parametrize("prompt", [PROMPT, "a red " * 50, "a <xon> circle"])
 def test_the_tokens_are_what_the_encoder_reads(make, encoder, prompt) -> None:
     """Cut where the pipeline cuts, and with FLUX's textual inversions, where one word is several vectors."""
     pipe = make()
-    tokenizer = copy.deepcopy(getattr(pipe, f"tokenizer{'' if encoder == 1 else f'_{encoder}'}"))
+    tokenizer = copy.deepcopy(getattr(pipe, encoder.replace("text_encoder", "tokenizer")))
     tokenizer.add_tokens(["<xon>", "<xon>_1"])
-    setattr(pipe, f"tokenizer{'' if encoder == 1 else f'_{encoder}'}", tokenizer)
-    read = getattr(pipe, f"text_encoder{'' if encoder == 1 else f'_{encoder}'}")
+    setattr(pipe, encoder.replace("text_encoder", "tokenizer"), tokenizer)
+    read = getattr(pipe, encoder)
     read.resize_token_embeddings(len(tokenizer))
     seen: list[list[int]] = []
     hook = read.register_forward_pre_hook(lambda module, args: seen.append(args[0][0].tolist()))
@@ -271,7 +276,7 @@ def test_the_tokens_are_what_the_encoder_reads(make, encoder, prompt) -> None:
 
 def test_flux_looks_at_t5() -> None:
     pipe = small_flux_pipeline()
-    maps, default = watched(pipe, encoder=2), watched(pipe, max_sequence_length=12)
+    maps, default = watched(pipe, encoder="text_encoder_2"), watched(pipe, max_sequence_length=12)
     assert (len(maps.plan.tokens), len(default.plan.tokens)) == (T5, 12)
     assert maps.plan.tokens[0].kind == "word"  # T5 has no start token
     assert maps.others == ("image",)
@@ -311,7 +316,7 @@ def test_an_image_adapter_is_not_taken_for_the_text(make) -> None:
     usual = watched(make(), attention=AttentionOptions(steps=[0]))
     pipe, options = with_image_adapter(make())
     plain = draw(pipe, **options)
-    with watch_attention(pipe, PROMPT, attention=AttentionOptions(steps=[0])) as maps:
+    with capture_attention(pipe, PROMPT, attention=AttentionOptions(steps=[0])) as maps:
         seen = draw(pipe, **options)
     assert np.array_equal(seen, plain)
     assert_shares(maps[0])

@@ -11,7 +11,7 @@ from diffusers.models.attention_dispatch import attention_backend
 from diffusers.models.attention_processor import JointAttnProcessor2_0, XFormersJointAttnProcessor
 from diffusers.models.transformers.transformer_flux import FluxAttnProcessor
 
-from difflens_widgets import AttentionOptions, DiffusionLens, watch_attention
+from difflens_widgets import AttentionOptions, DiffusionLens, capture_attention
 from joint_pipelines import small_flux_pipeline, small_sd3_pipeline
 from stock import PROMPT
 
@@ -35,7 +35,7 @@ def twice(pipe: Any) -> None:
 
 def refused(pipe: Any, message: str, **options: Any) -> None:
     """Before anything is computed."""
-    with pytest.raises(ValueError, match=message), watch_attention(pipe, PROMPT, **options):
+    with pytest.raises(ValueError, match=message), capture_attention(pipe, PROMPT, **options):
         pytest.fail("got in")
 
 
@@ -80,7 +80,7 @@ def test_a_processor_of_another_kind_in_the_first_step(kind, block, processor, m
     forwards: list[int] = []
     hook = pipe.transformer.register_forward_pre_hook(lambda *_: forwards.append(1))
     expected = f"attention: {block}.attn {message}{USUAL_WAY_OUT[kind]}"
-    with pytest.raises(RuntimeError, match=expected), watch_attention(pipe, PROMPT):
+    with pytest.raises(RuntimeError, match=expected), capture_attention(pipe, PROMPT):
         draw(pipe)
     hook.remove()
     assert forwards == [1]
@@ -108,7 +108,7 @@ def test_another_backend_is_refused_with_a_way_out_that_works() -> None:
     refused(pipe, r"transformer_blocks.0.attn computes .* by 'flex', .*set_attention_backend\(\"native\"\)")
     for backend in ("_native_math", "native"):  # the last one stays diffusers' usual one for all
         pipe.transformer.set_attention_backend(backend)
-        with watch_attention(pipe, PROMPT) as maps:
+        with capture_attention(pipe, PROMPT) as maps:
             draw(pipe)
         assert maps[0].map("circle").shape == (8, 8)
 
@@ -117,7 +117,7 @@ def test_another_backend_is_refused_with_a_way_out_that_works() -> None:
 def test_another_backend_around_the_call_is_named_in_the_first_step() -> None:
     pipe = small_flux_pipeline()
     expected = r"transformer_blocks.0.attn \(FluxAttnProcessor\) does not call .*set_attention_backend\(\"native\"\)"
-    with pytest.raises(RuntimeError, match=expected), watch_attention(pipe, PROMPT), attention_backend("flex"):
+    with pytest.raises(RuntimeError, match=expected), capture_attention(pipe, PROMPT), attention_backend("flex"):
         draw(pipe)
     assert_clean(pipe)
 
@@ -127,7 +127,7 @@ def test_a_cache_is_refused_with_a_way_out_that_works() -> None:
     pipe.transformer.enable_cache(FirstBlockCacheConfig(threshold=10.0))
     refused(pipe, r"attention: the transformer has a cache, .*pipe.transformer.disable_cache\(\)")
     pipe.transformer.disable_cache()
-    with watch_attention(pipe, PROMPT) as maps:
+    with capture_attention(pipe, PROMPT) as maps:
         draw(pipe)
     assert maps[0].map("circle").shape == (8, 8)
 
@@ -135,21 +135,25 @@ def test_a_cache_is_refused_with_a_way_out_that_works() -> None:
 @pytest.mark.parametrize(
     ("make", "encoder", "message"),
     [
-        (small_flux_pipeline, 1, "the denoiser of FluxPipeline does not look at tokens of a text encoder 1; .* of 2$"),
-        (small_sd3_pipeline, 4, "StableDiffusion3Pipeline does not look .* encoder 4; .* of 1, 2, 3$"),
-        (lambda: small_sd3_pipeline(t5=False), 3, "encoder: 3 needs tokenizer_3, which this StableDiffusion3Pipeline"),
+        (small_flux_pipeline, "text_encoder", "denoiser of FluxPipeline does not look .* of 'text_encoder_2'$"),
+        (small_sd3_pipeline, "text_encoder_4", "not look at .* 'text_encoder_4'; .* 'text_encoder_3'$"),
+        (
+            lambda: small_sd3_pipeline(t5=False),
+            "text_encoder_3",
+            "text_encoder_3 needs tokenizer_3, which this StableDiffusion3Pipeline",
+        ),
     ],
 )
 def test_encoders_there_are_not(make, encoder, message) -> None:
-    refused(make(), message, encoder=encoder)
+    refused(make(), message, text_encoder=encoder)
 
 
 def test_an_encoder_whose_places_are_not_there() -> None:
     pipe = small_sd3_pipeline()
     embeds, _, pooled, _ = pipe.encode_prompt(PROMPT, None, None, max_sequence_length=20)
     given = {"prompt_embeds": embeds[:, :77], "pooled_prompt_embeds": pooled, "prompt": None, "guidance_scale": 1.0}
-    expected = "is given 77 text keys, and none of them is of encoder 3's tokens"
-    with pytest.raises(RuntimeError, match=expected), watch_attention(pipe, PROMPT, encoder=3):
+    expected = "is given 77 text keys, and none of them is of text_encoder_3's tokens"
+    with pytest.raises(RuntimeError, match=expected), capture_attention(pipe, PROMPT, text_encoder="text_encoder_3"):
         draw(pipe, **given)
     assert_clean(pipe)
 
@@ -164,19 +168,19 @@ def test_what_is_asked_for_is_checked_as_ever(kind) -> None:
         ({}, [PROMPT, "a"], RuntimeError, "2 prompts were named, and the call draws 1 pictures"),
     ]
     for options, prompt, error, message in asked:
-        with pytest.raises(error, match=message), watch_attention(pipe, prompt, **options):
+        with pytest.raises(error, match=message), capture_attention(pipe, prompt, **options):
             draw(pipe)
         assert_clean(pipe)
-    with pytest.raises(RuntimeError, match="this is a second one"), watch_attention(pipe, PROMPT):
+    with pytest.raises(RuntimeError, match="this is a second one"), capture_attention(pipe, PROMPT):
         twice(pipe)
-    with pytest.raises(RuntimeError, match="the pipeline drew nothing"), watch_attention(pipe, PROMPT):
+    with pytest.raises(RuntimeError, match="the pipeline drew nothing"), capture_attention(pipe, PROMPT):
         pass
     assert_clean(pipe)
 
 
 def test_others_there_are_not() -> None:
     pipe = small_flux_pipeline()
-    with watch_attention(pipe, PROMPT) as maps:
+    with capture_attention(pipe, PROMPT) as maps:
         draw(pipe)
     with pytest.raises(ValueError, match="name: there is no other 'other text'; there are: 'image'"):
         maps[0].other("other text")

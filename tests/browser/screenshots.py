@@ -15,7 +15,7 @@ from browser import lab
 
 THEMES = {"light": "JupyterLab Light", "dark": "JupyterLab Dark"}
 PROMPT = "a photo of a small pink cat on a blue background"
-WORDS = "words=['photo', 'pink', 'cat', 'blue', scripted.Keep.PADDING]"
+WORDS = "words=['photo', 'pink', 'cat', 'blue', scripted.PromptPart.PADDING]"
 STEPS = "attention=scripted.AttentionOptions(steps=[0, 5, 10, 15])"
 DIFF = "from difflens_widgets import DiffViewer; w = DiffViewer(scripted.comparison(size={}))"
 CELLS = {
@@ -35,7 +35,8 @@ CELLS = {
     "grid": f"LayerSlider(scripted.finished_run({PROMPT!r}, 256, {WORDS}))",
     "grid-running": f"LayerSlider(scripted.job({PROMPT!r}, seconds=4, fail_layer=5, hold_after=28, {WORDS}))",
     "both-narrow": "W.Box([LayerSlider(scripted.finished_run('a photo of chameleons beside a pink cat', "
-    "snapshots=range(0, 20, 2), words=['chameleons', 'pink', 'cat', *scripted.Keep]))], layout=dict(width='400px'))",
+    "snapshots=range(0, 20, 2), "
+    "words=['chameleons', 'pink', 'cat', *scripted.PromptPart]))], layout=dict(width='400px'))",
     "attention": f"g = TokenAttentionGrid(scripted.finished_run({PROMPT!r}, 256, {STEPS})); g.pinned = ['cat']; g",
     "attention-two": f"g = TokenAttentionGrid(scripted.finished_run({PROMPT!r}, 512, {STEPS})); "
     "g.pinned = ['cat', 'blue']; g.rows = 'blocks'; g.per_cell = True; g",

@@ -15,13 +15,22 @@ import numpy as np
 from PIL import Image
 
 from difflens_widgets.analysis.comparison.comparison import CROSSED, Comparison
-from difflens_widgets.runs.events import Failed, Notice, Painted, Preview, Progress, Snapshot, TokenFailed, TokenPainted
+from difflens_widgets.runs.events import (
+    Failed,
+    LayerImage,
+    Message,
+    Preview,
+    Progress,
+    Snapshot,
+    TokenFailed,
+    TokenImage,
+)
 from difflens_widgets.runs.job import LensJob
 from difflens_widgets.runs.maps.maps import AttentionMaps, LensAttention, Summed
 from difflens_widgets.runs.maps.options import AttentionOptions
 from difflens_widgets.runs.maps.plan import Plan, plan_capture
 from difflens_widgets.runs.run import LensRun
-from difflens_widgets.runs.tokens import Keep, Kept, Token, read_words
+from difflens_widgets.runs.tokens import PromptPart, Token, TokenKey, read_words
 from difflens_widgets.tiny.drawing import draw
 from difflens_widgets.tiny.scenes import Item, Scene
 
@@ -53,9 +62,9 @@ def picture(layer: int, size: int = 64) -> Image.Image:
 
 
 @cache
-def token_picture(layer: int, token: Kept, size: int = 64) -> Image.Image:
+def token_picture(layer: int, token: TokenKey, size: int = 64) -> Image.Image:
     """What layer `layer` shows with only `token` kept."""
-    number = [Keep.PADDING, Keep.PROMPT].index(token) + 7 if isinstance(token, Keep) else token
+    number = [PromptPart.PADDING, PromptPart.PROMPT].index(token) + 7 if isinstance(token, PromptPart) else token
     item = Item(KINDS[(3 * number + layer // 4) % 13], COLOURS[(5 * number) % 13], 0.5, 0.5, 0.12 + 0.015 * layer)
     return draw(Scene((item,), "white", "object", ""), size)
 
@@ -67,13 +76,13 @@ def snapshot(layer: int, step: int, steps: int = 20, size: int = 64) -> Image.Im
 
 def tokens(prompt: str) -> tuple[Token, ...]:
     """Cut at blanks, and words of more than six letters in two."""
-    found = [Token(0, "<|startoftext|>", "start")]
+    found = [Token(0, "<|startoftext|>", "bos")]
     for word in prompt.split():
         cut = len(word) - 3 if len(word) > 6 else len(word)
         found.append(Token(len(found), word[:cut], "word"))
         if word[cut:]:
-            found.append(Token(len(found), word[cut:], "word", joined=True))
-    found.append(Token(len(found), "<|endoftext|>", "end"))
+            found.append(Token(len(found), word[cut:], "word", is_continuation=True))
+    found.append(Token(len(found), "<|endoftext|>", "eos"))
     found += [Token(index, "<|endoftext|>", "pad") for index in range(len(found), 77)]
     return tuple(found)
 
@@ -122,19 +131,19 @@ def empty_run(
     prompt: str = "a pink cat on a blue background",
     layers: range = range(NUM_LAYERS),
     snapshots: Sequence[int] = (),
-    words: Sequence[str | Keep] = (),
+    words: Sequence[str | PromptPart] = (),
     attention: AttentionOptions | None = None,
 ) -> LensRun:
     """A record with nothing painted; `snapshots`, pictures of single `words` and `attention` are to be."""
-    settings = {"steps": 20, "guidance_scale": 7.5, "negative_prompt": "", "model": "difflens-tiny"}
+    settings = {"num_inference_steps": 20, "guidance_scale": 7.5, "negative_prompt": "", "model": "difflens-tiny"}
     run = LensRun(prompt, tokens(prompt), tuple(layers), NUM_LAYERS, 0, {**settings, "snapshots": list(snapshots)})
     for wanted in words:
-        if isinstance(wanted, Keep):
-            kinds = ("pad",) if wanted is Keep.PADDING else ("word", "end")
-            run.kept[wanted] = tuple(token.index for token in run.tokens if token.kind in kinds)
+        if isinstance(wanted, PromptPart):
+            kinds = ("pad",) if wanted is PromptPart.PADDING else ("word", "eos")
+            run.token_masks[wanted] = tuple(token.index for token in run.tokens if token.kind in kinds)
         else:
             found = next(word for word in read_words(run.tokens) if "".join(piece.text for piece in word) == wanted)
-            run.kept[found[0].index] = tuple(piece.index for piece in found)
+            run.token_masks[found[0].index] = tuple(piece.index for piece in found)
     run.attention = LensAttention(plan(run.tokens, attention)) if attention else None
     return run
 
@@ -143,7 +152,7 @@ def finished_run(
     prompt: str = "a pink cat on a blue background",
     size: int = 64,
     snapshots: Sequence[int] = (),
-    words: Sequence[str | Keep] = (),
+    words: Sequence[str | PromptPart] = (),
     attention: AttentionOptions | None = None,
 ) -> LensRun:
     """A record with everything painted."""
@@ -152,7 +161,9 @@ def finished_run(
         run.attention.add(layer, attention_maps(run.attention.plan, layer))
     run.images = {layer: picture(layer, size) for layer in run.layers}
     run.snapshots = {(layer, step): snapshot(layer, step, size=size) for layer in run.layers for step in snapshots}
-    run.token_images = {(layer, token): token_picture(layer, token, size) for token in run.kept for layer in run.layers}
+    run.token_images = {
+        (layer, token): token_picture(layer, token, size) for token in run.token_masks for layer in run.layers
+    }
     run.status = "done"
     return run
 
@@ -187,7 +198,7 @@ def job(
     fail_layer: int | None = None,
     hold_after: int | None = None,
     snapshots: Sequence[int] = (),
-    words: Sequence[str | Keep] = (),
+    words: Sequence[str | PromptPart] = (),
     attention: AttentionOptions | None = None,
 ) -> LensJob:
     """A job that takes about `seconds`, started.
@@ -196,32 +207,34 @@ def job(
     waits until it is cancelled, or until its `go_on` is set.
     """
     run = empty_run(prompt, snapshots=snapshots, words=words, attention=attention)
-    steps: int = run.settings["steps"]
+    steps: int = run.settings["num_inference_steps"]
     go_on = threading.Event()
 
     def work(job: LensJob) -> None:
-        todo: list[tuple[int, Kept | None]] = [(layer, token) for token in (None, *run.kept) for layer in run.layers]
+        todo: list[tuple[int, TokenKey | None]] = [
+            (layer, token) for token in (None, *run.token_masks) for layer in run.layers
+        ]
         total, finished = len(todo), 0
         rng = np.random.default_rng(0)
         pause = seconds / (-(-total // chunk) * steps)
 
-        def tell(now: Sequence[tuple[int, Kept | None]], step: int, left: float | None) -> None:
+        def tell(now: Sequence[tuple[int, TokenKey | None]], step: int, left: float | None) -> None:
             layers = tuple(layer for layer, token in now if token is None)
             rows = tuple((layer, token) for layer, token in now if token is not None)
             counts = len(run.token_images) + len(run.token_failures), total - len(run.layers)
             done = len(run.images) + len(run.failures)
             job.emit(Progress(done, len(run.layers), layers, step, steps, left, *counts, rows))
 
-        while todo and not job.cancelled:
+        while todo and not job.cancelled():
             if (job.focus, None) in todo:
                 todo.remove((job.focus, None))
                 todo.insert(0, (job.focus, None))
             now, todo = todo[:chunk], todo[chunk:]
             for step in range(1, steps + 1):
                 holding = hold_after is not None and finished >= hold_after and step == steps // 2
-                while holding and not job.cancelled and not go_on.wait(0.02):
+                while holding and not job.cancelled() and not go_on.wait(0.02):
                     pass
-                if job.cancelled:
+                if job.cancelled():
                     return
                 if fail_after is not None and finished >= fail_after and step == steps // 2:
                     raise RuntimeError("the decoder gave NaN. Try dtype=torch.float32.")
@@ -239,13 +252,13 @@ def job(
                 elif token is None:
                     if run.attention is not None:
                         run.attention.add(layer, attention_maps(run.attention.plan, layer))
-                    job.emit(Painted(layer, picture(layer, size)))
+                    job.emit(LayerImage(layer, picture(layer, size)))
                 else:
-                    job.emit(TokenPainted(layer, token, token_picture(layer, token, size)))
+                    job.emit(TokenImage(layer, token, token_picture(layer, token, size)))
             finished += len(now)
             tell((), steps, None)
         if fail_layer is not None:
-            job.emit(Notice("Out of memory: going on with 2 layers at a time."))
+            job.emit(Message("Out of memory: going on with 2 layers at a time."))
 
     started = LensJob(run, work)
     started.go_on = go_on  # type: ignore[attr-defined]

@@ -148,7 +148,7 @@ def test_colours_legend_and_alarms(open_notebook):
 
 def test_live_during_a_real_training(open_notebook) -> None:
     """Two pictures of two prompts each second epoch, of 4,000: nobody waits for the end of it."""
-    after = "job.result(60).status, job.done, w.status, (job.history.folder / 'checkpoints').is_dir()"
+    after = "job.result(60).status, job.done(), w.status, (job.history.folder / 'checkpoints').is_dir()"
     notebook, scrubber = open_scrubber(open_notebook, REAL, after)
     expect(scrubber.painted.first).to_be_visible(timeout=60_000)
     scrubber.press("Home")
@@ -169,7 +169,7 @@ def test_live_during_a_real_training(open_notebook) -> None:
 
 def test_stop(open_notebook, kernel):
     cell = "job = training.Training(training.new(), hold_at=100).start(); w = EpochScrubber(job); w"
-    notebook, scrubber = open_scrubber(open_notebook, cell, "job.done, w.status", kernel=kernel)
+    notebook, scrubber = open_scrubber(open_notebook, cell, "job.done(), w.status", kernel=kernel)
     expect(scrubber.painted).to_have_count(2 * 13)
     expect(scrubber.matrix.locator(".dlw-is-running")).to_have_count(13)
     expect(scrubber.matrix.locator(".dlw-is-hollow")).to_have_count(5 * 13)

@@ -13,7 +13,7 @@ from playwright.sync_api import expect
 
 from browser.lab import Slider
 from browser.scripted import finished_run
-from difflens_widgets.runs.tokens import Keep
+from difflens_widgets.runs.tokens import PromptPart
 
 PNG = "image/png"
 
@@ -101,7 +101,7 @@ def test_a_run_is_alive_in_its_cell(open_notebook, server, kernel):
 
 def test_stop(open_notebook, kernel):
     notebook = open_notebook(
-        ["job = scripted.job(seconds=2, hold_after=4); w = LayerSlider(job); w", "job.done"], kernel=kernel
+        ["job = scripted.job(seconds=2, hold_after=4); w = LayerSlider(job); w", "job.done()"], kernel=kernel
     )
     notebook.run_cell(0)
     notebook.run_cell(1)
@@ -358,7 +358,7 @@ def test_steps_are_a_second_axis(page_of):
 
 
 def test_tokens_and_layers_are_a_grid(page_of):
-    slider = page_of(finished_run(snapshots=(5,), words=("pink", "cat", Keep.PADDING)))
+    slider = page_of(finished_run(snapshots=(5,), words=("pink", "cat", PromptPart.PADDING)))
     grid = slider.root.get_by_role("grid")
     expect(grid.get_by_role("gridcell")).to_have_count(4 * 13)
     expect(grid.get_by_role("rowheader")).to_have_text(["whole prompt", "pink", "cat", "padding only"])
@@ -395,7 +395,7 @@ def test_tokens_and_layers_are_a_grid(page_of):
 
 def test_steps_and_tokens_arrive_while_the_job_runs(open_notebook):
     cell = """import ipywidgets
-    job = scripted.job(seconds=3, hold_after=16, snapshots=(0, 10), words=("pink", scripted.Keep.PADDING))
+    job = scripted.job(seconds=3, hold_after=16, snapshots=(0, 10), words=("pink", scripted.PromptPart.PADDING))
     w, other = LayerSlider(job), LayerSlider(scripted.finished_run(snapshots=(0, 8)))
     link = ipywidgets.jslink((w, "step"), (other, "step"))
     display(w, other)"""

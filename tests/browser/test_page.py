@@ -105,7 +105,7 @@ def test_a_hostile_prompt_is_shown_and_nothing_else(browser: Browser, tmp_path: 
 
 def test_an_ablation_is_not_called_a_layer(browser: Browser, tmp_path: Path) -> None:
     run = drawn_run(depth=3)
-    run.settings["question"] = "ablation"
+    run.settings["method"] = "ablation"
     opened = loaded(browser, run.to_html(tmp_path / "a.html"))
     slider = opened.page.get_by_role("slider", name="Layer")
     for key, name in (("Home", "nothing skipped"), ("ArrowRight", "block 1 skipped")):

@@ -225,7 +225,7 @@ def test_the_kernel_knows_what_is_on_screen_and_can_set_it(open_notebook):
 def test_maps_arrive_while_the_job_runs(open_notebook, kernel):
     cells = [
         f"job = scripted.job(seconds=2, hold_after=8, {KEPT}); w = TokenAttentionGrid(job); w",
-        "job.done, w.layer, w.token",
+        "job.done(), w.layer, w.token",
     ]
     notebook = open_notebook(cells, kernel=kernel)
     notebook.run_cell(0)

@@ -17,7 +17,7 @@ from PIL import Image
 
 from difflens_widgets.dreambooth.history.events import (
     AlarmRaised,
-    EpochPainted,
+    EpochValidated,
     LossLogged,
     Probe,
     TrainingEvent,
@@ -123,11 +123,9 @@ class Training:
         self._listeners: list[Callable[[TrainingEvent], None]] = []
         self._lock = threading.RLock()
 
-    @property
     def done(self) -> bool:
         return self._finished.is_set()
 
-    @property
     def cancelled(self) -> bool:
         return self._cancelled.is_set()
 
@@ -148,10 +146,10 @@ class Training:
             for epoch in self.history.epochs:
                 for probe in range(len(self.history.probes)):
                     if self.history.has(epoch, probe):
-                        listener(EpochPainted(epoch, probe, self.history.run(epoch, probe)))
+                        listener(EpochValidated(epoch, probe, self.history.run(epoch, probe)))
             for alarm in self.history.alarms:
                 listener(AlarmRaised(alarm))
-            if self.done:
+            if self.done():
                 listener(Done(self.history.status, self.history.message))
             self._listeners.append(listener)
         return lambda: listener in self._listeners and self._listeners.remove(listener)
@@ -177,18 +175,18 @@ class Training:
                         self.emit(LossLogged(step, each, {"loss": loss(step), "learning_rate": 1e-4}))
                     self._tell(step, each, "training")
                     time.sleep(self._seconds / max(1, epoch - before))
-                    if self.cancelled:
+                    if self.cancelled():
                         return self.emit(Done("stopped", "stopped by hand"))
                 before = epoch
                 self._tell(step, epoch, "painting")
-                while epoch == self._hold_at and not self.cancelled and not self.go_on.wait(0.02):
+                while epoch == self._hold_at and not self.cancelled() and not self.go_on.wait(0.02):
                     pass
-                if self.cancelled:
+                if self.cancelled():
                     return self.emit(Done("stopped", "stopped by hand"))
                 if epoch == self._fail_at:
                     return self.emit(Done("failed", f"ValueError: the loss of step {step} is not finite"))
                 for probe in range(len(self.history.probes)):
-                    self.emit(EpochPainted(epoch, probe, self._paint(epoch, probe)))
+                    self.emit(EpochValidated(epoch, probe, self._paint(epoch, probe)))
             return self.emit(Done("done"))
         finally:
             self._finished.set()

@@ -11,7 +11,7 @@ import pytest
 import torch
 from diffusers import DDIMScheduler
 
-from difflens_widgets import DiffusionLens, watch_attention
+from difflens_widgets import DiffusionLens, capture_attention
 from difflens_widgets.cli import bench_attention
 from difflens_widgets.cli import commands as cli
 from difflens_widgets.cli.bench_attention import WAYS, all_stored, open_lens, paint, peak_during
@@ -35,9 +35,9 @@ def lens(model: str) -> DiffusionLens:
 
 
 def test_every_batch_is_filled(lens, monkeypatch) -> None:
-    assert lens.chunk == lens.num_layers == 5  # by default 7, of which two rows would be fillers
-    monkeypatch.setattr("difflens_widgets.lens.diffusion_lens.default_chunk", lambda pipe: 1)
-    assert open_lens(lens.pipe.config._name_or_path).chunk == 1
+    assert lens.batch_size == lens.num_layers == 5  # by default 7, of which two rows would be fillers
+    monkeypatch.setattr("difflens_widgets.lens.diffusion_lens.default_batch_size", lambda pipe: 1)
+    assert open_lens(lens.pipe.config._name_or_path).batch_size == 1
 
 
 def test_what_is_held_at_the_end(lens) -> None:
@@ -45,7 +45,7 @@ def test_what_is_held_at_the_end(lens) -> None:
     assert held["no capture"] == 0
     assert held["all stored"] == 3 * PER_STEP
     for way in ("mean", "daam"):
-        run = lens(bench_attention.PROMPT, attention=way, steps=3)
+        run = lens(bench_attention.PROMPT, attention=way, num_inference_steps=3)
         assert held[way] == run.attention.plan.bytes
 
 
@@ -66,7 +66,7 @@ def test_what_is_stored_are_the_probabilities_of_the_prompts_rows() -> None:
     with all_stored(pipe.unet) as stored:
         pipe(PROMPT, generator=torch.Generator().manual_seed(3), **options)
     assert pipe.unet.attn_processors == before
-    with watch_attention(pipe, PROMPT) as maps:
+    with capture_attention(pipe, PROMPT) as maps:
         pipe(PROMPT, generator=torch.Generator().manual_seed(3), **options)
     assert [tuple(one.shape) for one in stored[:4]] == [(2, 64, 77), (2, 16, 77), (2, 64, 77), (2, 64, 77)]
     assert len(stored) == 3 * 4
@@ -129,7 +129,7 @@ def test_the_command(model, capsys) -> None:
     steps = 12
     assert cli.main(["bench", "attention", "--model", model, "--steps", str(steps), "--repeats", "1"]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0].startswith(f"{Path(model).name}, 5 layers, 12 steps, chunk 5, ")
+    assert lines[0].startswith(f"{Path(model).name}, 5 layers, 12 steps, batch size 5, ")
     for way, line in zip(WAYS, lines[1:5], strict=True):
         assert re.fullmatch(rf"{way} +median +[\d.]+ s +[\d.]+ ×   \(least [\d.]+, most [\d.]+\)", line)
     assert "  1.00 ×" in lines[1]
@@ -163,8 +163,8 @@ def test_the_ways_take_turns(model, monkeypatch) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--chunks", "1,4"], "--chunks: only `difflens bench lens` compares chunk sizes"),
-        (["--steps", "0"], "steps: 0 must be at least 1"),
+        (["--batch-sizes", "1,4"], "--batch-sizes: only `difflens bench lens` compares batch sizes"),
+        (["--steps", "0"], "num_inference_steps: 0 must be at least 1"),
         (["--repeats", "0"], "repeats: 0 must be at least 1"),
         (["--model", "./nowhere"], "./nowhere: no such folder"),
     ],

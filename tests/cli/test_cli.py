@@ -34,7 +34,7 @@ def test_lens_writes_a_picture_per_layer_and_the_record(model, tmp_path, capsys)
     names = {path.name for path in out.iterdir()}
     assert names == {"layer_000.png", "layer_002.png", "layer_004.png", "grid.png", "film.gif", "run.lens"}
     run = LensRun.load(out / "run.lens")
-    assert (run.prompt, run.layers, run.seed, run.settings["steps"]) == ("a red circle", (0, 2, 4), 3, 2)
+    assert (run.prompt, run.layers, run.seed, run.settings["num_inference_steps"]) == ("a red circle", (0, 2, 4), 3, 2)
     assert "a red circle" in page.read_text(encoding="utf-8")
     assert capsys.readouterr().out.splitlines() == [str(out.resolve()), str(page.resolve())]
 
@@ -48,7 +48,7 @@ def test_lens_looks_at_single_tokens(model, tmp_path) -> None:
 def test_lens_asks_for_an_ablation(model, tmp_path) -> None:
     arguments = ["lens", "a red circle", "--model", model, "--layers", "0,2", "--steps", "2", "--ablation"]
     assert cli.main([*arguments, "--out", str(tmp_path)]) == 0
-    assert LensRun.load(tmp_path / "run.lens").settings["question"] == "ablation"
+    assert LensRun.load(tmp_path / "run.lens").settings["method"] == "ablation"
 
 
 @pytest.fixture(scope="module")
@@ -121,7 +121,7 @@ def test_compare_refuses_what_is_no_tuned_model(model, lora, tmp_path, capsys) -
     [
         (["lens", "a dog"], "nothing to write"),
         (["lens", "a dog", "--layers", "0:99", "--out", "x"], "layers: 5 is outside 0..4"),
-        (["lens", "a dog", "--steps", "0", "--out", "x"], "steps: 0 must be at least 1"),
+        (["lens", "a dog", "--steps", "0", "--out", "x"], "num_inference_steps: 0 must be at least 1"),
         (["lens", "a dog", "--encoder", "2", "--out", "x"], "encoder: there is no number 2"),
         (["lens", "a dog", "--tokens", "cat", "--out", "x"], "'cat' is not in the prompt; its words are: 'a', 'dog'"),
         (["lens", "a dog", "--model", "./nowhere", "--out", "x"], "no such folder"),

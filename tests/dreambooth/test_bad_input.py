@@ -23,7 +23,7 @@ from difflens_widgets.dreambooth.training.sampler import Plan
 from difflens_widgets.dreambooth.training.trainer import train_with
 from difflens_widgets.models.loading import load_pipeline
 from difflens_widgets.models.tuned import load_tuned
-from difflens_widgets.runs.events import Done, Notice
+from difflens_widgets.runs.events import Done, Message
 from dreambooth_configs import small_config
 from pipelines import small_pipeline, small_sdxl_pipeline
 
@@ -90,7 +90,7 @@ def test_an_identifier_of_several_tokens_is_said_and_others_suggested(tmp_path) 
     )
     job = train_with(config)
     said = []
-    job.subscribe(lambda event: said.append(event.message) if isinstance(event, Notice) else None)
+    job.subscribe(lambda event: said.append(event.message) if isinstance(event, Message) else None)
     job.start().result()
     assert len(said) == 1
     assert said[0].startswith("unique_identifier: 'qzxv' is not one token but 4 (q + z + x + v)")

@@ -43,12 +43,12 @@ def expected_image(pipe: Any, block: int, negative_prompt: str = "") -> Any:
 
 @pytest.fixture(scope="module")
 def lens() -> DiffusionLens:
-    return DiffusionLens(small_pipeline(EulerAncestralDiscreteScheduler), chunk=3)
+    return DiffusionLens(small_pipeline(EulerAncestralDiscreteScheduler), batch_size=3)
 
 
 @pytest.fixture(scope="module")
 def full(lens: DiffusionLens) -> LensRun:
-    return lens.ablation(PROMPT, **SAME)
+    return lens.ablate(PROMPT, **SAME)
 
 
 def test_row_0_is_the_stock_picture(lens, full) -> None:
@@ -67,15 +67,15 @@ def test_row_k_is_the_picture_of_an_encoder_without_block_k(lens, full, block) -
 def test_the_pipeline_is_left_as_it_was(lens, full) -> None:
     before = stock_image(lens.pipe)
     hooks = [len(block._forward_hooks) for block in lens._conditioning.blocks]
-    lens.ablation(PROMPT, **SAME, layers=[2])
+    lens.ablate(PROMPT, **SAME, layers=[2])
     assert stock_image(lens.pipe).tobytes() == before.tobytes()
     assert [len(block._forward_hooks) for block in lens._conditioning.blocks] == hooks
 
 
 def test_it_asks_something_else_than_the_lens(lens, full) -> None:
-    assert full.settings["question"] == "ablation"
+    assert full.settings["method"] == "ablation"
     run = lens(PROMPT, **SAME)
-    assert run.settings["question"] == "lens"
+    assert run.settings["method"] == "lens"
     assert_same_picture(run.images[4], full.images[0])
     assert np.abs(pixels(run.images[3]) - pixels(full.images[3])).max() > 8
     # without its last block the encoder ends where the lens reads layer 3
@@ -91,30 +91,32 @@ def test_all_is_named_for_what_it_is(full, tmp_path) -> None:
 
 
 def test_the_negative_prompt_keeps_all_blocks(lens) -> None:
-    run = lens.ablation(PROMPT, **SAME, negative_prompt="a blue dog", layers=[2])
+    run = lens.ablate(PROMPT, **SAME, negative_prompt="a blue dog", layers=[2])
     expected = expected_image(lens.pipe, 2, "a blue dog")
     assert_same_picture(run.images[2], expected)
 
 
 def test_single_tokens_are_kept_of_the_ablated_states(lens) -> None:
-    run = lens.ablation(PROMPT, **SAME, layers=[0, 2], tokens=["circle"])
-    whole = lens(PROMPT, **SAME, layers=[4], tokens=["circle"])
-    (token,) = run.kept
+    run = lens.ablate(PROMPT, **SAME, layers=[0, 2], keep_tokens=["circle"])
+    whole = lens(PROMPT, **SAME, layers=[4], keep_tokens=["circle"])
+    (token,) = run.token_masks
     assert_same_picture(run.token_images[0, token], whole.token_images[4, token])
     assert np.abs(pixels(run.token_images[2, token]) - pixels(run.token_images[0, token])).max() > 8
 
 
 def test_sd2() -> None:
     pipe = small_sd2_pipeline(DDIMScheduler)
-    run = DiffusionLens(pipe, chunk=2).ablation(PROMPT, **SAME, layers=[0, 2])
+    run = DiffusionLens(pipe, batch_size=2).ablate(PROMPT, **SAME, layers=[0, 2])
     assert_same_picture(run.images[0], stock_image(pipe))
     assert_same_picture(run.images[2], expected_image(pipe, 2))
 
 
-@pytest.mark.parametrize(("encoder", "name", "blocks"), [(1, "text_encoder", 2), (2, "text_encoder_2", 4)])
+@pytest.mark.parametrize(
+    ("encoder", "name", "blocks"), [("text_encoder", "text_encoder", 2), ("text_encoder_2", "text_encoder_2", 4)]
+)
 def test_sdxl_skips_a_block_of_the_lensed_encoder_only(encoder, name, blocks) -> None:
     pipe = small_sdxl_pipeline(EulerDiscreteScheduler)
-    ablation = LayerAblation(pipe, chunk=2, encoder=encoder)
+    ablation = LayerAblation(pipe, batch_size=2, text_encoder=encoder)
     assert ablation.num_layers == blocks + 1
     run = ablation(PROMPT, **SAME, layers=[0, 1])
     assert_same_picture(run.images[0], stock_image(pipe))
@@ -122,7 +124,7 @@ def test_sdxl_skips_a_block_of_the_lensed_encoder_only(encoder, name, blocks) ->
 
 
 def test_the_last_block_of_sdxls_second_encoder_works_on_the_pooled_vector_only() -> None:
-    ablation = LayerAblation(small_sdxl_pipeline(EulerDiscreteScheduler), encoder=2)
+    ablation = LayerAblation(small_sdxl_pipeline(EulerDiscreteScheduler), text_encoder="text_encoder_2")
     encoding = ablation._conditioning.encode(PROMPT)
     assert torch.equal(encoding.prompt_embeds[4], encoding.prompt_embeds[0])
     assert not torch.allclose(encoding.pooled[4], encoding.pooled[0], atol=1e-2)
@@ -131,4 +133,4 @@ def test_the_last_block_of_sdxls_second_encoder_works_on_the_pooled_vector_only(
 
 def test_a_block_that_is_not_there(lens) -> None:
     with pytest.raises(ValueError, match=r"layers: 5 is outside 0\.\.4"):
-        lens.ablation(PROMPT, layers=[5])
+        lens.ablate(PROMPT, layers=[5])

@@ -21,22 +21,22 @@ from diffusers import (
 from difflens_widgets import DiffusionLens, LensJob, LensRun
 from difflens_widgets.lens.batch import Row
 from difflens_widgets.lens.denoise import next_rows
-from difflens_widgets.runs.events import Done, Event, Failed, Notice, Painted, Preview, Progress
+from difflens_widgets.runs.events import Done, Event, Failed, LayerImage, Message, Preview, Progress
 from pipelines import small_pipeline
 
 PROMPT = "a red circle on a blue background"
-QUICK = {"steps": 2, "guidance_scale": 2.0}
+QUICK = {"num_inference_steps": 2, "guidance_scale": 2.0}
 
 
 @pytest.fixture(scope="module")
 def lens() -> DiffusionLens:
-    return DiffusionLens(small_pipeline(DDIMScheduler), chunk=2)
+    return DiffusionLens(small_pipeline(DDIMScheduler), batch_size=2)
 
 
 @pytest.fixture
 def fresh_lens() -> DiffusionLens:
     """One that a test may break."""
-    return DiffusionLens(small_pipeline(DDIMScheduler), chunk=2)
+    return DiffusionLens(small_pipeline(DDIMScheduler), batch_size=2)
 
 
 class Gate:
@@ -66,7 +66,11 @@ def test_a_run_has_everything(lens) -> None:
     assert run.latents[0].dtype == np.float32
     assert [token.text for token in run.tokens if token.kind == "word"] == PROMPT.split()
     settings = run.settings
-    assert (settings["steps"], settings["guidance_scale"], settings["negative_prompt"]) == (2, 2.0, "a star")
+    assert (settings["num_inference_steps"], settings["guidance_scale"], settings["negative_prompt"]) == (
+        2,
+        2.0,
+        "a star",
+    )
     assert settings["scheduler"] == "DDIMScheduler"
     assert settings["versions"]["torch"] == torch.__version__
     json.dumps(settings)
@@ -81,7 +85,13 @@ def test_a_list_of_prompts_gives_a_list_of_runs(lens) -> None:
 
 @pytest.mark.parametrize(
     "change",
-    [{"seed": 1}, {"steps": 3}, {"guidance_scale": 4.0}, {"negative_prompt": "star"}, {"latents": torch.ones(4, 8, 8)}],
+    [
+        {"seed": 1},
+        {"num_inference_steps": 3},
+        {"guidance_scale": 4.0},
+        {"negative_prompt": "star"},
+        {"latents": torch.ones(4, 8, 8)},
+    ],
     ids=str,
 )
 def test_every_option_shows_in_the_picture(lens, change) -> None:
@@ -124,8 +134,8 @@ def test_own_latents_are_where_the_stock_pipeline_starts_too(lens) -> None:
     ],
 )
 def test_snapshots_are_the_predictions_at_the_asked_steps(scheduler) -> None:
-    lens = DiffusionLens(small_pipeline(scheduler), chunk=2)
-    run = lens(PROMPT, layers=[0, 4], steps=5, guidance_scale=2.0, snapshots=[1, 4])
+    lens = DiffusionLens(small_pipeline(scheduler), batch_size=2)
+    run = lens(PROMPT, layers=[0, 4], num_inference_steps=5, guidance_scale=2.0, snapshots=[1, 4])
     assert sorted(run.snapshots) == [(0, 1), (0, 4), (4, 1), (4, 4)]
     assert run.settings["snapshots"] == [1, 4]
     # the last prediction is the picture, whatever the scheduler: else noise was decoded
@@ -136,7 +146,7 @@ def test_snapshots_are_the_predictions_at_the_asked_steps(scheduler) -> None:
 
 
 def test_the_model_hash_follows_the_weights() -> None:
-    lens = DiffusionLens(small_pipeline(DDIMScheduler), chunk=1)
+    lens = DiffusionLens(small_pipeline(DDIMScheduler), batch_size=1)
     before = lens(PROMPT, layers=[0], **QUICK).settings["model_hash"]
     assert lens(PROMPT, layers=[0], **QUICK).settings["model_hash"] == before
     with torch.no_grad():
@@ -160,17 +170,17 @@ def test_start_returns_at_once_and_tells_the_whole_story(fresh_lens) -> None:
     gate = Gate(fresh_lens)
     job = fresh_lens.start(PROMPT, **QUICK)
     assert isinstance(job, LensJob)
-    assert not job.done
+    assert not job.done()
     events: list[Event] = []
     job.subscribe(events.append)
     gate.open.set()
     run = job.result(60)
     assert run is job.run
-    assert job.done
+    assert job.done()
     kinds = [type(event) for event in events]
     assert kinds[-1] is Done
-    assert kinds.count(Painted) == 5
-    assert {event.layer for event in events if isinstance(event, Painted)} == set(range(5))
+    assert kinds.count(LayerImage) == 5
+    assert {event.layer for event in events if isinstance(event, LayerImage)} == set(range(5))
     previews = [event for event in events if isinstance(event, Preview)]
     assert previews
     assert all(event.step < event.steps == 2 for event in previews)
@@ -184,7 +194,7 @@ def test_who_subscribes_late_is_told_what_is_painted(lens) -> None:
     job.result(60)
     events: list[Event] = []
     job.subscribe(events.append)
-    assert [type(event) for event in events] == [Painted] * 5 + [Done]
+    assert [type(event) for event in events] == [LayerImage] * 5 + [Done]
 
 
 def test_no_previews_are_decoded_for_nobody(fresh_lens) -> None:
@@ -196,7 +206,7 @@ def test_no_previews_are_decoded_for_nobody(fresh_lens) -> None:
 
 def test_cancel_takes_effect_within_one_step_and_keeps_what_is_painted(fresh_lens) -> None:
     gate = Gate(fresh_lens)
-    job = fresh_lens.start(PROMPT, steps=50, guidance_scale=2.0)
+    job = fresh_lens.start(PROMPT, num_inference_steps=50, guidance_scale=2.0)
     assert gate.reached.wait(60)
     job.cancel()
     forwards = gate.forwards
@@ -220,7 +230,7 @@ def test_cancel_while_waiting_for_the_pipeline(fresh_lens) -> None:
 
 
 def test_two_lenses_never_share_a_pipeline_at_the_same_time(fresh_lens) -> None:
-    other = DiffusionLens(fresh_lens.pipe, chunk=2)
+    other = DiffusionLens(fresh_lens.pipe, batch_size=2)
     gate = Gate(fresh_lens)
     first = fresh_lens.start(PROMPT, layers=[0, 1], **QUICK)
     assert gate.reached.wait(60)
@@ -239,7 +249,7 @@ def test_a_job_can_be_awaited(lens) -> None:
 
 
 def test_the_last_word_on_progress_counts_every_picture(lens) -> None:
-    job = lens.start(PROMPT, layers=[0, 1, 2], tokens=["circle"], **QUICK)
+    job = lens.start(PROMPT, layers=[0, 1, 2], keep_tokens=["circle"], **QUICK)
     job.result(60)
     assert job.progress.complete
     assert (job.progress.layers_done, job.progress.tokens_done, job.progress.seconds_left) == (3, 3, 0)
@@ -291,7 +301,7 @@ def test_focus_is_painted_first(fresh_lens) -> None:
     gate = Gate(fresh_lens)
     job = fresh_lens.start(PROMPT, **QUICK)
     painted: list[int] = []
-    job.subscribe(lambda event: painted.append(event.layer) if isinstance(event, Painted) else None)
+    job.subscribe(lambda event: painted.append(event.layer) if isinstance(event, LayerImage) else None)
     assert gate.reached.wait(60)  # layers 4 and 0 are under way
     job.focus = 2
     gate.open.set()
@@ -303,7 +313,7 @@ def test_focus_is_painted_first(fresh_lens) -> None:
 
 
 def test_out_of_memory_halves_the_chunk_says_so_and_goes_on() -> None:
-    lens = DiffusionLens(small_pipeline(DDIMScheduler), chunk=4)
+    lens = DiffusionLens(small_pipeline(DDIMScheduler), batch_size=4)
 
     def limited(module, args, kwargs) -> None:
         if args[0].shape[0] > 4:
@@ -315,8 +325,8 @@ def test_out_of_memory_halves_the_chunk_says_so_and_goes_on() -> None:
     job.subscribe(events.append)
     run = job.result(60)
     assert len(run.images) == 5
-    assert run.settings["chunk"] == 2
-    assert "2 layers at a time" in next(event.message for event in events if isinstance(event, Notice))
+    assert run.settings["batch_size"] == 2
+    assert "2 layers at a time" in next(event.message for event in events if isinstance(event, Message))
 
 
 def test_out_of_memory_even_alone_is_an_error(fresh_lens) -> None:
@@ -372,8 +382,8 @@ def test_an_error_in_the_model_reaches_result_and_the_record(fresh_lens) -> None
         ({"layers": [1, 2, 1]}, ValueError, "layers: 1 is given 2 times"),
         ({"layers": 3}, TypeError, r"layers: expected several, such as \[3\]"),
         ({"layers": [1.5]}, TypeError, "layers: expected a whole number, got 1.5"),
-        ({"steps": 0}, ValueError, "steps: 0 must be at least 1"),
-        ({"steps": 2.5}, TypeError, "steps: expected a whole number"),
+        ({"num_inference_steps": 0}, ValueError, "num_inference_steps: 0 must be at least 1"),
+        ({"num_inference_steps": 2.5}, TypeError, "num_inference_steps: expected a whole number"),
         ({"seed": -1}, ValueError, "seed: -1 must be at least 0"),
         ({"seed": 2**63}, ValueError, r"seed: \d+ is outside"),
         ({"guidance_scale": float("nan")}, ValueError, "guidance_scale: nan must be a finite"),
@@ -413,4 +423,4 @@ def test_a_prompt_that_is_too_long_says_what_was_cut(lens) -> None:
     with pytest.warns(UserWarning, match=r"the text encoder reads 77 tokens; cut off: 'star star'"):
         run = lens("red " * 75 + "star star", layers=[4], **QUICK)
     assert len(run.tokens) == 77
-    assert run.tokens[-1].kind == "end"
+    assert run.tokens[-1].kind == "eos"

@@ -12,7 +12,7 @@ from diffusers import DDIMScheduler, DDPMScheduler, HeunDiscreteScheduler, Stabl
 from peft import LoraConfig
 from PIL import Image
 
-from difflens_widgets import DiffusionLens, Keep, StableDiffusionGlassPipeline
+from difflens_widgets import DiffusionLens, PromptPart, StableDiffusionGlassPipeline
 from difflens_widgets.lens.glass import GlassOutput, save_pictures
 from pipelines import small_pipeline, text_encoder
 
@@ -169,10 +169,10 @@ def test_layers(glass, options, layers) -> None:
 def test_it_is_the_lens(glass, stock) -> None:
     output = glass(PROMPT, generator=seeded(), **QUICK)
     start = torch.randn(1, 4, 8, 8, generator=seeded())
-    run = DiffusionLens(stock)(PROMPT, latents=start, steps=2, guidance_scale=3.0)
+    run = DiffusionLens(stock)(PROMPT, latents=start, num_inference_steps=2, guidance_scale=3.0)
     assert all(output[layer][0].tobytes() == run.images[layer].tobytes() for layer in range(5))
     # and a lens on a glass pipeline paints, instead of asking it for a prompt again
-    again = DiffusionLens(glass)(PROMPT, latents=start, steps=2, guidance_scale=3.0)
+    again = DiffusionLens(glass)(PROMPT, latents=start, num_inference_steps=2, guidance_scale=3.0)
     assert again.images[2].tobytes() == run.images[2].tobytes()
 
 
@@ -190,10 +190,12 @@ def test_another_encoder_is_lensed_beside_the_first(stock, glass) -> None:
     assert [len(layers) for layers in pair] == [2, 2]
 
 
-@pytest.mark.parametrize(("asked", "kept"), [(True, [1, 2, 3]), ("dog", [3]), ([2, Keep.PADDING], [2, Keep.PADDING])])
+@pytest.mark.parametrize(
+    ("asked", "kept"), [(True, [1, 2, 3]), ("dog", [3]), ([2, PromptPart.PADDING], [2, PromptPart.PADDING])]
+)
 def test_per_token(glass, asked, kept) -> None:
     run = glass("a red dog", per_token=asked, start_layer=LAST, **QUICK).runs[0]
-    assert list(run.kept) == kept
+    assert list(run.token_masks) == kept
     assert set(run.token_images) == {(LAST, token) for token in kept}
 
 
@@ -332,10 +334,10 @@ OTHER = text_encoder(3, 32, 4)
             r"it is torch.float64 on cpu, .* \.to\(\)",
         ),
         ({"explain_other_model": "clip"}, TypeError, "explain_other_model: expected a CLIPTextModel, got str"),
-        ({"per_token": "dog"}, ValueError, "tokens: 'dog' is not in the prompt"),
+        ({"per_token": "dog"}, ValueError, "keep_tokens: 'dog' is not in the prompt"),
         ({"per_token": True, "return_dict": False}, ValueError, "per_token: its pictures are in the output's `runs`"),
         ({"height": 33}, ValueError, "height: 33 is not divisible by 8"),
-        ({"num_inference_steps": 0}, ValueError, "steps: 0 must be at least 1"),
+        ({"num_inference_steps": 0}, ValueError, "num_inference_steps: 0 must be at least 1"),
     ],
     ids=lambda value: "-".join(value) if isinstance(value, dict) else "",
 )

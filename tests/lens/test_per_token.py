@@ -9,31 +9,31 @@ import pytest
 import torch
 from diffusers import DDIMScheduler
 
-from difflens_widgets import DiffusionLens, Keep, LayerSlider, LensRun
-from difflens_widgets.runs.events import Event, Painted, Progress, Snapshot, TokenFailed, TokenPainted
+from difflens_widgets import DiffusionLens, LayerSlider, LensRun, PromptPart
+from difflens_widgets.runs.events import Event, LayerImage, Progress, Snapshot, TokenFailed, TokenImage
 from drawn_runs import assert_same
 from pipelines import small_pipeline
 
 PROMPT = "a red circle and a red foxes"  # "red" twice, "foxes" in several pieces
 FOXES = 7
-QUICK = {"steps": 2, "guidance_scale": 3.0}
+QUICK = {"num_inference_steps": 2, "guidance_scale": 3.0}
 LONG = "red " * 74 + "circle"  # 75 words: with start and end every place is taken
 
 
 @pytest.fixture(scope="module")
 def lens() -> DiffusionLens:
-    return DiffusionLens(small_pipeline(DDIMScheduler), chunk=3)
+    return DiffusionLens(small_pipeline(DDIMScheduler), batch_size=3)
 
 
 @pytest.fixture(scope="module")
 def run(lens: DiffusionLens) -> LensRun:
-    return lens(PROMPT, tokens=["red", "foxes", 3, *Keep], **QUICK)
+    return lens(PROMPT, keep_tokens=["red", "foxes", 3, *PromptPart], **QUICK)
 
 
 @pytest.fixture
 def fresh_lens() -> DiffusionLens:
     """One that a test may break."""
-    return DiffusionLens(small_pipeline(DDIMScheduler), chunk=3)
+    return DiffusionLens(small_pipeline(DDIMScheduler), batch_size=3)
 
 
 def same(a: object, b: object) -> bool:
@@ -47,15 +47,15 @@ def test_words_indices_and_parts_become_places(run) -> None:
     pieces = tuple(token.index for token in run.tokens if token.kind == "word" and token.index >= FOXES)
     assert len(pieces) > 1
     end = pieces[-1] + 1
-    assert list(run.kept.items()) == [
+    assert list(run.token_masks.items()) == [
         (2, (2,)),
         (6, (6,)),
         (FOXES, pieces),
         (3, (3,)),
-        (Keep.PADDING, tuple(range(end + 1, 77))),
-        (Keep.PROMPT, tuple(range(1, end + 1))),
+        (PromptPart.PADDING, tuple(range(end + 1, 77))),
+        (PromptPart.PROMPT, tuple(range(1, end + 1))),
     ]
-    assert set(run.token_images) == {(layer, token) for layer in range(5) for token in run.kept}
+    assert set(run.token_images) == {(layer, token) for layer in range(5) for token in run.token_masks}
 
 
 @pytest.mark.parametrize(
@@ -66,7 +66,7 @@ def test_words_indices_and_parts_become_places(run) -> None:
         (PROMPT, "circle", [3]),
         (PROMPT, "Circle", [3]),  # the tokenizer reads capitals so
         (PROMPT, "red circle", [2]),
-        (PROMPT, Keep.PROMPT, [Keep.PROMPT]),
+        (PROMPT, PromptPart.PROMPT, [PromptPart.PROMPT]),
         (PROMPT, (3, "and"), [3, 4]),
         (PROMPT, "all", [1, 2, 3, 4, 5, 6, 7]),
         (PROMPT, iter(["and", 3]), [4, 3]),
@@ -76,17 +76,17 @@ def test_words_indices_and_parts_become_places(run) -> None:
     ids=str,
 )
 def test_ways_to_ask(lens, prompt, tokens, kept) -> None:
-    job = lens._jobs(prompt, tokens=tokens)[0]
-    assert list(job.run.kept) == kept
+    job = lens._jobs(prompt, keep_tokens=tokens)[0]
+    assert list(job.run.token_masks) == kept
 
 
 def test_several_words_are_kept_together(lens) -> None:
-    assert lens._jobs(PROMPT, tokens="red circle")[0].run.kept == {2: (2, 3)}
+    assert lens._jobs(PROMPT, keep_tokens="red circle")[0].run.token_masks == {2: (2, 3)}
 
 
 def test_each_prompt_of_a_list_has_its_own_places(lens) -> None:
-    first, second = lens._jobs(["a red dog", "red"], tokens=iter(["red"]))
-    assert (first.run.kept, second.run.kept) == ({2: (2,)}, {1: (1,)})
+    first, second = lens._jobs(["a red dog", "red"], keep_tokens=iter(["red"]))
+    assert (first.run.token_masks, second.run.token_masks) == ({2: (2,)}, {1: (1,)})
 
 
 def test_the_denoiser_gets_the_kept_states_and_clean_padding(lens) -> None:
@@ -95,7 +95,7 @@ def test_the_denoiser_gets_the_kept_states_and_clean_padding(lens) -> None:
         lambda _, args, kwargs: given.append(kwargs["encoder_hidden_states"]), with_kwargs=True
     )
     try:
-        lens(PROMPT, layers=[1, 4], tokens=["circle"], **QUICK)
+        lens(PROMPT, layers=[1, 4], keep_tokens=["circle"], **QUICK)
     finally:
         hook.remove()
     full, clean = (lens._conditioning.encode(text).prompt_embeds for text in (PROMPT, ""))
@@ -113,10 +113,10 @@ def test_the_denoiser_gets_the_kept_states_and_clean_padding(lens) -> None:
 
 
 def test_keeping_everything_is_the_full_lens_to_the_byte(lens) -> None:
-    whole = lens(LONG, tokens=Keep.PROMPT, **QUICK)
-    assert len(whole.kept[Keep.PROMPT]) == 76
+    whole = lens(LONG, keep_tokens=PromptPart.PROMPT, **QUICK)
+    assert len(whole.token_masks[PromptPart.PROMPT]) == 76
     for layer in lens.layers:
-        assert same(whole.token_images[layer, Keep.PROMPT], whole.images[layer])
+        assert same(whole.token_images[layer, PromptPart.PROMPT], whole.images[layer])
     states = lens._conditioning.encode(PROMPT)
     kept = lens._conditioning.keep(states, range(77), lens._conditioning.encode(""), words=[])
     assert torch.equal(kept.prompt_embeds, states.prompt_embeds)
@@ -124,27 +124,27 @@ def test_keeping_everything_is_the_full_lens_to_the_byte(lens) -> None:
 
 
 def test_the_start_token_alone_is_the_empty_prompt(lens) -> None:
-    alone = lens(PROMPT, tokens=0, **QUICK)
+    alone = lens(PROMPT, keep_tokens=0, **QUICK)
     empty = lens("", **QUICK)
     assert all(same(alone.token_images[layer, 0], empty.images[layer]) for layer in lens.layers)
 
 
 def test_a_token_differs_from_the_full_lens_and_from_others(run) -> None:
-    pictures = [run.images[4].tobytes(), *(run.token_images[4, token].tobytes() for token in run.kept)]
+    pictures = [run.images[4].tobytes(), *(run.token_images[4, token].tobytes() for token in run.token_masks)]
     assert len(set(pictures)) == len(pictures)
 
 
 def test_a_token_does_not_depend_on_the_others(lens, run) -> None:
-    alone = lens(PROMPT, layers=[2], tokens="foxes", **QUICK)
+    alone = lens(PROMPT, layers=[2], keep_tokens="foxes", **QUICK)
     assert same(alone.token_images[2, FOXES], run.token_images[2, FOXES])
     assert same(alone.images[2], run.images[2])
-    backwards = lens(PROMPT, tokens=[*reversed(Keep), 3, "foxes", "red"], **QUICK)
+    backwards = lens(PROMPT, keep_tokens=[*reversed(PromptPart), 3, "foxes", "red"], **QUICK)
     assert all(same(image, run.token_images[key]) for key, image in backwards.token_images.items())
 
 
 def test_the_whole_prompt_is_painted_as_without_tokens(lens, run) -> None:
     plain = lens(PROMPT, **QUICK)
-    assert not plain.kept
+    assert not plain.token_masks
     assert not plain.token_images
     assert all(same(plain.images[layer], run.images[layer]) for layer in lens.layers)
     assert list(run.latents) == list(plain.latents)
@@ -154,30 +154,30 @@ def test_the_whole_prompt_is_painted_as_without_tokens(lens, run) -> None:
 
 
 def test_events_tell_of_tokens_after_the_layers(lens) -> None:
-    job = lens._jobs(PROMPT, layers=[0, 4], tokens=["circle", Keep.PADDING], snapshots=[0], **QUICK)[0]
+    job = lens._jobs(PROMPT, layers=[0, 4], keep_tokens=["circle", PromptPart.PADDING], snapshots=[0], **QUICK)[0]
     events: list[Event] = []
     job.subscribe(events.append)
-    job.run_here()
-    painted = [event for event in events if isinstance(event, (Painted, TokenPainted))]
-    assert [type(event) for event in painted] == [Painted] * 2 + [TokenPainted] * 4
+    job.wait()
+    painted = [event for event in events if isinstance(event, (LayerImage, TokenImage))]
+    assert [type(event) for event in painted] == [LayerImage] * 2 + [TokenImage] * 4
     progress = [event for event in events if isinstance(event, Progress)]
     assert (progress[-1].layers_total, progress[-1].tokens_total) == (2, 4)
     assert [event.complete for event in progress].count(True) <= 1
     among = {row for event in progress for row in event.running_tokens}
-    assert among == {(layer, token) for layer in (0, 4) for token in job.run.kept}
+    assert among == {(layer, token) for layer in (0, 4) for token in job.run.token_masks}
     snapshots = {(event.layer, event.step): event.image for event in events if isinstance(event, Snapshot)}
     assert snapshots == job.run.snapshots
     assert sorted(snapshots) == [(0, 0), (4, 0)]
     late: list[Event] = []
     job.subscribe(late.append)
     assert [event for event in late if isinstance(event, Snapshot)] == [e for e in events if isinstance(e, Snapshot)]
-    assert [event for event in late if isinstance(event, TokenPainted)] == painted[2:]
+    assert [event for event in late if isinstance(event, TokenImage)] == painted[2:]
 
 
 def test_cancelled_among_the_tokens_is_stopped_and_keeps_the_layers(fresh_lens) -> None:
-    job = fresh_lens._jobs(PROMPT, layers=[0, 3, 4], tokens="all", **QUICK)[0]
-    job.subscribe(lambda event: job.cancel() if isinstance(event, Painted) else None, previews=False)
-    assert job.run_here().status == "stopped"
+    job = fresh_lens._jobs(PROMPT, layers=[0, 3, 4], keep_tokens="all", **QUICK)[0]
+    job.subscribe(lambda event: job.cancel() if isinstance(event, LayerImage) else None, previews=False)
+    assert job.wait().status == "stopped"
     assert sorted(job.run.images) == [0, 3, 4]
     assert not job.run.token_images
 
@@ -192,28 +192,28 @@ def test_a_token_that_is_not_finite_is_named_and_the_others_go_on(fresh_lens) ->
         return encoding
 
     fresh_lens._conditioning.encode = broken
-    job = fresh_lens._jobs(PROMPT, tokens=["circle"], negative_prompt="star", **QUICK)[0]
+    job = fresh_lens._jobs(PROMPT, keep_tokens=["circle"], negative_prompt="star", **QUICK)[0]
     events: list[Event] = []
     job.subscribe(events.append)
-    run = job.run_here()
+    run = job.wait()
     assert (run.status, len(run.images), len(run.token_images), run.failures) == ("done", 5, 4, {})
     assert "layer 3 with token 3 kept: the picture is not finite" in run.token_failures[3, 3]
     assert [(event.layer, event.token) for event in events if isinstance(event, TokenFailed)] == [(3, 3)]
 
 
 def test_the_layer_slider_shows_the_whole_prompt_and_each_token(lens, run, tmp_path: Path) -> None:
-    numbers = {Keep.PADDING: -1, Keep.PROMPT: -2}
+    numbers = {PromptPart.PADDING: -1, PromptPart.PROMPT: -2}
     cells = {f"layer/{layer}/token/{numbers.get(token, token)}" for layer, token in run.token_images}
     for shown in (run, LensRun.load(run.save(tmp_path / "a.lens"))):
         slider = LayerSlider(shown)
         assert set(slider._frames) == {f"layer/{layer}" for layer in range(5)} | cells
         assert slider.status == "done"
         slider.close()
-    job = lens.start(PROMPT, layers=[0, 4], tokens=["circle"], **QUICK)
+    job = lens.start(PROMPT, layers=[0, 4], keep_tokens=["circle"], **QUICK)
     slider = LayerSlider(job)
     job.result(60)
     assert slider._pump.drain(30)
-    (token,) = job.run.kept
+    (token,) = job.run.token_masks
     assert set(slider._frames) == {f"layer/{k}{part}" for k in (0, 4) for part in ("", f"/token/{token}")}
     assert slider.status == "done"
     slider.close()
@@ -229,25 +229,30 @@ def test_a_run_with_tokens_is_saved_and_loaded(run, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("prompt", "tokens", "error", "message"),
     [
-        ("a red dog", 5, ValueError, r"tokens: 5 is beyond this prompt, whose tokens are 0\.\.4; Keep.PADDING keeps"),
-        ("a red dog", 77, ValueError, r"tokens: 77 is beyond this prompt, whose tokens are 0\.\.4$"),
-        ("a red dog", -1, ValueError, "tokens: -1 is beyond"),
-        ("a red dog", "cat", ValueError, "tokens: 'cat' is not in the prompt; its words are: 'a', 'red', 'dog'"),
-        ("a red dog", ["red", "dog red"], ValueError, "tokens: 'dog red' is not in the prompt"),
-        ("a red dog", ["all"], ValueError, "tokens: 'all' is not in the prompt"),
-        ("", "dog", ValueError, "tokens: 'dog' is not in the prompt; its words are: none"),
+        (
+            "a red dog",
+            5,
+            ValueError,
+            r"keep_tokens: 5 is beyond this prompt, whose tokens are 0\.\.4; PromptPart.PADDING keeps",
+        ),
+        ("a red dog", 77, ValueError, r"keep_tokens: 77 is beyond this prompt, whose tokens are 0\.\.4$"),
+        ("a red dog", -1, ValueError, "keep_tokens: -1 is beyond"),
+        ("a red dog", "cat", ValueError, "keep_tokens: 'cat' is not in the prompt; its words are: 'a', 'red', 'dog'"),
+        ("a red dog", ["red", "dog red"], ValueError, "keep_tokens: 'dog red' is not in the prompt"),
+        ("a red dog", ["all"], ValueError, "keep_tokens: 'all' is not in the prompt"),
+        ("", "dog", ValueError, "keep_tokens: 'dog' is not in the prompt; its words are: none"),
         ("", "all", ValueError, 'tokens: "all" is each word of the prompt in turn, and this one has no words'),
-        ("a red dog", " ", ValueError, "tokens: ' ' has no word in it"),
-        ("a red dog", [], ValueError, "tokens: empty"),
-        ("a red dog", [2, "red"], ValueError, r"tokens: place 2 \('red'\) is asked for twice, by 2 and by 'red'"),
-        ("a red dog", [Keep.PADDING] * 2, ValueError, "tokens: Keep.PADDING is asked for twice"),
-        ("a red dog", 1.5, TypeError, "tokens: expected words, indices or a Keep, got 1.5"),
-        ("a red dog", [["red"]], TypeError, r"tokens: expected words, indices or a Keep, got \['red'\]"),
-        ("red " * 75 + "star", "star", ValueError, "tokens: 'star' is cut off: .* up to 'red' only"),
-        ("red " * 74 + "foxes", "foxes", ValueError, "tokens: 'foxes' is cut off"),
-        ("red " * 75 + "star", "red star", ValueError, "tokens: 'red star' is cut off"),
-        (LONG, Keep.PADDING, ValueError, "this prompt fills all 77 places"),
-        (["a dog", "a cat"], "dog", ValueError, "tokens: 'dog' is not in the prompt"),
+        ("a red dog", " ", ValueError, "keep_tokens: ' ' has no word in it"),
+        ("a red dog", [], ValueError, "keep_tokens: empty"),
+        ("a red dog", [2, "red"], ValueError, r"keep_tokens: place 2 \('red'\) is asked for twice, by 2 and by 'red'"),
+        ("a red dog", [PromptPart.PADDING] * 2, ValueError, "keep_tokens: PromptPart.PADDING is asked for twice"),
+        ("a red dog", 1.5, TypeError, "keep_tokens: expected words, indices or a PromptPart, got 1.5"),
+        ("a red dog", [["red"]], TypeError, r"keep_tokens: expected words, indices or a PromptPart, got \['red'\]"),
+        ("red " * 75 + "star", "star", ValueError, "keep_tokens: 'star' is cut off: .* up to 'red' only"),
+        ("red " * 74 + "foxes", "foxes", ValueError, "keep_tokens: 'foxes' is cut off"),
+        ("red " * 75 + "star", "red star", ValueError, "keep_tokens: 'red star' is cut off"),
+        (LONG, PromptPart.PADDING, ValueError, "this prompt fills all 77 places"),
+        (["a dog", "a cat"], "dog", ValueError, "keep_tokens: 'dog' is not in the prompt"),
     ],
     ids=str,
 )
@@ -255,6 +260,6 @@ def test_what_the_prompt_has_not_is_refused_before_anything_is_computed(lens, pr
     hook = lens.pipe.text_encoder.register_forward_pre_hook(lambda *_: pytest.fail("the encoder was run"))
     try:
         with pytest.raises(error, match=message):
-            lens(prompt, tokens=tokens)
+            lens(prompt, keep_tokens=tokens)
     finally:
         hook.remove()

@@ -8,7 +8,7 @@ import pytest
 import torch
 from diffusers import EulerDiscreteScheduler
 
-from difflens_widgets import DiffusionLens, Keep
+from difflens_widgets import DiffusionLens, PromptPart
 from pipelines import small_sdxl_pipeline
 from stock import assert_same_picture, stock_image
 
@@ -24,11 +24,15 @@ def _no_gradients():
         yield
 
 
-@pytest.fixture(scope="module", params=[(1, True), (2, True), (2, False)], ids=["first", "second", "only-second"])
+@pytest.fixture(
+    scope="module",
+    params=[("text_encoder", True), ("text_encoder_2", True), ("text_encoder_2", False)],
+    ids=["first", "second", "only-second"],
+)
 def lens(request: pytest.FixtureRequest) -> DiffusionLens:
     encoder, first_encoder = request.param
     pipe = small_sdxl_pipeline(EulerDiscreteScheduler, first_encoder=first_encoder)
-    return DiffusionLens(pipe, chunk=2, encoder=encoder)
+    return DiffusionLens(pipe, batch_size=2, text_encoder=encoder)
 
 
 def given_to_the_denoiser(lens: DiffusionLens, prompt: str, **options: Any) -> tuple[torch.Tensor, torch.Tensor]:
@@ -51,7 +55,7 @@ def stock_encoded(lens: DiffusionLens, prompt: str) -> tuple[torch.Tensor, torch
 
 
 def test_a_kept_token_is_all_that_the_denoiser_gets_of_the_prompt(lens) -> None:
-    states, pooled = given_to_the_denoiser(lens, PROMPT, tokens="circle")
+    states, pooled = given_to_the_denoiser(lens, PROMPT, keep_tokens="circle")
     (full, full_pooled), (clean, clean_pooled) = (stock_encoded(lens, text) for text in (PROMPT, ""))
     torch.testing.assert_close(states[0], full)
     torch.testing.assert_close(pooled[0], full_pooled)
@@ -65,30 +69,30 @@ def test_a_kept_token_is_all_that_the_denoiser_gets_of_the_prompt(lens) -> None:
 @pytest.mark.parametrize(
     ("prompt", "tokens", "told"),
     [
-        (PROMPT, Keep.PROMPT, True),
+        (PROMPT, PromptPart.PROMPT, True),
         (PROMPT, "a red circle", True),
         ("circle", "circle", True),
         (PROMPT, "red circle", False),
-        (PROMPT, Keep.PADDING, False),
+        (PROMPT, PromptPart.PADDING, False),
         (PROMPT, 0, False),
     ],
     ids=str,
 )
 def test_the_pooled_vector_is_the_prompts_where_all_its_words_are_kept(lens, prompt, tokens, told) -> None:
-    _, pooled = given_to_the_denoiser(lens, prompt, tokens=tokens)
+    _, pooled = given_to_the_denoiser(lens, prompt, keep_tokens=tokens)
     torch.testing.assert_close(pooled[1], stock_encoded(lens, prompt if told else "")[1])
     assert torch.equal(pooled[0], pooled[1]) == told
 
 
 def test_keeping_everything_is_the_full_lens_to_the_byte(lens) -> None:
-    whole = lens(LONG, tokens=Keep.PROMPT, **QUICK)
-    assert len(whole.kept[Keep.PROMPT]) == 76
+    whole = lens(LONG, keep_tokens=PromptPart.PROMPT, **QUICK)
+    assert len(whole.token_masks[PromptPart.PROMPT]) == 76
     for layer in lens.layers:
-        assert whole.token_images[layer, Keep.PROMPT].tobytes() == whole.images[layer].tobytes()
+        assert whole.token_images[layer, PromptPart.PROMPT].tobytes() == whole.images[layer].tobytes()
 
 
 def test_the_start_token_alone_is_the_empty_prompt(lens) -> None:
-    alone, empty = lens(PROMPT, tokens=0, **QUICK), lens("", **QUICK)
+    alone, empty = lens(PROMPT, keep_tokens=0, **QUICK), lens("", **QUICK)
     for layer in lens.layers:
         assert alone.token_images[layer, 0].tobytes() == empty.images[layer].tobytes()
         assert alone.images[layer].tobytes() != empty.images[layer].tobytes()
@@ -96,7 +100,7 @@ def test_the_start_token_alone_is_the_empty_prompt(lens) -> None:
 
 def test_the_last_layer_is_the_stock_picture_of_the_kept_states(lens) -> None:
     last = lens.num_layers - 1
-    run = lens(PROMPT, layers=[last], tokens="circle", **QUICK)
+    run = lens(PROMPT, layers=[last], keep_tokens="circle", **QUICK)
     (full, _), (clean, pooled) = (stock_encoded(lens, text) for text in (PROMPT, ""))
     clean[[0, CIRCLE]] = full[[0, CIRCLE]]
     negative = {"negative_prompt_embeds": torch.zeros_like(clean)[None]}  # what stock SDXL takes without one
@@ -114,9 +118,13 @@ def test_the_last_layer_is_the_stock_picture_of_the_kept_states(lens) -> None:
 
 
 def test_places_are_those_of_the_lensed_encoders_tokens(lens) -> None:
-    run = lens._jobs(PROMPT, tokens=["circle", *Keep])[0].run
-    assert run.kept == {CIRCLE: (CIRCLE,), Keep.PADDING: tuple(range(5, 77)), Keep.PROMPT: (1, 2, 3, 4)}
-    assert run.tokens[-1].text == ("!" if lens.encoder == 2 else "<|endoftext|>")
+    run = lens._jobs(PROMPT, keep_tokens=["circle", *PromptPart])[0].run
+    assert run.token_masks == {
+        CIRCLE: (CIRCLE,),
+        PromptPart.PADDING: tuple(range(5, 77)),
+        PromptPart.PROMPT: (1, 2, 3, 4),
+    }
+    assert run.tokens[-1].text == ("!" if lens.text_encoder == "text_encoder_2" else "<|endoftext|>")
 
 
 def test_negative_embeddings_without_a_pooled_vector_are_refused_before_anything_is_computed(lens) -> None:

@@ -20,8 +20,8 @@ def _no_gradients():
 
 LENSES = {
     "tiny": lambda: DiffusionLens.from_pretrained(device="cpu"),
-    "euler-ancestral": lambda: DiffusionLens(small_pipeline(EulerAncestralDiscreteScheduler), chunk=3),
-    "ddpm": lambda: DiffusionLens(small_pipeline(DDPMScheduler), chunk=2),
+    "euler-ancestral": lambda: DiffusionLens(small_pipeline(EulerAncestralDiscreteScheduler), batch_size=3),
+    "ddpm": lambda: DiffusionLens(small_pipeline(DDPMScheduler), batch_size=2),
 }
 
 
@@ -32,7 +32,7 @@ def lens(request: pytest.FixtureRequest) -> DiffusionLens:
 
 @pytest.fixture(scope="module")
 def full(lens: DiffusionLens) -> object:
-    return lens(PROMPT, seed=3, steps=STEPS, guidance_scale=5.0)
+    return lens(PROMPT, seed=3, num_inference_steps=STEPS, guidance_scale=5.0)
 
 
 def test_1_layers_are_the_embeddings_and_every_block(lens, full) -> None:
@@ -69,7 +69,7 @@ def test_3_all_layers_get_the_same_noise(lens) -> None:
 
     conditioning.encode = one_state.__get__(conditioning)
     try:
-        run = lens(PROMPT, seed=3, steps=STEPS, guidance_scale=0)
+        run = lens(PROMPT, seed=3, num_inference_steps=STEPS, guidance_scale=0)
     finally:
         del conditioning.encode
     for layer in lens.layers:
@@ -78,7 +78,7 @@ def test_3_all_layers_get_the_same_noise(lens) -> None:
 
 
 def test_3_another_seed_gives_other_noise(lens, full) -> None:
-    other = lens(PROMPT, seed=4, steps=STEPS, guidance_scale=5.0, layers=[lens.num_layers - 1])
+    other = lens(PROMPT, seed=4, num_inference_steps=STEPS, guidance_scale=5.0, layers=[lens.num_layers - 1])
     assert other.images[lens.num_layers - 1].tobytes() != full.images[lens.num_layers - 1].tobytes()
 
 
@@ -89,7 +89,7 @@ def test_4_the_last_layer_is_the_stock_picture(lens, full) -> None:
 @pytest.mark.parametrize("options", [{"guidance_scale": 1.0}, {"negative_prompt": "a green square"}], ids=str)
 def test_4_also_without_guidance_and_with_a_negative_prompt(lens, options) -> None:
     last = lens.num_layers - 1
-    run = lens(PROMPT, seed=3, **{"steps": STEPS, "guidance_scale": 5.0, "layers": [last], **options})
+    run = lens(PROMPT, seed=3, **{"num_inference_steps": STEPS, "guidance_scale": 5.0, "layers": [last], **options})
     assert_same_picture(run.images[last], stock_image(lens.pipe, **options))
 
 

@@ -22,24 +22,26 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_a_diffusers_folder(folder) -> None:
     lens = DiffusionLens.from_pretrained(folder, device="cpu")
-    run = lens("a red circle", layers=[4], steps=2)
+    run = lens("a red circle", layers=[4], num_inference_steps=2)
     assert run.settings["model"] == "my-model"
     assert run.settings["dtype"] == "float32"
-    in_memory = DiffusionLens(small_pipeline(DDIMScheduler), chunk=lens.chunk)("a red circle", layers=[4], steps=2)
+    in_memory = DiffusionLens(small_pipeline(DDIMScheduler), batch_size=lens.batch_size)(
+        "a red circle", layers=[4], num_inference_steps=2
+    )
     assert run.images[4].tobytes() == in_memory.images[4].tobytes()
-    assert DiffusionLens.from_pretrained(str(folder), device="cpu", chunk=3).chunk == 3
+    assert DiffusionLens.from_pretrained(str(folder), device="cpu", batch_size=3).batch_size == 3
 
 
 def test_dtype(folder) -> None:
     lens = DiffusionLens.from_pretrained(folder, device="cpu", dtype=torch.bfloat16)
-    assert lens("a red circle", layers=[4], steps=2).settings["dtype"] == "bfloat16"
+    assert lens("a red circle", layers=[4], num_inference_steps=2).settings["dtype"] == "bfloat16"
 
 
 def test_float16_overflow_names_the_layer(folder) -> None:
     lens = DiffusionLens.from_pretrained(folder, device="cpu", dtype=torch.float16)
     with torch.no_grad():
         lens.pipe.vae.decoder.conv_in.weight.mul_(1e6)
-    run = lens("a red circle", layers=[4], steps=1)
+    run = lens("a red circle", layers=[4], num_inference_steps=1)
     assert run.status == "failed"
     assert "layer 4: the picture is not finite" in run.message
     assert "dtype=torch.float32" in run.message
@@ -92,8 +94,8 @@ def test_pickled_weights_are_not_read(folder, tmp_path) -> None:
 
 
 def test_chunk_must_be_a_whole_number(folder) -> None:
-    with pytest.raises(ValueError, match="chunk: 0 must be at least 1"):
-        DiffusionLens.from_pretrained(folder, chunk=0)
+    with pytest.raises(ValueError, match="batch_size: 0 must be at least 1"):
+        DiffusionLens.from_pretrained(folder, batch_size=0)
 
 
 @pytest.mark.slow
@@ -124,7 +126,7 @@ def test_the_full_geometry_of_stable_diffusion_1_5(tmp_path) -> None:
 
     lens = DiffusionLens.from_pretrained(tmp_path / "sd15", device="cpu")
     assert lens.num_layers == 13
-    run = lens("a photo of a dog", steps=2, height=64, width=64)
+    run = lens("a photo of a dog", num_inference_steps=2, height=64, width=64)
     assert sorted(run.images) == list(range(13))
     assert run.images[12].size == (64, 64)
     assert run.states.shape == (13, 77, 768)

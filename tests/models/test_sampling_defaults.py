@@ -23,9 +23,9 @@ def folder(tmp_path: Path) -> Path:
 def test_the_lens_takes_them_unless_told_otherwise(folder) -> None:
     lens = DiffusionLens.from_pretrained(folder, device="cpu")
     run = lens("a red circle", layers=[4])
-    assert (run.settings["steps"], run.settings["guidance_scale"]) == (2, 3.0)
-    run = lens("a red circle", layers=[4], steps=1, guidance_scale=0)
-    assert (run.settings["steps"], run.settings["guidance_scale"]) == (1, 0.0)
+    assert (run.settings["num_inference_steps"], run.settings["guidance_scale"]) == (2, 3.0)
+    run = lens("a red circle", layers=[4], num_inference_steps=1, guidance_scale=0)
+    assert (run.settings["num_inference_steps"], run.settings["guidance_scale"]) == (1, 0.0)
 
 
 def test_they_are_known_of_a_pipeline_that_was_loaded_by_diffusers_and_copied(folder) -> None:
@@ -41,7 +41,7 @@ def test_a_comparison_takes_those_of_the_raw_model_for_both(folder) -> None:
     tuned = small_pipeline(DDIMScheduler)
     comparison = compare(DiffusionLens.from_pretrained(folder, device="cpu"), DiffusionLens(tuned), "a red circle")
     for run in (comparison.raw, comparison.tuned):
-        assert (run.settings["steps"], run.settings["guidance_scale"]) == (2, 3.0)
+        assert (run.settings["num_inference_steps"], run.settings["guidance_scale"]) == (2, 3.0)
 
 
 @pytest.mark.parametrize(

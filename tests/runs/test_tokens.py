@@ -9,12 +9,12 @@ from pipelines import tokenizer
 
 def seen(prompt: str) -> list[tuple[str, str, bool]]:
     ids = tokenizer()(prompt, padding="max_length", max_length=12, truncation=True).input_ids
-    return [(token.text, token.kind, token.joined) for token in read_tokens(tokenizer(), ids)]
+    return [(token.text, token.kind, token.is_continuation) for token in read_tokens(tokenizer(), ids)]
 
 
 def test_words_start_end_and_padding() -> None:
     tokens = seen("a red dog")
-    assert [kind for _, kind, _ in tokens] == ["start", "word", "word", "word", "end"] + ["pad"] * 7
+    assert [kind for _, kind, _ in tokens] == ["bos", "word", "word", "word", "eos"] + ["pad"] * 7
     assert [text for text, _, _ in tokens[1:4]] == ["a", "red", "dog"]
 
 
@@ -44,7 +44,7 @@ def test_t5_marks_where_words_begin_and_words_end_before_punctuation() -> None:
     assert [word_text(word) for word in read_words(tokens)] == ["a", "red", "circle", ",", "foxes", "'", "dog"]
     assert [token.index for token in read_words(tokens)[4]] == [4, 5]  # "fo" and "xes"
     assert [token.text for token in read_words(tokens)[6]] == ["", "d", "o", "g"]  # a space without its word
-    assert [token.kind for token in tokens] == ["word"] * 11 + ["end"] + ["pad"] * 4
+    assert [token.kind for token in tokens] == ["word"] * 11 + ["eos"] + ["pad"] * 4
 
 
 def test_t5_cut_and_empty() -> None:
@@ -52,4 +52,4 @@ def test_t5_cut_and_empty() -> None:
     for prompt in ("a red " * 9, ""):
         ids = t5_tokenizer()(prompt, padding="max_length", max_length=4, truncation=True).input_ids
         kinds[prompt] = [token.kind for token in read_tokens(t5_tokenizer(), ids)]
-    assert [*kinds.values()] == [["word"] * 3 + ["end"], ["end"] + ["pad"] * 3]
+    assert [*kinds.values()] == [["word"] * 3 + ["eos"], ["eos"] + ["pad"] * 3]

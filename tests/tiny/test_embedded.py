@@ -109,7 +109,9 @@ def test_it_paints_two_things_each_in_its_colour(lens, judge) -> None:
 def test_the_thing_in_front_has_its_colour(lens) -> None:
     for colour in ("red", "green", "black"):
         rgb = COLOURS[colour][0]
-        picture = np.asarray(lens(f"a {colour} circle on a yellow background", layers=[12], steps=15).images[12], int)
+        picture = np.asarray(
+            lens(f"a {colour} circle on a yellow background", layers=[12], num_inference_steps=15).images[12], int
+        )
         assert (np.abs(picture - rgb).sum(-1) < 60).mean() > 0.04, colour
 
 
@@ -118,7 +120,7 @@ def test_the_first_layer_knows_less_than_the_last(lens, judge) -> None:
     scenes = scored_scenes("object", 6, held_out=False)
     right = {0: 0, 12: 0}
     for scene in scenes:
-        run = lens(scene.caption, layers=[0, 12], steps=12)
+        run = lens(scene.caption, layers=[0, 12], num_inference_steps=12)
         for layer in right:
             right[layer] += background_right(claim_of(scene), judge.read([run.images[layer]])[0])
     assert right[0] < right[12] / 2
@@ -133,5 +135,9 @@ def test_the_published_experiment_is_of_these_weights(lens) -> None:
 
 
 def test_any_word_can_be_asked_for(lens) -> None:
-    words = [token.text for token in lens("an Überraschung", layers=[12], steps=1).tokens if token.kind == "word"]
+    words = [
+        token.text
+        for token in lens("an Überraschung", layers=[12], num_inference_steps=1).tokens
+        if token.kind == "word"
+    ]
     assert len(words) > 2

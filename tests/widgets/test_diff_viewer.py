@@ -24,8 +24,8 @@ from tuned_models import perturbed
 @pytest.fixture(scope="module")
 def comparison():
     raw, tuned = small_pipeline(DDIMScheduler), perturbed(small_pipeline(DDIMScheduler))
-    lenses = (DiffusionLens(raw, chunk=2, model="raw"), DiffusionLens(tuned, model="tuned"))
-    return compare(*lenses, PROMPT, attribution=True, attention=True, layers=[4, 0, 2], steps=2)
+    lenses = (DiffusionLens(raw, batch_size=2, model="raw"), DiffusionLens(tuned, model="tuned"))
+    return compare(*lenses, PROMPT, attribution=True, attention=True, layers=[4, 0, 2], num_inference_steps=2)
 
 
 @pytest.fixture

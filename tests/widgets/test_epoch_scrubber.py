@@ -15,8 +15,8 @@ import traitlets
 from PIL import Image
 
 from browser import training
-from difflens_widgets.dreambooth.history.events import AlarmRaised, EpochPainted, LossLogged, Probe
-from difflens_widgets.runs.events import Done, Notice
+from difflens_widgets.dreambooth.history.events import AlarmRaised, EpochValidated, LossLogged, Probe
+from difflens_widgets.runs.events import Done, Message
 from difflens_widgets.widgets import EpochScrubber
 from difflens_widgets.widgets._scrubber_state import MAX_POINTS, curve, planned_epochs
 
@@ -66,7 +66,7 @@ def job(tmp_path):
 
 
 def painted(epoch, probe=0):
-    return EpochPainted(epoch, probe, training.paint(epoch, probe))
+    return EpochValidated(epoch, probe, training.paint(epoch, probe))
 
 
 def picture_of(frame):
@@ -174,7 +174,7 @@ def test_a_training_is_followed(show, job):
     assert widget.drift["0/50"]["latent_rms"][12] > 0
     widget.epoch = 0
     job.emit(painted(100))
-    job.emit(Notice("mind"))
+    job.emit(Message("mind"))
     widget.settle()
     assert (widget.epochs, widget.epoch, widget.notice) == ([0, 50, 100], 0, "mind")  # the user looks elsewhere
     job.emit(Done("stopped", "by hand"))
@@ -222,7 +222,7 @@ def test_a_real_thread_paints_to_the_end(show, tmp_path):
 def test_stop(show, job):
     widget = show(job)
     widget._handle_custom_msg({"type": "stop"}, [])
-    assert job.cancelled
+    assert job.cancelled()
 
 
 def test_events_of_a_training_shown_before_are_passed_over(show, job, history):

@@ -14,10 +14,10 @@ import traitlets
 from PIL import Image, ImageChops, ImageStat
 
 from browser import scripted
-from difflens_widgets.runs.events import Notice, Painted, Preview, Progress, Snapshot, TokenFailed, TokenPainted
+from difflens_widgets.runs.events import LayerImage, Message, Preview, Progress, Snapshot, TokenFailed, TokenImage
 from difflens_widgets.runs.job import LensJob
 from difflens_widgets.runs.run import LensRun
-from difflens_widgets.runs.tokens import Keep
+from difflens_widgets.runs.tokens import PromptPart
 from difflens_widgets.widgets import LayerSlider, _base
 
 
@@ -53,7 +53,7 @@ class Stage:
     def _work(self, job):
         while True:
             with self._changed:
-                while not self._tasks and not job.cancelled:
+                while not self._tasks and not job.cancelled():
                     self._changed.wait(0.01)
                 if not self._tasks:
                     return
@@ -182,7 +182,7 @@ def test_layer_of_a_part_of_the_layers(show):
 def test_frames_of_a_running_job_reach_the_browser(show, stage):
     widget = show(stage.job)
     assert widget.status == "running"
-    stage.emit(Preview(7, 12, 20, scripted.picture(7)), Painted(12, scripted.picture(12)))
+    stage.emit(Preview(7, 12, 20, scripted.picture(7)), LayerImage(12, scripted.picture(12)))
     widget.settle()
     wait_until(lambda: len(widget.custom("frame")) == 2)
     frames = {content["key"]: content for content, _ in widget.custom("frame")}
@@ -195,7 +195,7 @@ def test_pictures_are_sent_as_state_once_and_only_at_the_end(show, stage):
     widget = show(stage.job)
     widget.messages.clear()
     for layer in range(13):
-        stage.emit(Painted(layer, scripted.picture(layer)))
+        stage.emit(LayerImage(layer, scripted.picture(layer)))
     widget.settle()
     updates = [m for m, _ in widget.messages if m["method"] == "update" and "_frames" in m["state"]]
     assert updates == []
@@ -225,7 +225,7 @@ def test_no_browser_never_holds_a_run_up(show):
 
 def test_progress_and_notices(show, stage):
     widget = show(stage.job)
-    stage.emit(Progress(3, 13, (4, 5), 7, 20, 4.1), Notice("smaller chunk"))
+    stage.emit(Progress(3, 13, (4, 5), 7, 20, 4.1), Message("smaller chunk"))
     widget.settle()
     expected = {"layers_done": 3, "layers_total": 13, "running": [4, 5], "step": 7, "steps": 20, "seconds_left": 4.1}
     expected |= {"tokens_done": 0, "tokens_total": 0, "running_tokens": []}
@@ -254,7 +254,7 @@ def test_focus_follows_the_layer_on_screen(show, stage):
 
 def test_stop_from_the_browser_stops_and_keeps_what_is_painted(show, stage):
     widget = show(stage.job)
-    stage.emit(Painted(12, scripted.picture(12)))
+    stage.emit(LayerImage(12, scripted.picture(12)))
     widget.from_browser(type="stop")
     stage.job.result(5)
     assert widget.status == "stopped"
@@ -279,7 +279,7 @@ def test_a_layer_that_fails_is_named(show, stage):
     from difflens_widgets.runs.events import Failed
 
     widget = show(stage.job)
-    stage.emit(Failed(3, "not finite"), Painted(4, scripted.picture(4)))
+    stage.emit(Failed(3, "not finite"), LayerImage(4, scripted.picture(4)))
     widget.settle()
     assert widget.failures == {"3": "not finite"}
 
@@ -293,7 +293,7 @@ def test_a_job_that_is_done_already(show):
 
 
 def test_a_job_joined_in_the_middle_shows_what_there_is(show, stage):
-    stage.emit(Painted(2, scripted.picture(2)))
+    stage.emit(LayerImage(2, scripted.picture(2)))
     widget = show(stage.job)
     widget.settle()
     assert set(widget._frames) == {"layer/2"}
@@ -301,18 +301,18 @@ def test_a_job_joined_in_the_middle_shows_what_there_is(show, stage):
 
 def test_show_switches_and_late_events_of_the_former_job_are_ignored(show, stage):
     widget = show(stage.job)
-    stage.emit(Painted(2, scripted.picture(2)))
+    stage.emit(LayerImage(2, scripted.picture(2)))
     widget.settle()
     other = scripted.finished_run("a red heart")
     widget.layer = 2
     widget.show(other)
-    stage.emit(Painted(3, scripted.picture(12)), Notice("of the former"))
+    stage.emit(LayerImage(3, scripted.picture(12)), Message("of the former"))
     stage.finish()
     assert (widget.prompt, widget.status, widget.notice, widget.layer) == ("a red heart", "done", "", 2)
     back = Image.open(io.BytesIO(widget._frames["layer/3"]["data"])).convert("RGB")
     assert back.tobytes() == other.images[3].tobytes()
     assert {entry["run"] for entry in widget._frames.values()} == {widget._run}
-    assert not stage.job.cancelled
+    assert not stage.job.cancelled()
 
 
 def test_show_a_run_that_lacks_the_layer_on_screen(show):
@@ -325,13 +325,13 @@ def test_show_a_run_that_lacks_the_layer_on_screen(show):
 
 def test_close_lets_go_of_the_job_and_of_its_thread(show, stage):
     widget = show(stage.job)
-    stage.emit(Painted(2, scripted.picture(2)))
+    stage.emit(LayerImage(2, scripted.picture(2)))
     widget.settle()
     widget.close()
     wait_until(lambda: not widget._pump.running)
-    stage.emit(Painted(3, scripted.picture(3)))
+    stage.emit(LayerImage(3, scripted.picture(3)))
     assert set(widget._frames) == {"layer/2"}
-    assert not stage.job.cancelled
+    assert not stage.job.cancelled()
 
 
 def test_an_observer_that_fails_does_not_end_the_run(show, stage, caplog):
@@ -341,7 +341,7 @@ def test_an_observer_that_fails_does_not_end_the_run(show, stage, caplog):
         raise ValueError("of the user's")
 
     widget.observe(fail, "progress")
-    stage.emit(Progress(0, 13, (0,), 1, 20, None), Painted(0, scripted.picture(0)))
+    stage.emit(Progress(0, 13, (0,), 1, 20, None), LayerImage(0, scripted.picture(0)))
     stage.finish()
     assert widget.status == "done"
     assert "of the user's" in caplog.text
@@ -455,7 +455,7 @@ def published(monkeypatch):
 def test_the_output_gets_the_picture_when_the_run_is_done(show, stage, published):
     widget = show(stage.job)
     widget._ipython_display_()
-    stage.emit(Painted(12, scripted.picture(12)))
+    stage.emit(LayerImage(12, scripted.picture(12)))
     stage.finish()
     assert [update for _, _, update in published] == [False, True]
     assert published[0][1] == published[1][1]
@@ -467,7 +467,7 @@ def test_with_a_browser_the_output_is_exchanged_when_it_agrees(show, stage, publ
     widget = show(stage.job)
     widget._ipython_display_()
     widget.from_browser(type="hello")
-    stage.emit(Painted(12, scripted.picture(12)))
+    stage.emit(LayerImage(12, scripted.picture(12)))
     stage.finish()
     assert len(published) == 1
     assert len(widget.custom("done")) == 1
@@ -482,7 +482,7 @@ def test_a_browser_that_is_gone_does_not_keep_the_picture_from_the_notebook(show
     widget = show(stage.job)
     widget._ipython_display_()
     widget.from_browser(type="hello")
-    stage.emit(Painted(12, scripted.picture(12)))
+    stage.emit(LayerImage(12, scripted.picture(12)))
     stage.finish()
     wait_until(lambda: len(published) == 2)
 
@@ -506,7 +506,7 @@ def test_in_colab_interrupting_the_cell_stops_the_job(show, monkeypatch):
 
     def interrupted(seconds):
         time.sleep(seconds)
-        if len(job.run.images) >= 4 and not job.cancelled:
+        if len(job.run.images) >= 4 and not job.cancelled():
             raise KeyboardInterrupt
 
     clock = types.SimpleNamespace(sleep=interrupted, monotonic=time.monotonic)
@@ -539,7 +539,7 @@ def test_static_state_opens_no_comm(monkeypatch):
 
 # -- steps and tokens
 
-WORDS = ("pink", Keep.PADDING, Keep.PROMPT)
+WORDS = ("pink", PromptPart.PADDING, PromptPart.PROMPT)
 PINK = 2  # its place in the prompt
 
 
@@ -551,15 +551,15 @@ def test_a_record_with_snapshots_and_tokens_is_there_at_once(show):
     run = scripted.finished_run(snapshots=(0, 18), words=WORDS)
     widget = show(run)
     assert (widget.snapshots, widget.step, widget.token) == ([0, 18], None, None)
-    assert [row["token"] for row in widget.kept] == [PINK, -1, -2]
-    assert widget.kept[0]["places"] == [PINK]
+    assert [row["token"] for row in widget.token_masks] == [PINK, -1, -2]
+    assert widget.token_masks[0]["places"] == [PINK]
     assert len(widget._frames) == 13 * (1 + 2 + 3)
     assert widget._frames["layer/3/step/18"]["step"] == 19  # the prediction at step 19 of 20
     assert widget._frames["layer/3/token/-2"]["step"] == 20
     for key, painted in {
         "layer/3/step/18": run.snapshots[3, 18],
         f"layer/3/token/{PINK}": run.token_images[3, PINK],
-        "layer/3/token/-1": run.token_images[3, Keep.PADDING],
+        "layer/3/token/-1": run.token_images[3, PromptPart.PADDING],
     }.items():
         difference = ImageChops.difference(opened(widget._frames[key]), painted)
         assert max(ImageStat.Stat(difference).mean) < 8, key
@@ -577,12 +577,12 @@ def test_the_many_pictures_are_small(show):
 def test_snapshots_and_token_pictures_of_a_running_job_reach_the_browser(show):
     stage = Stage(scripted.empty_run(snapshots=(5,), words=WORDS))
     widget = show(stage.job)
-    assert (widget.snapshots, len(widget.kept), widget.status) == ([5], 3, "running")
+    assert (widget.snapshots, len(widget.token_masks), widget.status) == ([5], 3, "running")
     stage.emit(
         Snapshot(4, 5, scripted.snapshot(4, 5)),
-        TokenPainted(4, Keep.PADDING, scripted.picture(1)),
+        TokenImage(4, PromptPart.PADDING, scripted.picture(1)),
         TokenFailed(4, PINK, "not finite"),
-        Progress(0, 13, (4,), 6, 20, None, 1, 39, ((4, PINK), (8, Keep.PROMPT))),
+        Progress(0, 13, (4,), 6, 20, None, 1, 39, ((4, PINK), (8, PromptPart.PROMPT))),
     )
     widget.settle()
     wait_until(lambda: len(widget.custom("frame")) == 2)
@@ -600,7 +600,7 @@ def test_snapshots_and_token_pictures_of_a_running_job_reach_the_browser(show):
 
 def test_a_job_joined_in_the_middle_shows_its_snapshots(show):
     stage = Stage(scripted.empty_run(snapshots=(5,), words=WORDS))
-    stage.emit(Snapshot(4, 5, scripted.picture(4)), TokenPainted(4, PINK, scripted.picture(5)))
+    stage.emit(Snapshot(4, 5, scripted.picture(4)), TokenImage(4, PINK, scripted.picture(5)))
     widget = show(stage.job)
     widget.settle()
     assert set(widget._frames) == {"layer/4/step/5", f"layer/4/token/{PINK}"}
@@ -611,7 +611,7 @@ def test_what_is_on_screen_goes_first_at_its_step_and_token(show):
     widget = show(scripted.finished_run(snapshots=(5,), words=WORDS))
     widget.layer, widget.step = 4, 5
     assert widget._channel.first == "layer/4/step/5"
-    widget.token = Keep.PADDING
+    widget.token = PromptPart.PADDING
     assert (widget.token, widget._channel.first) == (-1, "layer/4/token/-1")
     widget.token = PINK + 1  # only marked: it has no pictures of its own
     assert widget._channel.first == "layer/4/step/5"
@@ -629,11 +629,11 @@ def test_steps_that_a_file_may_claim_are_not_believed(show, junk):
 def test_show_takes_steps_and_tokens_of_the_former_run_away(show):
     widget = show(scripted.finished_run(snapshots=(5,), words=WORDS))
     widget.show(scripted.finished_run("a dog"))
-    assert (widget.snapshots, widget.kept, len(widget._frames)) == ([], [], 13)
+    assert (widget.snapshots, widget.token_masks, len(widget._frames)) == ([], [], 13)
 
 
 def test_a_page_and_a_loaded_file_have_steps_and_tokens_too(tmp_path):
     run = scripted.finished_run(snapshots=(5,), words=WORDS)
     live, loaded = (LayerSlider.static_state(each) for each in (run, LensRun.load(run.save(tmp_path / "a.lens"))))
     assert live["_frames"] == loaded["_frames"]
-    assert (loaded["snapshots"], loaded["kept"], len(loaded["_frames"])) == ([5], live["kept"], 13 * 5)
+    assert (loaded["snapshots"], loaded["token_masks"], len(loaded["_frames"])) == ([5], live["token_masks"], 13 * 5)

@@ -14,8 +14,8 @@ from diffusers import DDIMScheduler
 from PIL import Image
 
 from browser import scripted
-from difflens_widgets import AttentionOptions, DiffusionLens, Keep, LensRun, TokenAttentionGrid, watch_attention
-from difflens_widgets.runs.events import Failed, Painted
+from difflens_widgets import AttentionOptions, DiffusionLens, LensRun, PromptPart, TokenAttentionGrid, capture_attention
+from difflens_widgets.runs.events import Failed, LayerImage
 from difflens_widgets.runs.job import LensJob
 from difflens_widgets.runs.maps.maps import AttentionMaps, LensAttention, Summed
 from difflens_widgets.runs.maps.plan import Block, Plan
@@ -63,7 +63,7 @@ def run():
 
 @pytest.fixture(scope="module")
 def lens():
-    return DiffusionLens(small_pipeline(DDIMScheduler), chunk=2)
+    return DiffusionLens(small_pipeline(DDIMScheduler), batch_size=2)
 
 
 def decoded(widget, layer):
@@ -99,7 +99,7 @@ def test_the_maps_are_those_of_the_run(lens, show) -> None:
         assert len(maps) == len(widget.columns) * (1 + len(blocks) + len(steps))
         for block, step in [(None, None), *((block, None) for block in blocks), *((None, step) for step in steps)]:
             for column in widget.columns:
-                pieces = [Keep.PADDING] if column["kind"] == "pad" else column["places"]
+                pieces = [PromptPart.PADDING] if column["kind"] == "pad" else column["places"]
                 asked = {"layer": layer, "block": block, "step": step}
                 expected = np.mean([run.attention.map(piece, **asked) for piece in pieces], axis=0)
                 found, unit = maps[block, step, column["token"]]
@@ -112,8 +112,8 @@ def test_a_words_column_has_all_its_pieces_and_the_rest_stands_behind() -> None:
     assert [(c.token, c.text, c.kind) for c in columns] == [
         (1, "two", "word"),
         (2, "chameleons", "word"),
-        (0, "start", "start"),
-        (4, "end", "end"),
+        (0, "start", "bos"),
+        (4, "end", "eos"),
         (-1, "padding", "pad"),
     ]
     assert columns[1].places == [2, 3]
@@ -150,7 +150,7 @@ def test_what_is_looked_at_beside_the_tokens_has_no_column() -> None:
     joint = AttentionMaps(plan, total)
     found = view_maps(joint, views_of(plan)[0])
     assert [column.text for column in columns_of(tokens)] == ["a", "dog", "start", "end", "padding"]
-    expected = [joint.map(word).mean() for word in ("a", "dog", 0, 3, Keep.PADDING)]
+    expected = [joint.map(word).mean() for word in ("a", "dog", 0, 3, PromptPart.PADDING)]
     np.testing.assert_allclose(found.mean((1, 2)), expected, rtol=1e-5)
 
 
@@ -212,7 +212,7 @@ def test_what_is_no_run_is_refused(show, source) -> None:
 
 def test_the_maps_of_a_stock_picture(lens, show) -> None:
     pipe = lens.pipe
-    with watch_attention(pipe, PROMPT, attention=AttentionOptions(steps=[1])) as maps:
+    with capture_attention(pipe, PROMPT, attention=AttentionOptions(steps=[1])) as maps:
         picture = pipe(PROMPT, num_inference_steps=2, height=32, width=32).images[0]
     widget = show(maps[0], picture)
     assert (widget.rows, widget.layers, widget.status, widget.steps) == ("blocks", [0], "done", [1])
@@ -260,7 +260,7 @@ def test_a_run_brings_its_own_pictures(show, run) -> None:
         ("pinned", [40], "pinned: 40 is beyond this prompt, whose tokens are 0..9"),
         ("pinned", [-2], "pinned: -2 is beyond"),
         ("pinned", ["pink cat"], "pinned: 'pink cat' is more than one word; pin each by itself"),
-        ("pinned", [Keep.PROMPT], "is more than one word"),
+        ("pinned", [PromptPart.PROMPT], "is more than one word"),
         ("pinned", [2.5], "pinned: expected a word"),
         ("pinned", [1, 2, 3], "pinned: at most 2 words, got 3"),
         ("pinned", 3, "pinned"),
@@ -289,7 +289,7 @@ def test_words_may_be_pinned_by_name_index_or_keep(show) -> None:
         (["chameleons"], [2]),
         ([3], [2]),  # its second piece
         ([np.int64(1), "CHAMELEONS"], [1, 2]),
-        ([Keep.PADDING, 0], [-1, 0]),
+        ([PromptPart.PADDING, 0], [-1, 0]),
         ([-1, 4], [-1, 4]),
         ([2, 3, "chameleons"], [2]),
         ([], []),
@@ -307,9 +307,9 @@ def test_token_is_the_first_word_pinned(show, run) -> None:
     assert widget.pinned == [2]
     widget.token = None
     assert widget.pinned == []
-    widget.token = Keep.PADDING
+    widget.token = PromptPart.PADDING
     assert (widget.token, widget.pinned) == (-1, [-1])
-    widget.token = Keep.PROMPT  # what a LayerSlider may have, and has no map
+    widget.token = PromptPart.PROMPT  # what a LayerSlider may have, and has no map
     assert (widget.token, widget.pinned) == (-2, [])
     widget.set_state({"token": CAT, "pinned": [CAT, 2]})  # as from the browser
     assert (widget.token, widget.pinned) == (CAT, [CAT, 2])
@@ -384,7 +384,7 @@ def test_a_job_joined_in_the_middle_has_the_maps_that_are_there(show) -> None:
 
 
 def test_a_real_job_brings_maps_layer_by_layer(lens, show) -> None:
-    job = lens.start(PROMPT, steps=2, attention=True)
+    job = lens.start(PROMPT, num_inference_steps=2, attention=True)
     widget = show(job)
     run = job.result(60)
     assert widget.status == "done"
@@ -397,7 +397,7 @@ def test_a_layer_that_fails_or_has_no_maps_leaves_the_others(show) -> None:
 
     def work(job):
         run.attention.add(4, scripted.attention_maps(run.attention.plan, 4))
-        for event in (Failed(3, "not finite"), Painted(4, scripted.picture(4)), Painted(5, scripted.picture(5))):
+        for event in (Failed(3, "not finite"), LayerImage(4, scripted.picture(4)), LayerImage(5, scripted.picture(5))):
             job.emit(event)
 
     job = LensJob(run, work)

@@ -7,7 +7,8 @@ from typing import Any
 from ...runs.run import LensRun
 
 _SAME_SETTINGS = (
-    *("question", "encoder", "scheduler", "negative_prompt", "own_negative_embeds", "steps", "guidance_scale"),
+    *("method", "text_encoder", "scheduler", "negative_prompt", "own_negative_embeds"),
+    *("num_inference_steps", "guidance_scale"),
     *("guidance_rescale", "eta", "height", "width", "own_latents"),
 )
 
@@ -28,8 +29,8 @@ def require_same_kind(raw: LensRun, run: LensRun, name: str) -> None:
     for what, (of_raw, of_run) in pairs.items():
         if of_raw != of_run:
             raise ValueError(f"{name}: its {what} is {str(of_run)[:80]!r}, expected that of raw, {str(of_raw)[:80]!r}")
-    if raw.settings.get("question", "lens") != "lens":
-        raise ValueError(f"raw: is a run of the {raw.settings['question']}, expected one of the lens")
+    if raw.settings.get("method", "lens") != "lens":
+        raise ValueError(f"raw: is a run of the {raw.settings['method']}, expected one of the lens")
     for layer, image in run.images.items():
         if layer in raw.images and raw.images[layer].size != image.size:
             raise ValueError(

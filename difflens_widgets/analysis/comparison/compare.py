@@ -16,7 +16,7 @@ from ..judges import PictureJudge
 from ..states import read_states
 from . import measures as differences
 from .comparison import Comparison
-from .crossed import crossed, require_comparable, require_crossable, with_chunk
+from .crossed import crossed, require_comparable, require_crossable, with_batch_size
 from .file import CROSSED
 
 
@@ -35,7 +35,7 @@ def compare(
     ----------
     raw_lens, tuned_lens : DiffusionLens
         Two pipelines of their own: with a LoRA, load the model twice and the LoRA into one of them. Neither is changed.
-        Both are painted in chunks of `raw_lens.chunk`. The same lens twice is the control: every difference is zero.
+        Both are painted with `raw_lens.batch_size`. The same lens twice is the control: every difference is zero.
     prompt : str
     attribution : bool
         Also paint with {tuned encoder, raw U-Net} and {raw encoder, tuned U-Net}: twice the time. The pipelines for
@@ -52,15 +52,14 @@ def compare(
         judge; before anything is computed.
     """
     lens_options = {name: list(v) if isinstance(v, Iterator) else v for name, v in lens_options.items()}
-    defaults = sampling_defaults(raw_lens.pipe)  # for both: they are compared with the same settings
-    for name, value in (("steps", defaults.num_inference_steps), ("guidance_scale", defaults.guidance_scale)):
+    for name, value in sampling_defaults(raw_lens.pipe)._asdict().items():  # for both: they differ in nothing else
         lens_options[name] = value if lens_options.get(name) is None else lens_options[name]
     require_comparable(raw_lens, tuned_lens, prompt, lens_options)
     if attribution:
         require_crossable(raw_lens, tuned_lens)
     if judge is not None:
         judge.judge([], prompt)
-    lenses = {("raw", "raw"): raw_lens, ("tuned", "tuned"): with_chunk(tuned_lens, raw_lens.chunk)}
+    lenses = {("raw", "raw"): raw_lens, ("tuned", "tuned"): with_batch_size(tuned_lens, raw_lens.batch_size)}
     if attribution:
         by_name = {"raw": raw_lens, "tuned": lenses["tuned", "tuned"]}
         lenses |= {(encoder, rest): crossed(by_name[encoder], by_name[rest]) for encoder, rest in CROSSED}

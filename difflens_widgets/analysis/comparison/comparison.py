@@ -14,7 +14,7 @@ from PIL import Image
 
 from ...runs.render.grid import png
 from ...runs.run import LensRun
-from ...runs.tokens import Keep
+from ...runs.tokens import PromptPart
 from ..states import places_of
 from . import file, grid
 from . import measures as differences
@@ -104,7 +104,7 @@ class Comparison:
         raw, tuned, layers = self.raw, self.tuned, self.layers
         found: dict[str, npt.NDArray[np.float64]] = {}
         if self.cosines is not None:
-            places = places_of(raw, ("word", "end"))
+            places = places_of(raw, ("word", "eos"))
             found["state_cosine"] = self.cosines[list(layers)][:, places].mean(1, dtype=np.float64)
         found["latent_distance"] = differences.latent_distance(raw, tuned, layers)
         found["ssim"] = differences.picture_ssim(raw, tuned, layers)
@@ -136,7 +136,12 @@ class Comparison:
         return differences.picture_difference(self.raw.images[layer], self.tuned.images[layer])
 
     def attention_difference(
-        self, word: int | str | Keep, *, layer: int | None = None, block: str | None = None, step: int | None = None
+        self,
+        word: int | str | PromptPart,
+        *,
+        layer: int | None = None,
+        block: str | None = None,
+        step: int | None = None,
     ) -> npt.NDArray[np.float32]:
         """Where a word is looked at more (above 0) or less (below) by the tuned model than by the raw one.
 
@@ -171,7 +176,7 @@ class Comparison:
         states = "after the final norm" if self.normed else "before the final norm"
         parts = [
             f"{settings.get('model')} → {tuned.settings.get('model')}",
-            f"seed {raw.seed}, {settings.get('steps')} steps, guidance "
+            f"seed {raw.seed}, {settings.get('num_inference_steps')} steps, guidance "
             f"{settings.get('guidance_scale')}, the same noise",
             f"states {states}, mean over words and end token" if self.cosines is not None else "",
             "SSIM: Gaussian window of 11 pixels, mean over colours",

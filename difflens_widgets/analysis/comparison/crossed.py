@@ -31,7 +31,7 @@ def require_comparable(raw: DiffusionLens, tuned: DiffusionLens, prompt: str, op
         raise TypeError(f"prompt: expected one str, got {type(prompt).__name__}: {prompt!r}")
     size = (options.get("height"), options.get("width"))
     _same("family", *(type(lens._conditioning).pipeline_classes[0] for lens in (raw, tuned)))
-    _same("encoder", raw.encoder, tuned.encoder)
+    _same("encoder", raw.text_encoder, tuned.text_encoder)
     _same("number of layers", raw.num_layers, tuned.num_layers)
     _same("latents' channels", *(lens.pipe.unet.config.in_channels for lens in (raw, tuned)))
     _same("picture size", *(checks.size(lens.pipe, *size) for lens in (raw, tuned)))
@@ -80,14 +80,16 @@ def crossed(encoder_of: DiffusionLens, rest_of: DiffusionLens) -> DiffusionLens:
     accepted = inspect.signature(stock).parameters
     flags = {name: value for name, value in pipe.config.items() if name in accepted and name not in parts}
     name = f"encoder of {encoder_of.model}, U-Net of {rest_of.model}"
-    return DiffusionLens(stock(**parts, **flags), chunk=rest_of.chunk, model=name, encoder=rest_of.encoder)
+    return DiffusionLens(
+        stock(**parts, **flags), batch_size=rest_of.batch_size, model=name, text_encoder=rest_of.text_encoder
+    )
 
 
-def with_chunk(lens: DiffusionLens, chunk: int) -> DiffusionLens:
-    """The lens with this chunk, on which a picture depends in its last bits."""
-    if lens.chunk == chunk:
+def with_batch_size(lens: DiffusionLens, batch_size: int) -> DiffusionLens:
+    """The lens with this batch size, on which a picture depends in its last bits."""
+    if lens.batch_size == batch_size:
         return lens
-    return DiffusionLens(lens.pipe, chunk=chunk, model=lens.model, encoder=lens.encoder)
+    return DiffusionLens(lens.pipe, batch_size=batch_size, model=lens.model, text_encoder=lens.text_encoder)
 
 
 def _same(what: str, raw: Any, tuned: Any, *, crossing: bool = False) -> None:

@@ -54,7 +54,7 @@ def latent_rms(a: np.ndarray | None, b: np.ndarray | None) -> float:
 def _cosine_distance(first: LensRun, later: LensRun, layers: list[int]) -> np.ndarray:
     if first.states is None or later.states is None or first.states.shape != later.states.shape:
         return np.full(len(layers), np.nan)
-    places = [token.index for token in first.tokens if token.kind in ("word", "end")]
+    places = [token.index for token in first.tokens if token.kind in ("word", "eos")]
     a, b = (_directions(run.states[layers][:, places]) for run in (first, later) if run.states is not None)
     # half the squared distance of the directions is 1 − cosine, exactly 0 for equal ones
     return ((a - b) ** 2).sum(-1).mean(-1) / 2

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from ...runs.events import Done, Notice
+from ...runs.events import Done, Message
 from ...runs.run import LensRun
 
 Role = Literal["instance", "class", "control"]
@@ -44,7 +44,7 @@ class LossLogged:
 
 
 @dataclass(frozen=True)
-class EpochPainted:
+class EpochValidated:
     """Probe number `probe` was painted with the weights after epoch `epoch`; 0 is the model before training."""
 
     epoch: int
@@ -82,5 +82,5 @@ class TrainingProgress:
     seconds_left: float | None
 
 
-TrainingEvent = LossLogged | EpochPainted | AlarmRaised | TrainingProgress | Notice | Done
+TrainingEvent = LossLogged | EpochValidated | AlarmRaised | TrainingProgress | Message | Done
 TrainingListener = Callable[[TrainingEvent], None]

@@ -21,7 +21,7 @@ from . import archive as zipped
 from . import files as files
 from . import render as film
 from .drift import MEASURES
-from .events import Alarm, EpochPainted, LossLogged, Probe, TrainingEvent
+from .events import Alarm, EpochValidated, LossLogged, Probe, TrainingEvent
 from .runs import Runs
 
 if TYPE_CHECKING:
@@ -237,7 +237,7 @@ class TrainingHistory:
         with self._lock:
             if isinstance(event, LossLogged):
                 self._log(event)
-            elif isinstance(event, EpochPainted):
+            elif isinstance(event, EpochValidated):
                 return self._keep_run(event)
             elif isinstance(event, Done):
                 self._set_status(event.status, event.message)
@@ -287,7 +287,7 @@ class TrainingHistory:
         files.append_loss(self.folder, row)
         self._rows.append(row)
 
-    def _keep_run(self, event: EpochPainted) -> list[Alarm]:
+    def _keep_run(self, event: EpochValidated) -> list[Alarm]:
         self._runs.keep(event.epoch, event.probe, event.run)
         raised = watch.look(self, event.epoch)
         if raised:

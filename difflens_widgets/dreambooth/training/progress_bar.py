@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 from tqdm.auto import tqdm
 
-from ...runs.events import Notice
+from ...runs.events import Message
 from ..history.events import AlarmRaised, LossLogged, TrainingEvent, TrainingProgress
 from ..job import TrainingJob
 
@@ -27,7 +27,7 @@ def shown(job: TrainingJob) -> Iterator[None]:
                 bar.update(event.step - bar.n)
             elif isinstance(event, LossLogged):
                 bar.set_postfix(loss=f"{event.values['loss']:.4f}", refresh=False)
-            elif isinstance(event, Notice):
+            elif isinstance(event, Message):
                 log.warning(event.message)
             elif isinstance(event, AlarmRaised):
                 log.warning(event.alarm.message)

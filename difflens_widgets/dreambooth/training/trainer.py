@@ -9,7 +9,7 @@ import torch
 from diffusers.optimization import get_scheduler
 from torch import Tensor
 
-from ...runs.events import Notice
+from ...runs.events import Message
 from ..config import DreamBoothConfig
 from ..history.events import Doing, LossLogged, TrainingProgress
 from ..job import TrainingJob
@@ -70,7 +70,7 @@ class Training:
             If something cannot be saved.
         """
         for notice in self.setup.notices:
-            job.emit(Notice(notice))
+            job.emit(Message(notice))
         if not self.make_ready(job):
             return
         state, plan = self.state, self.plan
@@ -118,7 +118,7 @@ class Training:
                     self.config,
                     class_folder_of(setup),
                     setup.side,
-                    cancelled=lambda: job.cancelled,
+                    cancelled=lambda: job.cancelled(),
                     said=lambda done, of: self._clock.tick(job, 0, "class pictures"),
                 )
             if self._any(painted is None):
@@ -243,7 +243,7 @@ class Training:
             )
 
     def _stopped(self, job: TrainingJob) -> bool:
-        return self._any(job.cancelled)
+        return self._any(job.cancelled())
 
     def _any(self, flag: bool) -> bool:
         """Whether it is so in any of the processes: they have to stop together."""

@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from ...lens.diffusion_lens import DiffusionLens
-from ...runs.events import Notice
+from ...runs.events import Message
 from ...runs.job import LensJob
 from ...runs.run import LensRun
 from ..config import DreamBoothConfig
-from ..history.events import EpochPainted
+from ..history.events import EpochValidated
 from ..history.history import TrainingHistory
 from ..job import TrainingJob
 from .checkpoint import NotFiniteError
@@ -37,7 +37,7 @@ def paint_epoch(
     for number, probe in enumerate(config.probes):
         if history.has(epoch, number):
             continue
-        if job.cancelled:
+        if job.cancelled():
             return
         run = _wait(
             lens.start(
@@ -45,7 +45,7 @@ def paint_epoch(
                 layers=layers,
                 negative_prompt=config.negative_prompt,
                 seed=config.diffusion_lens_seed + probe.noise,
-                steps=config.num_inference_steps,
+                num_inference_steps=config.num_inference_steps,
                 guidance_scale=config.guidance_scale,
                 height=config.resolution,
                 width=config.resolution,
@@ -56,7 +56,7 @@ def paint_epoch(
             return
         if run.status != "done":
             raise NotFiniteError(f"epoch {epoch}: {probe.prompt!r} could not be painted: {run.message}")
-        job.emit(EpochPainted(epoch, number, run))
+        job.emit(EpochValidated(epoch, number, run))
 
 
 def _layers(config: DreamBoothConfig, lens: DiffusionLens) -> list[int] | None:
@@ -73,14 +73,14 @@ def _layers(config: DreamBoothConfig, lens: DiffusionLens) -> list[int] | None:
 
 def _wait(lens_job: LensJob, job: TrainingJob) -> LensRun:
     def pass_on(event: Any) -> None:
-        if isinstance(event, Notice):
+        if isinstance(event, Message):
             job.emit(event)
 
     lens_job.subscribe(pass_on, previews=False)
-    while not lens_job.done:
+    while not lens_job.done():
         try:
             return lens_job.result(_LOOK)
         except TimeoutError:
-            if job.cancelled:
+            if job.cancelled():
                 lens_job.cancel()
     return lens_job.result()

@@ -55,7 +55,7 @@ class Fields:
     """One JSON object, and where it stands, for errors."""
 
     def __init__(self, values: Mapping[str, Any], where: str) -> None:
-        self._values, self._where = values, where
+        self.values, self._where = values, where
 
     @classmethod
     def of(cls, value: Any, where: str) -> Fields:
@@ -67,11 +67,11 @@ class Fields:
     @property
     def names(self) -> list[str]:
         """The names of all values."""
-        return list(self._values)
+        return list(self.values)
 
     def get(self, name: str) -> Any:
         """The value as it is; None where there is none."""
-        return self._values.get(name)
+        return self.values.get(name)
 
     def text(self, name: str) -> str:
         """A string."""
@@ -121,7 +121,7 @@ class Fields:
         return value
 
     def _refuse(self, name: str, expected: str) -> Any:
-        found = _brief(self.get(name)) if name in self._values else "missing"
+        found = _brief(self.get(name)) if name in self.values else "missing"
         raise ValueError(f"{self._where}: {name!r} is {found}, expected {expected}")
 
 

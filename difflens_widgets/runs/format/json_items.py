@@ -6,7 +6,7 @@ import operator
 from collections.abc import Callable, Mapping
 from typing import Any, cast, get_args
 
-from ..tokens import Keep, Kept, Kind, Token
+from ..tokens import Kind, PromptPart, Token, TokenKey
 from . import webp
 from .json_fields import Fields
 
@@ -27,7 +27,7 @@ def keyed(
     found: dict[tuple[Any, ...], Fields] = {}
     asked = set(layers)
     for item in root.items(name, MAX_ENTRIES):
-        at = tuple(_kept_token(item) if part == "token" else item.integer(part, 0, MAX_STEP) for part in key)
+        at = tuple(_token_key(item) if part == "token" else item.integer(part, 0, MAX_STEP) for part in key)
         if at[0] not in asked:
             raise ValueError(f"{ENTRY}: {name!r} has layer {at[0]}, which is none of the run's layers {_few(layers)}")
         if at in found:
@@ -69,39 +69,39 @@ def check_array_bytes(name: str, count: int) -> None:
 def read_token(item: Fields) -> Token:
     """One token of the prompt."""
     kind = cast(Kind, item.choice("kind", get_args(Kind)))
-    return Token(item.integer("index", 0, MAX_TOKENS), item.text("text"), kind, item.flag("joined"))
+    return Token(item.integer("index", 0, MAX_TOKENS), item.text("text"), kind, item.flag("is_continuation"))
 
 
-def token_name(token: Kept) -> int | str:
+def token_name(token: TokenKey) -> int | str:
     """What a kept token is called in the file: its index, or the part's name."""
-    return token.value if isinstance(token, Keep) else operator.index(token)
+    return token.value if isinstance(token, PromptPart) else operator.index(token)
 
 
-def _kept_token(item: Fields) -> Kept:
+def _token_key(item: Fields) -> TokenKey:
     if isinstance(item.get("token"), str):
-        return Keep(item.choice("token", [part.value for part in Keep]))
+        return PromptPart(item.choice("token", [part.value for part in PromptPart]))
     return item.integer("token", 0, MAX_TOKENS)
 
 
-def read_kept(root: Fields, length: int) -> dict[Kept, tuple[int, ...]]:
-    """The places kept for each token."""
-    found: dict[Kept, tuple[int, ...]] = {}
-    for item in root.items("kept", MAX_TOKENS):
-        token = _kept_token(item)
+def read_masks(root: Fields, length: int) -> dict[TokenKey, tuple[int, ...]]:
+    """The positions that the picture of each token keeps."""
+    found: dict[TokenKey, tuple[int, ...]] = {}
+    for item in root.items("token_masks", MAX_TOKENS):
+        token = _token_key(item)
         if token in found:
-            raise ValueError(f"{ENTRY}: 'kept' has token {token_name(token)} twice")
-        found[token] = tuple(item.integers("places", 0, length - 1, at_most=length))
+            raise ValueError(f"{ENTRY}: 'token_masks' has token {token_name(token)} twice")
+        found[token] = tuple(item.integers("positions", 0, length - 1, at_most=length))
     return found
 
 
-def of_kept(
-    root: Fields, name: str, entry: Callable[..., str] | None, layers: tuple[int, ...], kept: Mapping[Kept, Any]
+def of_masks(
+    root: Fields, name: str, entry: Callable[..., str] | None, layers: tuple[int, ...], masks: Mapping[TokenKey, Any]
 ) -> dict[tuple[Any, ...], Fields]:
     """A list of objects by their layer and token, which must be one of those kept."""
     found = keyed(root, name, ("layer", "token"), entry, layers)
     for _, token in found:
-        if token not in kept:
-            raise ValueError(f"{ENTRY}: {name!r} has token {token_name(token)}, which is none of the tokens kept")
+        if token not in masks:
+            raise ValueError(f"{ENTRY}: {name!r} has token {token_name(token)}, which 'token_masks' does not have")
     return found
 
 

@@ -1,8 +1,8 @@
 """``*.lens`` files: one run in one zip of JSON, lossless WebP and safetensors. Needs no torch, runs no pickle.
 
 Entries: ``run.json`` (see `run_json`), ``images/LAYER.webp``, ``snapshots/LAYER-STEP.webp``, ``states.safetensors``
-(float16), ``latents.safetensors`` (float32, one tensor per layer), since version 1.1 ``tokens/LAYER-TOKEN.webp``, and
-since 1.2 ``attention.safetensors`` (float32, see `attention_json`).
+(float16), ``latents.safetensors`` (float32, one tensor per layer), ``tokens/LAYER-TOKEN.webp``, and
+``attention.safetensors`` (float32, see `attention_json`). Files of version 1 are read too, see `legacy`.
 A later minor version may add entries; they are left alone. A picture of 512 × 512 takes about 0.5 MB and 20 ms to
 write, 5 ms to read.
 """

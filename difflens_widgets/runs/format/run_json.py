@@ -14,7 +14,7 @@ from typing import Any, get_args
 
 from ..events import Status
 from ..record import RunRecord
-from ..tokens import Kept
+from ..tokens import TokenKey
 from .attention_json import ATTENTION, AttentionRecord, read_attention, to_plain
 from .json_fields import Fields, check_plain, parse
 from .json_items import (
@@ -25,17 +25,19 @@ from .json_items import (
     array_shape,
     check_array_bytes,
     keyed,
-    of_kept,
+    of_masks,
     picture_size,
-    read_kept,
+    read_masks,
     read_token,
     token_name,
 )
+from .legacy import upgrade
 
 FORMAT = "difflens-lens"
-VERSION = (1, 2)  # 1.1: pictures of single tokens; 1.2: attention maps
+VERSION = (2, 0)  # 2.0: diffusers' names; see `legacy` for the versions before
 STATES = "states.safetensors"
 LATENTS = "latents.safetensors"
+_LAST_OF_1 = 2  # the last minor version of format 1
 MAX_LAYERS = 4_096
 MAX_TOTAL_PIXELS = 2**30
 
@@ -60,7 +62,7 @@ class Record:
     fields: dict[str, Any]
     images: dict[int, Size]
     snapshots: dict[tuple[int, int], Size]
-    token_images: dict[tuple[int, Kept], Size]
+    token_images: dict[tuple[int, TokenKey], Size]
     states: Shape | None
     latents: dict[int, Shape]
     attention: AttentionRecord | None
@@ -86,7 +88,7 @@ def snapshot_entry(layer: int, step: int) -> str:
     return f"snapshots/{layer}-{step}.webp"
 
 
-def token_entry(layer: int, token: Kept) -> str:
+def token_entry(layer: int, token: TokenKey) -> str:
     """Where the picture of a layer with only one token kept stands in the file."""
     return f"tokens/{layer}-{token_name(token)}.webp"
 
@@ -126,7 +128,7 @@ def to_json(run: RunRecord) -> bytes:
             }
             for (layer, step), image in run.snapshots.items()
         ],
-        "kept": [{"token": token_name(token), "places": list(places)} for token, places in run.kept.items()],
+        "token_masks": [{"token": token_name(key), "positions": list(mask)} for key, mask in run.token_masks.items()],
         "token_images": [
             {
                 "layer": operator.index(layer),
@@ -160,7 +162,9 @@ def from_json(data: bytes) -> Record:
         If a field is missing, of the wrong type or out of its range: names it.
     """
     root = parse(data, ENTRY)
-    minor = _check_version(root)
+    major, minor = _check_version(root)
+    if major == 1:
+        root = Fields(upgrade(root.values, minor), ENTRY)
     num_layers = root.integer("num_layers", 1, MAX_LAYERS)
     layers = tuple(root.integers("layers", 0, num_layers - 1, at_most=num_layers))
     if len(set(layers)) < len(layers):
@@ -171,9 +175,9 @@ def from_json(data: bytes) -> Record:
     images = keyed(root, "images", ("layer",), image_entry, layers)
     snapshots = keyed(root, "snapshots", ("layer", "step"), snapshot_entry, layers)
     tokens = tuple(map(read_token, root.items("tokens", MAX_TOKENS)))
-    kept = read_kept(root, len(tokens)) if minor >= 1 else {}
-    token_images = of_kept(root, "token_images", token_entry, layers, kept) if minor >= 1 else {}
-    token_failures = of_kept(root, "token_failures", None, layers, kept) if minor >= 1 else {}
+    masks = read_masks(root, len(tokens))
+    token_images = of_masks(root, "token_images", token_entry, layers, masks)
+    token_failures = of_masks(root, "token_failures", None, layers, masks)
     sizes = [picture_size(item) for item in (*images.values(), *snapshots.values(), *token_images.values())]
     pixels = sum(width * height for width, height in sizes)
     if pixels > MAX_TOTAL_PIXELS:
@@ -190,7 +194,7 @@ def from_json(data: bytes) -> Record:
     check_array_bytes("latents", sum(4 * math.prod(shape) for shape in shapes.values()))
 
     attention = None
-    if minor >= 2 and root.get("attention") is not None:
+    if root.get("attention") is not None:
         attention = read_attention(root.child("attention"), tokens, layers)
 
     failures = keyed(root, "failures", ("layer",), None, layers)
@@ -203,7 +207,7 @@ def from_json(data: bytes) -> Record:
             "seed": root.integer("seed", -(2**63), 2**64 - 1),
             "settings": dict(settings),
             "failures": {k[0]: v.text("message") for k, v in failures.items()},
-            "kept": kept,
+            "token_masks": masks,
             "token_failures": {(k[0], k[1]): v.text("message") for k, v in token_failures.items()},
             "status": root.choice("status", get_args(Status)),
             "message": root.text("message"),
@@ -214,12 +218,12 @@ def from_json(data: bytes) -> Record:
         states=states,
         latents=shapes,
         attention=attention,
-        newer=minor > VERSION[1],
+        newer=minor > (VERSION[1] if major == VERSION[0] else _LAST_OF_1),
     )
 
 
-def _check_version(root: Fields) -> int:
-    """Refuse what is no .lens record or of a later major version; return the minor version."""
+def _check_version(root: Fields) -> tuple[int, int]:
+    """Refuse what is no .lens record or of a later major version; return the version."""
     if root.get("format") != FORMAT:
         raise ValueError(f"{ENTRY} does not describe a lens run: its 'format' is not {FORMAT!r}")
     version = root.integers("version", 0, 1_000_000, at_most=2)
@@ -233,4 +237,4 @@ def _check_version(root: Fields) -> int:
         )
     if major < 1:
         raise ValueError(f"the file has format version {major}.{minor}, which never existed")
-    return minor
+    return major, minor

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
-from ..tokens import Keep, read_words, word_text
+from ..tokens import PromptPart, read_words, word_text
 from ..words import places_of
 from .mask import read_mask
 from .plan import Plan
@@ -75,15 +75,15 @@ class AttentionMaps(_Planned):
         return sum(maps.nbytes for summed in (self.total, *self.by_step.values()) for maps in summed.maps.values())
 
     def map(
-        self, word: int | str | Keep, *, block: Blocks | None = None, step: int | None = None
+        self, word: int | str | PromptPart, *, block: Blocks | None = None, step: int | None = None
     ) -> npt.NDArray[np.float32]:
         """Where a word is looked at.
 
         Parameters
         ----------
-        word : str, int or Keep
+        word : str, int or PromptPart
             A word of the prompt, or several that follow one another: the mean of their tokens' maps. An index: that
-            token alone (0 is the start token). `Keep.PADDING`: the share of all padding together.
+            token alone (0 is the start token). `PromptPart.PADDING`: the share of all padding together.
         block : str or iterable of str, optional
             One block at its own resolution, or the mean of several at the latents'. Default: all of them.
         step : int, optional
@@ -103,7 +103,7 @@ class AttentionMaps(_Planned):
             was not kept.
         """
         places = places_of(word, self.plan.tokens)
-        rows = [self.plan.places] if word is Keep.PADDING else list(places)
+        rows = [self.plan.places] if word is PromptPart.PADDING else list(places)
         return self._averaged(lambda of_block: of_block[rows].mean(0, dtype=np.float64), block, step)
 
     def of_tokens(self, *, block: Blocks | None = None, step: int | None = None) -> npt.NDArray[np.float32]:
@@ -162,7 +162,7 @@ class AttentionMaps(_Planned):
     def mass_inside(
         self,
         mask: npt.ArrayLike,
-        word: int | str | Keep,
+        word: int | str | PromptPart,
         *,
         block: Blocks | None = None,
         step: int | None = None,
@@ -236,7 +236,7 @@ class LensAttention(_Planned):
 
     def map(
         self,
-        word: int | str | Keep,
+        word: int | str | PromptPart,
         *,
         layer: int | None = None,
         block: Blocks | None = None,
@@ -251,7 +251,7 @@ class LensAttention(_Planned):
     def mass_inside(
         self,
         mask: npt.ArrayLike,
-        word: int | str | Keep,
+        word: int | str | PromptPart,
         *,
         layer: int | None = None,
         block: Blocks | None = None,

@@ -73,7 +73,7 @@ def plot(run: RunRecord) -> Figure:
 def _caption(run: RunRecord) -> str:
     """Steps, seed, guidance and model; what is not known is left out."""
     facts = run.caption
-    names = (("steps", "steps"), ("seed", "seed"), ("guidance", "guidance_scale"))
+    names = (("steps", "num_inference_steps"), ("seed", "seed"), ("guidance", "guidance_scale"))
     parts = [f"{word} {facts[name]}" for word, name in names if facts.get(name) is not None]
     if facts.get("model"):
         parts.append(str(facts["model"]))

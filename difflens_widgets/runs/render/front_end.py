@@ -7,18 +7,18 @@ from dataclasses import asdict
 from typing import Any
 
 from ..record import RunRecord
-from ..tokens import Keep, Kept
+from ..tokens import PromptPart, TokenKey
 from .encoding import encode_final, encode_kept
 
-_PARTS = {Keep.PADDING: -1, Keep.PROMPT: -2}
+_PARTS = {PromptPart.PADDING: -1, PromptPart.PROMPT: -2}
 
 
-def token_number(token: Kept) -> int:
-    """A token's index, -1 for `Keep.PADDING`, -2 for `Keep.PROMPT`."""
-    return _PARTS[token] if isinstance(token, Keep) else int(token)
+def token_number(token: TokenKey) -> int:
+    """A token's index, -1 for `PromptPart.PADDING`, -2 for `PromptPart.PROMPT`."""
+    return _PARTS[token] if isinstance(token, PromptPart) else int(token)
 
 
-def frame_key(layer: int, step: int | None = None, token: Kept | None = None) -> str:
+def frame_key(layer: int, step: int | None = None, token: TokenKey | None = None) -> str:
     """The name under which a picture travels: a layer's, of the whole prompt or of one token; or at one step."""
     if token is not None:
         return f"layer/{layer}/token/{token_number(token)}"
@@ -32,7 +32,7 @@ def shown_layers(run: RunRecord) -> list[int]:
 
 def steps_of(run: RunRecord) -> int:
     """How many denoising steps a finished picture of this run has; 0 if the run does not say."""
-    steps = run.settings.get("steps")
+    steps = run.settings.get("num_inference_steps")
     return steps if isinstance(steps, int) else 0
 
 
@@ -48,7 +48,17 @@ def kept_steps(run: RunRecord) -> list[int]:
 def describe(run: RunRecord) -> dict[str, Any]:
     """What a run is, without its pictures and without how far it is."""
     plain = {name: value for name, value in run.settings.items() if isinstance(value, str | int | float | bool)}
-    names = ("steps", "guidance_scale", "negative_prompt", "height", "width", "scheduler", "model", "dtype", "question")
+    names = (
+        "num_inference_steps",
+        "guidance_scale",
+        "negative_prompt",
+        "height",
+        "width",
+        "scheduler",
+        "model",
+        "dtype",
+        "method",
+    )
     return {
         "prompt": run.prompt,
         "tokens": [asdict(token) for token in run.tokens],
@@ -86,8 +96,8 @@ def frame(step: int, number: int, mime: str, data: bytes) -> dict[str, Any]:
 
 def describe_slider(run: RunRecord) -> dict[str, Any]:
     """What a run is, with the axes that a LayerSlider has."""
-    kept = [{"token": token_number(token), "places": list(places)} for token, places in run.kept.items()]
-    return {**describe(run), "snapshots": kept_steps(run), "kept": kept}
+    masks = [{"token": token_number(key), "positions": list(mask)} for key, mask in run.token_masks.items()]
+    return {**describe(run), "snapshots": kept_steps(run), "token_masks": masks}
 
 
 def final_frames(run: RunRecord, number: int = 0) -> dict[str, dict[str, Any]]:

@@ -27,7 +27,7 @@ import torch
 from PIL import Image
 
 from ...analysis.intervals import median_interval, wilson
-from ...attention.capture import watch_attention
+from ...attention.capture import capture_attention
 from ...models import checks
 from ...models.loading import load_pipeline
 from ...models.weight_hash import weight_hash
@@ -105,7 +105,7 @@ def measure(
         some = scenes[start : start + _BATCH]
         texts = [scene.caption for scene in some]
         generators = [torch.Generator().manual_seed(start + row) for row in range(len(some))]
-        with watch_attention(pipe, texts, attention=aggregator) as maps:
+        with capture_attention(pipe, texts, attention=aggregator) as maps:
             images = pipe(texts, generator=generators, num_inference_steps=steps, guidance_scale=guidance_scale).images
         for scene, image, of_picture in zip(some, images, maps, strict=True):
             mask = object_mask(image)

@@ -117,7 +117,7 @@ def main(arguments: list[str] | None = None) -> int:
             seeds=range(options.seeds),
             layers=options.layers,
             path=options.out,
-            steps=options.steps,
+            num_inference_steps=options.steps,
             guidance_scale=options.guidance_scale,
         )
         made = f"{options.steps} steps · guidance {options.guidance_scale:g}"

@@ -6,7 +6,7 @@ import type { Session } from "../shared/session";
 export interface Column {
   token: number;
   text: string;
-  kind: "word" | "start" | "end" | "pad";
+  kind: "word" | "bos" | "eos" | "pad";
   places: number[];
 }
 

@@ -126,7 +126,7 @@ export class Scene {
 
   /** Whether this is one stock picture, and not a run. */
   single(): boolean {
-    return this.get("settings").question === "picture";
+    return this.get("settings").method === "picture";
   }
 
   name(layer: number): string {
@@ -134,7 +134,7 @@ export class Scene {
   }
 
   stepping({ step, final }: Picture): string {
-    const of = this.get("settings").steps;
+    const of = this.get("settings").num_inference_steps;
     const count = `step ${step}${of ? `/${of}` : ""}`;
     return final ? (of ? count : "") : `preview · ${count}`;
   }
@@ -159,7 +159,7 @@ export class Scene {
     const places = status === "empty" ? [] : this.get("layers").map((layer) => this.place(layer, status));
     const place = places.find(({ value }) => value === look.layer);
     const name = this.name(look.layer);
-    const counted = name && this.get("settings").question !== "ablation";
+    const counted = name && this.get("settings").method !== "ablation";
     const where = counted ? `${name} of ${this.get("num_layers") - 1}` : name;
     const missing = { failed: "failed", running: "being painted" }[place?.mark as string] ?? "not computed";
     const { width, height } = this.session.store.any?.bitmap ?? { width: 1, height: 1 };

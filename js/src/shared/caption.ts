@@ -2,7 +2,8 @@
 import { h, put } from "./dom";
 import type { Settings, Token } from "./model";
 
-const NAMES: Partial<Record<Token["kind"], string>> = { start: "start", end: "end" };
+/** What the chips of special tokens say. */
+export const SPECIAL: Partial<Record<Token["kind"], string>> = { bos: "start", eos: "end" };
 
 export class Caption {
   readonly el = h("div", { class: "dlw-caption" });
@@ -30,12 +31,12 @@ export class Caption {
   }
 }
 
-/** One element per word, its pieces joined; all padding is one chip. */
+/** One element per word, its pieces is_continuation; all padding is one chip. */
 function chips(tokens: Token[]): HTMLElement[] {
   const words: HTMLElement[] = [];
   for (const token of tokens) {
     if (token.kind === "pad") continue;
-    const name = NAMES[token.kind];
+    const name = SPECIAL[token.kind];
     const chip = h(
       "span",
       {
@@ -46,7 +47,7 @@ function chips(tokens: Token[]): HTMLElement[] {
       name ?? token.text,
     );
     const last = words.at(-1);
-    if (token.joined && last) last.append(chip);
+    if (token.is_continuation && last) last.append(chip);
     else words.push(h("span", { class: "dlw-word" }, chip));
   }
   const pads = tokens.filter((token) => token.kind === "pad");

@@ -12,8 +12,8 @@ export interface FrameEntry {
 export interface Token {
   index: number;
   text: string;
-  kind: "start" | "word" | "end" | "pad";
-  joined: boolean;
+  kind: "bos" | "word" | "eos" | "pad";
+  is_continuation: boolean;
 }
 
 export interface Progress {
@@ -28,16 +28,16 @@ export interface Progress {
 
 export interface Settings {
   seed?: number;
-  steps?: number;
+  num_inference_steps?: number;
   guidance_scale?: number;
   model?: string;
   negative_prompt?: string;
-  question?: string;
+  method?: string;
 }
 
 /** What a layer's picture is called; as `LensRun.name_of`. */
 export function layerName(settings: Settings, layer: number): string {
-  if (settings.question !== "ablation") return `layer ${layer}`;
+  if (settings.method !== "ablation") return `layer ${layer}`;
   return layer ? `block ${layer} skipped` : "nothing skipped";
 }
 

@@ -8,9 +8,9 @@ export interface Spot {
   token: number | null;
 }
 
-export interface Kept {
+export interface TokenMask {
   token: number;
-  places: number[];
+  positions: number[];
 }
 
 export interface SpotTraits extends CommonTraits {
@@ -18,7 +18,7 @@ export interface SpotTraits extends CommonTraits {
   step: number | null;
   layers: number[];
   snapshots: number[];
-  kept: Kept[];
+  token_masks: TokenMask[];
 }
 
 /** As `frame_key` in `_state.py`. */
@@ -43,10 +43,10 @@ export function spotOf(model: Model<any>): Spot {
 }
 
 /** What the marked token stands in, if it has pictures of its own: a word by any of its pieces. */
-export function keptOf(model: Model<any>): Kept | undefined {
-  const [token, kept] = [model.get("token") as number | null, model.get("kept") as Kept[]];
+export function keptOf(model: Model<any>): TokenMask | undefined {
+  const [token, kept] = [model.get("token") as number | null, model.get("token_masks") as TokenMask[]];
   if (token === null) return undefined;
-  return kept.find((row) => row.token === token) ?? kept.find((row) => row.token >= 0 && row.places.includes(token));
+  return kept.find((row) => row.token === token) ?? kept.find((row) => row.token >= 0 && row.positions.includes(token));
 }
 
 /** The ways through the pictures, named as the keys that go there. */

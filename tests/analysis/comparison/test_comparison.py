@@ -16,17 +16,17 @@ from pipelines import small_pipeline, small_sdxl_pipeline, text_encoder, tokeniz
 from stock import PROMPT
 from tuned_models import perturbed
 
-OPTIONS = {"steps": 3, "guidance_scale": 4.0, "seed": 5}
+OPTIONS = {"num_inference_steps": 3, "guidance_scale": 4.0, "seed": 5}
 
 
 def lens_of(pipe, **options):
-    return DiffusionLens(pipe, **{"chunk": 2, "model": "small", **options})
+    return DiffusionLens(pipe, **{"batch_size": 2, "model": "small", **options})
 
 
 @pytest.fixture(scope="module")
 def lenses():
     raw, tuned = small_pipeline(DDIMScheduler), perturbed(small_pipeline(DDIMScheduler))
-    return lens_of(raw), lens_of(tuned, chunk=3, model="tuned")
+    return lens_of(raw), lens_of(tuned, batch_size=3, model="tuned")
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +50,7 @@ def test_the_name_is_the_function() -> None:
 @pytest.mark.parametrize("scheduler", [DDIMScheduler, EulerAncestralDiscreteScheduler])
 def test_a_model_compared_with_an_equal_one_has_no_difference(scheduler) -> None:
     """Also with a scheduler that adds noise on the way, and with chunks of another size."""
-    raw, same = lens_of(small_pipeline(scheduler)), lens_of(small_pipeline(scheduler), chunk=4)
+    raw, same = lens_of(small_pipeline(scheduler)), lens_of(small_pipeline(scheduler), batch_size=4)
     for tuned in (raw, same):
         found = compare(raw, tuned, PROMPT, attribution=tuned is same, **OPTIONS)
         for run in found.runs.values():
@@ -66,7 +66,7 @@ def test_each_run_is_what_its_own_lens_gives(lenses, crossed) -> None:
     assert_same_pictures(crossed.raw, raw(PROMPT, attention=True, **OPTIONS))
     assert_same_pictures(crossed.tuned, lens_of(tuned.pipe)(PROMPT, **OPTIONS))
     assert crossed.raw.images[4].tobytes() != crossed.tuned.images[4].tobytes()
-    assert {run.settings["chunk"] for run in crossed.runs.values()} == {2}  # the raw lens's; the tuned one has 3
+    assert {run.settings["batch_size"] for run in crossed.runs.values()} == {2}  # the raw lens's; the tuned one has 3
     assert (crossed.raw.settings["model"], crossed.tuned.settings["model"]) == ("small", "tuned")
 
 
@@ -111,7 +111,7 @@ def test_the_numbers_are_what_they_say(lenses, crossed) -> None:
     dots = (states[0] * states[1]).sum(-1) / np.prod([np.linalg.norm(each, axis=-1) for each in states], axis=0)
     assert crossed.normed
     np.testing.assert_allclose(crossed.cosines, dots, atol=1e-6)
-    places = [token.index for token in raw.tokens if token.kind in ("word", "end")]
+    places = [token.index for token in raw.tokens if token.kind in ("word", "eos")]
     np.testing.assert_allclose(crossed.metrics["state_cosine"], dots[:, places].mean(1), atol=1e-6)
     assert crossed.metrics["state_cosine"].max() < 0.9999
 
@@ -191,11 +191,11 @@ def test_an_adapter_is_in_one_pipeline_only() -> None:
         compare(raw, lens_of(shared), PROMPT, **OPTIONS)
 
 
-@pytest.mark.parametrize("encoder", [1, 2])
+@pytest.mark.parametrize("encoder", ["text_encoder", "text_encoder_2"])
 def test_sdxl(encoder) -> None:
-    raw = lens_of(small_sdxl_pipeline(DDIMScheduler), encoder=encoder)
-    tuned = lens_of(perturbed(small_sdxl_pipeline(DDIMScheduler)), encoder=encoder)
-    found = compare(raw, tuned, PROMPT, attribution=True, steps=2, layers=[0, 2])
+    raw = lens_of(small_sdxl_pipeline(DDIMScheduler), text_encoder=encoder)
+    tuned = lens_of(perturbed(small_sdxl_pipeline(DDIMScheduler)), text_encoder=encoder)
+    found = compare(raw, tuned, PROMPT, attribution=True, num_inference_steps=2, layers=[0, 2])
     parts = [found.metrics[f"attribution_{name}"] for name in ("encoder", "unet", "both")]
     np.testing.assert_allclose(np.sum(parts, axis=0), 1.0)
     assert (found.metrics["state_cosine"] < 1).all()
@@ -242,7 +242,11 @@ def other_words():
             {"attribution": True},
             "attribution: the autoencoders of raw_lens and tuned_lens differ",
         ),
-        (lambda: lens_of(perturbed(small_pipeline(DDIMScheduler))), {"steps": 0}, "steps: 0 must be at least 1"),
+        (
+            lambda: lens_of(perturbed(small_pipeline(DDIMScheduler))),
+            {"num_inference_steps": 0},
+            "num_inference_steps: 0 must be at least 1",
+        ),
         (lambda: lens_of(perturbed(small_pipeline(DDIMScheduler))), {"height": 33}, "height"),
         (lambda: lens_of(perturbed(small_pipeline(DDIMScheduler))), {"layers": [9]}, "layers: 9 is outside"),
         (lambda: lens_of(perturbed(small_pipeline(DDIMScheduler))), {"stepps": 2}, "stepps"),
@@ -277,7 +281,7 @@ def test_two_runs_make_a_comparison_where_they_are_of_one_kind(lenses) -> None:
         "steps": raw(PROMPT, **{**OPTIONS, "steps": 2}),
         "prompt": raw("a blue circle", **OPTIONS),
         "layers": raw(PROMPT, layers=[1], **OPTIONS),
-        "question": raw.ablation(PROMPT, **OPTIONS),
+        "question": raw.ablate(PROMPT, **OPTIONS),
     }
     for what, other in others.items():
         with pytest.raises(ValueError, match=f"tuned: its {what} is"):

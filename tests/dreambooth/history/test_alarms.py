@@ -11,7 +11,7 @@ import torch
 from difflens_widgets import DiffusionLens
 from difflens_widgets.dreambooth.history.alarms import MOVED, NEARER, VARIETY_LEFT
 from difflens_widgets.dreambooth.history.drift import MEASURES
-from difflens_widgets.dreambooth.history.events import EpochPainted, Probe
+from difflens_widgets.dreambooth.history.events import EpochValidated, Probe
 from difflens_widgets.dreambooth.history.history import TrainingHistory
 from drawn_runs import drawn_run
 
@@ -47,7 +47,7 @@ def paint(history, epoch, lens):
     """All probes; the alarms that this raises."""
     raised = []
     for number, probe in enumerate(history.probes):
-        raised += history.record(EpochPainted(epoch, number, lens(probe.prompt, **FAST)))
+        raised += history.record(EpochValidated(epoch, number, lens(probe.prompt, **FAST)))
     return raised
 
 
@@ -155,7 +155,7 @@ def told(folder, probes, *epochs):
         [
             (alarm.kind, alarm.layer, alarm.probe)
             for number, values in enumerate(epoch)
-            for alarm in history.record(EpochPainted(place, number, run_of(probes[number], values)))
+            for alarm in history.record(EpochValidated(place, number, run_of(probes[number], values)))
         ]
         for place, epoch in enumerate(epochs)
     ]
@@ -213,7 +213,7 @@ def test_a_class_that_hardly_moved_has_not_collapsed(tmp_path):
     for epoch, (subject, own) in {0: (0, 0), 5: (0.16, 0.14), 10: (0.16, 0.142)}.items():
         for number, shift in enumerate((subject, own)):
             run = drawn_run(history.probes[number].prompt, 1, latents={0: pattern + np.float32(shift)}, snapshots={})
-            raised.append([alarm.kind for alarm in history.record(EpochPainted(epoch, number, run))])
+            raised.append([alarm.kind for alarm in history.record(EpochValidated(epoch, number, run))])
     assert raised == [[], [], [], [], [], ["collapse"]]
 
 
@@ -225,16 +225,16 @@ def test_layers_without_a_picture_are_not_judged(tmp_path):
 
 def test_without_epoch_0_there_is_nothing_to_compare_with(tmp_path):
     history = begin(tmp_path, INSTANCE)
-    assert history.record(EpochPainted(5, 0, run_of(INSTANCE, [1.0]))) == []
+    assert history.record(EpochValidated(5, 0, run_of(INSTANCE, [1.0]))) == []
     with pytest.raises(ValueError, match="not painted at epoch 0"):
         history.drift()
 
 
 def test_drift_leaves_holes_where_nothing_was_painted(tmp_path):
     history = begin(tmp_path, INSTANCE, CLASS)
-    history.record(EpochPainted(0, 0, run_of(INSTANCE, [1.0, None])))
-    history.record(EpochPainted(0, 1, run_of(CLASS, [1.0, 2.0])))
-    history.record(EpochPainted(5, 1, run_of(CLASS, [1.5, 2.0], states=None)))
+    history.record(EpochValidated(0, 0, run_of(INSTANCE, [1.0, None])))
+    history.record(EpochValidated(0, 1, run_of(CLASS, [1.0, 2.0])))
+    history.record(EpochValidated(5, 1, run_of(CLASS, [1.5, 2.0], states=None)))
     drift = history.drift(1)
     assert drift["latent_rms"].tolist() == [[0, 0], [0.5, 0]]
     assert np.isnan(drift["cosine_distance"][1]).all()

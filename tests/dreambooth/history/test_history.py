@@ -12,9 +12,9 @@ import zipfile
 import numpy as np
 import pytest
 
-from difflens_widgets.dreambooth.history.events import Alarm, EpochPainted, LossLogged, Probe, TrainingProgress
+from difflens_widgets.dreambooth.history.events import Alarm, EpochValidated, LossLogged, Probe, TrainingProgress
 from difflens_widgets.dreambooth.history.history import TrainingHistory
-from difflens_widgets.runs.events import Done, Notice
+from difflens_widgets.runs.events import Done, Message
 from drawn_runs import assert_same, drawn_run
 
 PROBES = (
@@ -48,8 +48,8 @@ def history(folder):
     history = begin(folder)
     for epoch in (0, 2):
         for probe in range(3):
-            history.record(EpochPainted(epoch, probe, run_of(probe, epoch)))
-    history.record(EpochPainted(4, 0, run_of(0, 4)))
+            history.record(EpochValidated(epoch, probe, run_of(probe, epoch)))
+    history.record(EpochValidated(4, 0, run_of(0, 4)))
     for step in range(1, 5):
         history.record(logged(step, (step + 1) // 2, 1 / step, prior_loss=0.1 * step))
     return history
@@ -107,7 +107,7 @@ assert history.run(2, 1).images and history.drift()["ssim_distance"].shape == (3
 
 def test_other_events_are_passed_over(history):
     assert history.record(TrainingProgress(1, 2, 1, 1, "training", None)) == []
-    assert history.record(Notice("a word")) == []
+    assert history.record(Message("a word")) == []
 
 
 def test_numbers_that_are_not_finite(folder):
@@ -141,7 +141,7 @@ def test_resuming_forgets_what_comes_again(history, folder):
     assert resumed.status == "running"
     assert not (folder / "epochs" / "000004").exists()
     resumed.record(logged(4, 2))
-    resumed.record(EpochPainted(4, 0, run_of(0, 4)))
+    resumed.record(EpochValidated(4, 0, run_of(0, 4)))
     resumed.record(Done("stopped", "by hand"))
     again = TrainingHistory.load(folder)
     assert (again.epochs, again.status, again.message) == ((0, 2, 4), "stopped", "by hand")
@@ -180,7 +180,7 @@ def test_steps_follow_one_another(history):
 )
 def test_runs_that_do_not_belong_there(history, folder, epoch, probe, run, reason):
     with pytest.raises(ValueError, match=reason):
-        history.record(EpochPainted(epoch, probe, run))
+        history.record(EpochValidated(epoch, probe, run))
     assert TrainingHistory.load(folder).epochs == (0, 2, 4)
 
 

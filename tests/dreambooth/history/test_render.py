@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 
 from browser import training
-from difflens_widgets.dreambooth.history.events import EpochPainted
+from difflens_widgets.dreambooth.history.events import EpochValidated
 
 
 @pytest.fixture(scope="module")
@@ -29,7 +29,7 @@ def test_a_large_picture_is_brought_down_and_a_hole_is_hollow(tmp_path):
     history = training.new(tmp_path)
     run = training.paint(0, 0, 256)
     del run.images[12]
-    history.record(EpochPainted(0, 0, run))
+    history.record(EpochValidated(0, 0, run))
     sheet = history.grid()
     assert sheet.size == (80 + 128 + 8, 64 + 13 * 136)
     assert sheet.getpixel((80 + 64, 64 + 12 * 136 + 64)) == (255, 255, 255)

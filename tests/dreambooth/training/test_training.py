@@ -18,7 +18,7 @@ from transformers import CLIPTextModel
 
 from difflens_widgets import DiffusionLens
 from difflens_widgets.cli import commands as cli
-from difflens_widgets.dreambooth.history.events import EpochPainted, LossLogged
+from difflens_widgets.dreambooth.history.events import EpochValidated, LossLogged
 from difflens_widgets.dreambooth.history.history import TrainingHistory
 from difflens_widgets.dreambooth.job import train_dreambooth
 from difflens_widgets.dreambooth.training.checkpoint import NotFiniteError, checkpoints
@@ -149,14 +149,14 @@ def test_painting_with_the_additions_in_the_weights(tmp_path, layers) -> None:
         job.training.step()
     pipe, before = job.training.pipe, bits(job.training.trained)
     lens = DiffusionLens(pipe)
-    usual = lens("xon", steps=3, layers=[0, 12])
+    usual = lens("xon", num_inference_steps=3, layers=[0, 12])
     with lora_in_the_weights(pipe.unet, pipe.text_encoder):
         inside = [name for name, of_weight in bits(job.training.trained).items() if of_weight != before[name]]
-        merged = lens("xon", steps=3, layers=[0, 12])
+        merged = lens("xon", num_inference_steps=3, layers=[0, 12])
     assert inside
     assert all("base_layer" in name for name in inside)
     assert bits(job.training.trained) == before
-    again = lens("xon", steps=3, layers=[0, 12])
+    again = lens("xon", num_inference_steps=3, layers=[0, 12])
     for layer in (0, 12):
         np.testing.assert_allclose(merged.latents[layer], usual.latents[layer], atol=2e-3)
         np.testing.assert_array_equal(again.latents[layer], usual.latents[layer])
@@ -295,7 +295,7 @@ def test_a_learning_rate_of_0_paints_the_same_in_all_epochs(tmp_path) -> None:
     job.subscribe(events.append)
     history = job.start().result()
     assert history.epochs == (0, 1, 2)
-    assert [(e.epoch, e.probe) for e in events if isinstance(e, EpochPainted)] == [
+    assert [(e.epoch, e.probe) for e in events if isinstance(e, EpochValidated)] == [
         (epoch, probe) for epoch in (0, 1, 2) for probe in (0, 1, 2, 3)
     ]
     assert list(history.runs[0]) == [
@@ -314,8 +314,8 @@ def test_a_learning_rate_of_0_paints_the_same_in_all_epochs(tmp_path) -> None:
             assert all(run.images[layer].tobytes() == image.tobytes() for layer, image in first.images.items())
     replay = []
     job.subscribe(replay.append)  # one who comes late hears it all
-    kinds = (LossLogged, EpochPainted, Done)
-    assert [type(event) for event in replay if isinstance(event, kinds)] == [LossLogged] * 4 + [EpochPainted] * 12 + [
+    kinds = (LossLogged, EpochValidated, Done)
+    assert [type(event) for event in replay if isinstance(event, kinds)] == [LossLogged] * 4 + [EpochValidated] * 12 + [
         Done
     ]
 
@@ -333,7 +333,7 @@ def test_the_lens_sees_the_training_and_history_paints_it_again(tmp_path) -> Non
     before, after = history.run(0), history.run(1)
     assert before.images[12].tobytes() != after.images[12].tobytes()
     for epoch, run in ((0, before), (1, after)):
-        again = history.lens(epoch, device="cpu")(config.instance_prompt, layers=[12], steps=2)
+        again = history.lens(epoch, device="cpu")(config.instance_prompt, layers=[12], num_inference_steps=2)
         difference = abs(again.latents[12] - run.latents[12]).max()
         assert difference < 1e-3, epoch
 

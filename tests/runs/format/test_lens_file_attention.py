@@ -15,8 +15,8 @@ import pytest
 import safetensors.numpy
 from diffusers import DDIMScheduler
 
-from difflens_widgets import AttentionOptions, DiffusionLens, Keep
-from difflens_widgets.runs.events import Painted
+from difflens_widgets import AttentionOptions, DiffusionLens, PromptPart
+from difflens_widgets.runs.events import LayerImage
 from difflens_widgets.runs.maps.maps import AttentionMaps, LensAttention, Summed
 from difflens_widgets.runs.run import LensRun
 from drawn_runs import TOKENS, assert_same, assert_same_attention, attention_run, drawn_attention, drawn_run, tokens_of
@@ -62,7 +62,7 @@ def test_the_layout_is_as_documented(saved: Path) -> None:
 
 @pytest.fixture(scope="module")
 def lens() -> DiffusionLens:
-    return DiffusionLens(small_pipeline(DDIMScheduler), chunk=2)
+    return DiffusionLens(small_pipeline(DDIMScheduler), batch_size=2)
 
 
 QUICK = {"layers": [1, 4], "steps": 3, "guidance_scale": 4.0, "height": 32, "width": 48}
@@ -77,7 +77,7 @@ def test_what_a_lens_captured_is_read_as_it_was(lens, tmp_path, aggregator, budg
     assert_same(loaded, run)
     mask = np.zeros((32, 48), dtype=bool)
     mask[5:20, 10:33] = True
-    for word in ("red", "blue background", 0, Keep.PADDING, Keep.PROMPT):
+    for word in ("red", "blue background", 0, PromptPart.PADDING, PromptPart.PROMPT):
         for place in ({}, {"block": "mid_block"}, {"step": 2}, {"layer": 1, "block": run.attention.blocks[:2]}):
             assert np.array_equal(loaded.attention.map(word, **place), run.attention.map(word, **place))
             assert loaded.attention.mass_inside(mask, word, **place) == run.attention.mass_inside(mask, word, **place)
@@ -86,7 +86,7 @@ def test_what_a_lens_captured_is_read_as_it_was(lens, tmp_path, aggregator, budg
 
 
 def test_an_ablations_attention_is_kept_too(lens, tmp_path) -> None:
-    run = lens.ablation(PROMPT, attention=True, **{**QUICK, "layers": [0, 3]})
+    run = lens.ablate(PROMPT, attention=True, **{**QUICK, "layers": [0, 3]})
     assert_same(LensRun.load(run.save(tmp_path / "a.lens")), run)
     assert run.attention.layers == (0, 3)
 
@@ -96,7 +96,7 @@ def test_a_run_saved_while_it_goes_on_has_the_layers_painted_so_far(lens, tmp_pa
     seen: list[tuple[int, ...]] = []
 
     def listen(event: object) -> None:
-        if isinstance(event, Painted):
+        if isinstance(event, LayerImage):
             seen.append(LensRun.load(job.run.save(tmp_path / "a.lens")).attention.layers)
 
     job.subscribe(listen)

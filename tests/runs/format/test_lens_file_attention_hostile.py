@@ -137,7 +137,7 @@ def test_tokens_that_maps_cannot_be_found_by_are_refused(saved: Path, edit: Any)
 
 
 def test_one_word_more_or_less_is_refused(saved: Path) -> None:
-    rewrite_record(saved, lambda record: record["tokens"][5].update(kind="end"))
+    rewrite_record(saved, lambda record: record["tokens"][5].update(kind="eos"))
     refused(saved, r"is F32 of shape \(6, 8, 4\), expected F32 of shape \(7, 8, 4\)")
 
 

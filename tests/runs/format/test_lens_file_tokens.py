@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from difflens_widgets.runs.run import LensRun
-from difflens_widgets.runs.tokens import Keep
+from difflens_widgets.runs.tokens import PromptPart
 from drawn_runs import assert_same, drawn_run, picture
 from lens_archives import refused, rewrite, rewrite_record, unpack
 
@@ -16,9 +16,9 @@ from lens_archives import refused, rewrite, rewrite_record, unpack
 def token_run() -> LensRun:
     return drawn_run(
         depth=3,
-        kept={3: (3,), Keep.PADDING: (7, 8), 1: (1, 2)},
-        token_images={(2, 3): picture(20), (2, Keep.PADDING): picture(21), (0, 1): picture(22)},
-        token_failures={(1, Keep.PADDING): "not finite"},
+        token_masks={3: (3,), PromptPart.PADDING: (7, 8), 1: (1, 2)},
+        token_images={(2, 3): picture(20), (2, PromptPart.PADDING): picture(21), (0, 1): picture(22)},
+        token_failures={(1, PromptPart.PADDING): "not finite"},
     )
 
 
@@ -38,7 +38,7 @@ def test_a_file_of_version_1_0_has_none(tmp_path: Path) -> None:
 
     def older(record: dict[str, Any]) -> None:
         record["version"] = [1, 0]
-        for name in ("kept", "token_images", "token_failures", "attention"):
+        for name in ("token_masks", "token_images", "token_failures", "attention"):
             del record[name]
 
     rewrite_record(path, older)
@@ -48,13 +48,16 @@ def test_a_file_of_version_1_0_has_none(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
-        (lambda r: r["kept"].append({"token": 3, "places": [3]}), "'kept' has token 3 twice"),
-        (lambda r: r["kept"][0].update(token="end"), "'token' is \"end\", expected one of"),
-        (lambda r: r["kept"][0].update(token=-1), "'token' is -1"),
-        (lambda r: r["kept"][0].update(token=True), "'token' is true"),
-        (lambda r: r["kept"][0].update(places=[9]), "'places' is a list of 1, expected a list of whole numbers from 0"),
-        (lambda r: r["kept"][0].update(places=[1] * 10), "at most 9"),
-        (lambda r: r["kept"].pop(), "'token_images' has token 1, which is none of the tokens kept"),
+        (lambda r: r["token_masks"].append({"token": 3, "positions": [3]}), "'token_masks' has token 3 twice"),
+        (lambda r: r["token_masks"][0].update(token="end"), "'token' is \"end\", expected one of"),
+        (lambda r: r["token_masks"][0].update(token=-1), "'token' is -1"),
+        (lambda r: r["token_masks"][0].update(token=True), "'token' is true"),
+        (
+            lambda r: r["token_masks"][0].update(positions=[9]),
+            "'positions' is a list of 1, expected a list of whole numbers from 0",
+        ),
+        (lambda r: r["token_masks"][0].update(positions=[1] * 10), "at most 9"),
+        (lambda r: r["token_masks"].pop(), "'token_images' has token 1, which 'token_masks' does not have"),
         (lambda r: r["token_failures"][0].update(token="prompt"), "'token_failures' has token prompt, which is none"),
         (lambda r: r["token_failures"][0].update(message=3), "'message' is 3"),
         (lambda r: r["token_images"][0].update(layer=9), "'token_images' has layer 9"),
@@ -62,7 +65,7 @@ def test_a_file_of_version_1_0_has_none(tmp_path: Path) -> None:
         (lambda r: r["token_images"].append(r["token_images"][0]), "'token_images' has layer 2 token 3 twice"),
         (lambda r: r["token_images"][0].update(width=99), "is 64 × 64 pixels, 99 × 64 were expected"),
         (lambda r: r["token_images"].pop(), "entry 'tokens/0-1.webp' is not part of its run"),
-        (lambda r: r.update(kept={}), "'kept' is an object of 0, expected a list"),
+        (lambda r: r.update(token_masks={}), "'token_masks' is an object of 0, expected a list"),
     ],
 )
 def test_what_no_run_would_write_is_refused(saved: Path, change: Any, reason: str) -> None:
@@ -77,8 +80,8 @@ def test_a_missing_picture_is_named(saved: Path) -> None:
 
 def test_what_a_file_cannot_hold_is_refused_when_saving(tmp_path: Path) -> None:
     for fields, reason in (
-        ({"token_images": {(0, 1): picture(0)}}, "none of the tokens kept"),
-        ({"kept": {1: (1,)}, "token_images": {(0, 1): picture(0).convert("L")}}, "is L, RGB was expected"),
+        ({"token_images": {(0, 1): picture(0)}}, "'token_masks' does not have"),
+        ({"token_masks": {1: (1,)}, "token_images": {(0, 1): picture(0).convert("L")}}, "is L, RGB was expected"),
     ):
         with pytest.raises(ValueError, match=reason):
             drawn_run(**fields).save(tmp_path / "a.lens")

@@ -11,8 +11,8 @@ import pytest
 import torch
 from diffusers import DDIMScheduler
 
-from difflens_widgets import AttentionOptions, DiffusionLens, Keep
-from difflens_widgets.runs.events import Event, Notice
+from difflens_widgets import AttentionOptions, DiffusionLens, PromptPart
+from difflens_widgets.runs.events import Event, Message
 from difflens_widgets.runs.maps.maps import AttentionMaps, LensAttention, Summed
 from difflens_widgets.runs.maps.plan import Block, Plan, plan_capture
 from difflens_widgets.runs.maps.resample import enlarged, shrunk
@@ -25,14 +25,14 @@ from stock import PROMPT
 def tokens_of(*words: str, length: int = 12) -> tuple[Token, ...]:
     """A prompt's tokens; a word "+xes" goes on with the one before."""
     texts = ["<s>", *words, "</s>"]
-    kinds = ["start", *["word"] * len(words), "end"]
+    kinds = ["bos", *["word"] * len(words), "eos"]
     tokens = [Token(i, t.lstrip("+"), kind, t[0] == "+") for i, (t, kind) in enumerate(zip(texts, kinds, strict=True))]
     return (*tokens, *(Token(index, "</s>", "pad") for index in range(len(tokens), length)))
 
 
 @pytest.fixture(scope="module")
 def lens() -> DiffusionLens:
-    return DiffusionLens(small_pipeline(DDIMScheduler), chunk=2)
+    return DiffusionLens(small_pipeline(DDIMScheduler), batch_size=2)
 
 
 # words
@@ -53,8 +53,8 @@ PROMPT_TOKENS = tokens_of("two", "fo", "+xes", ",", "a", "dog", "'s", "Ünïcode
         ("u\u0308ni\u0308code", (8,)),
         (3, (3,)),
         (np.int64(0), (0,)),
-        (Keep.PADDING, (11,)),
-        (Keep.PROMPT, (1, 2, 3, 4, 5, 6, 7, 8, 9, 10)),
+        (PromptPart.PADDING, (11,)),
+        (PromptPart.PROMPT, (1, 2, 3, 4, 5, 6, 7, 8, 9, 10)),
     ],
     ids=str,
 )
@@ -104,7 +104,7 @@ def test_a_words_map_is_the_mean_of_its_pieces() -> None:
     coarse = maps.total.maps["mid_block"]
     np.testing.assert_allclose(maps.map("foxes", block="mid_block"), coarse[[1, 2]].mean(0) / 2, rtol=1e-6)
     np.testing.assert_allclose(maps.map(2, block="mid_block"), coarse[2] / 2, rtol=1e-6)
-    np.testing.assert_allclose(maps.map(Keep.PADDING, block="mid_block"), coarse[5] / 2, rtol=1e-6)
+    np.testing.assert_allclose(maps.map(PromptPart.PADDING, block="mid_block"), coarse[5] / 2, rtol=1e-6)
     np.testing.assert_allclose(maps.map(3, block="mid_block", step=1), maps.by_step[1].maps["mid_block"][3], rtol=1e-6)
     assert maps.map("run").dtype == np.float32
 
@@ -127,7 +127,7 @@ def test_daams_maps_are_sums_over_steps() -> None:
 def test_of_tokens_is_the_map_of_every_place_at_once() -> None:
     for maps in (by_hand(), by_hand("daam")):
         for options in ({}, {"block": "mid_block"}, {"step": 1}, {"block": ["down_blocks.0"], "step": 1}):
-            places = [0, 1, 2, 3, 4, Keep.PADDING]
+            places = [0, 1, 2, 3, 4, PromptPart.PADDING]
             one_by_one = [maps.map(place, **options) for place in places]
             np.testing.assert_allclose(maps.of_tokens(**options), one_by_one, rtol=1e-6)
     with pytest.raises(ValueError, match="there is no 'attic'"):
@@ -226,7 +226,7 @@ def test_the_estimate_is_what_is_kept_and_pooling_keeps_the_mean(lens, aggregato
     assert sum(run.attention[layer].nbytes for layer in run.attention) == estimate <= budget * 1e6
     assert run.attention.map("red", block="down_blocks.0").shape == (sides[0],) * 2
     assert run.attention.map("red", block="down_blocks.0", step=1).shape == (sides[1],) * 2
-    assert [event.message for event in events if isinstance(event, Notice)] == (
+    assert [event.message for event in events if isinstance(event, Message)] == (
         [run.attention.plan.note] if sides != (8, 8) else []
     )
     full = lens(PROMPT, attention=AttentionOptions(aggregator, steps="all"), **options).attention

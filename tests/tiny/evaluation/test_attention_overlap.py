@@ -128,7 +128,7 @@ def made_up(**columns: tuple[float, float, float, float]) -> AttentionMaps:
     """Maps 4 × 4 of the words of CIRCLE's caption; each word's weight in the four columns, else the same everywhere."""
     words = CIRCLE.caption.split()
     texts = ["<s>", *words, "</s>"]
-    kinds = ["start", *["word"] * len(words), "end"]
+    kinds = ["bos", *["word"] * len(words), "eos"]
     tokens = tuple(Token(i, text, kind) for i, (text, kind) in enumerate(zip(texts, kinds, strict=True)))
     maps = np.stack([np.tile(np.asarray(columns.get(text, (1, 1, 1, 1)), dtype=np.float32), (4, 1)) for text in texts])
     plan = Plan(tokens, "mean", 16, 16, (4, 4), (Block("mid_block", 4, 4, 1),), (), 1)
@@ -256,7 +256,7 @@ def test_the_command(tmp_path: Path, capsys) -> None:
     ("arguments", "message"),
     [
         (["--count", "0"], "count: 0 must be at least 1"),
-        (["--steps", "0"], "steps: 0 must be at least 1"),
+        (["--steps", "0"], "num_inference_steps: 0 must be at least 1"),
         (["--model", "./nowhere"], "./nowhere: no such folder"),
     ],
     ids=str,

@@ -75,7 +75,7 @@ def test_the_command_prints_the_table_and_goes_on(tmp_path: Path, capsys) -> Non
     assert out.read_bytes() == written
     assert figure.read_bytes().startswith(b"\x89PNG")
     table = EmergenceTable.load(out)
-    assert (table.layers, table.seeds, table.settings["steps"]) == ((0, 12), (0,), 1)
+    assert (table.layers, table.seeds, table.settings["num_inference_steps"]) == ((0, 12), (0,), 1)
     assert table.settings["guidance_scale"] == 0
     assert {task: len(prompts) for task, prompts in table.prompts.items()} == {
         "common kind": 1,
