@@ -17,7 +17,6 @@ _HOMES = {
     "PromptPart": ".runs.tokens",
     "Comparison": ".analysis.comparison.comparison",
     "DiffViewer": ".widgets.diff_viewer",
-    "LayerAblation": ".lens.ablation",
     "EpochScrubber": ".widgets.epoch_scrubber",
     "LayerSlider": ".widgets.layer_slider",
     "StableDiffusionGlassPipeline": ".lens.glass",
@@ -51,7 +50,6 @@ __all__ = [
     "EmergenceTable",
     "EmergenceTask",
     "EpochScrubber",
-    "LayerAblation",
     "LayerSlider",
     "LensJob",
     "LensRun",
@@ -94,7 +92,6 @@ if TYPE_CHECKING:
     from .dreambooth.history.history import TrainingHistory
     from .dreambooth.job import TrainingJob, train_dreambooth
     from .dreambooth.rare_tokens import rare_tokens
-    from .lens.ablation import LayerAblation
     from .lens.diffusion_lens import DiffusionLens
     from .lens.glass import StableDiffusionGlassPipeline
     from .runs.job import LensJob

@@ -54,3 +54,21 @@ def refused(path: Path, reason: str) -> str:
     assert message.startswith(f"{path}: ")
     assert "\n" not in message
     return message
+
+
+def as_version_1(record: dict[str, Any], minor: int) -> None:
+    """Put a run.json of today into the words of version 1.`minor`, which had fewer parts."""
+    record["version"] = [1, minor]
+    names = {"num_inference_steps": "steps", "method": "question", "batch_size": "chunk", "text_encoder": "encoder"}
+    record["settings"] = {names.get(name, name): value for name, value in record["settings"].items()}
+    kinds = {"bos": "start", "eos": "end"}
+    for token in record["tokens"]:
+        token["joined"] = token.pop("is_continuation")
+        token["kind"] = kinds.get(token["kind"], token["kind"])
+    masks = record.pop("token_masks")
+    if minor >= 1:
+        record["kept"] = [{"token": mask["token"], "places": mask["positions"]} for mask in masks]
+    else:
+        del record["token_images"], record["token_failures"]
+    if minor < 2:
+        del record["attention"]

@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
 from ..attention.probe import Call, heard
+from ..lens.sharing import run_in_worker
 from ..models import checks
+from ..models.view import Encoding
 from ..runs.tokens import Token
 
 if TYPE_CHECKING:
@@ -43,7 +44,7 @@ class EncoderAttention:
         ValueError
             If there is no such block; layer 0, the embeddings, has none before it.
         """
-        index = checks.whole("block", number)
+        index = checks.as_int("block", number)
         if not 1 <= index <= len(self.weights):
             raise ValueError(
                 f"block: there is no number {index}; this text encoder has the blocks 1..{len(self.weights)}"
@@ -64,8 +65,7 @@ def encoder_attention(lens: DiffusionLens, prompt: str) -> EncoderAttention:
     Parameters
     ----------
     lens : DiffusionLens
-        Its encoder is read, and only the blocks that the stock picture depends on. Of a `LayerAblation`, the stock
-        encoder.
+        Its encoder is read, and only the blocks that the stock picture depends on.
     prompt : str
 
     Raises
@@ -76,10 +76,7 @@ def encoder_attention(lens: DiffusionLens, prompt: str) -> EncoderAttention:
         If a block does not call torch's `scaled_dot_product_attention`, so that nothing can be read there.
     """
     checks.prompts([prompt], None)
-    conditioning = lens._conditioning
-    modules = {
-        f"block {number}": block.get_submodule("self_attn") for number, block in enumerate(conditioning.blocks, 1)
-    }
+    modules = {f"block {number}": block.get_submodule("self_attn") for number, block in enumerate(lens.blocks, 1)}
     weights: dict[str, npt.NDArray[np.float32]] = {}
 
     def listen(name: str, call: Call) -> None:
@@ -93,6 +90,9 @@ def encoder_attention(lens: DiffusionLens, prompt: str) -> EncoderAttention:
                 'can be read there; what helps: its set_attn_implementation("sdpa")'
             )
 
-    with lens._lock, torch.inference_mode(), heard(modules, listen, end):
-        conditioning.encode(prompt)
-    return EncoderAttention(prompt, conditioning.tokenize(prompt)[0], np.stack([weights[name] for name in modules]))
+    def watched() -> Encoding:
+        with heard(modules, listen, end):
+            return lens.view().encode(prompt)
+
+    encoding = run_in_worker(lens.pipe, watched)
+    return EncoderAttention(prompt, encoding.tokens, np.stack([weights[name] for name in modules]))

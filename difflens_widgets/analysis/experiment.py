@@ -128,7 +128,7 @@ def _checked(tasks: Iterable[EmergenceTask]) -> list[EmergenceTask]:
 def _checked_seeds(seeds: Iterable[int]) -> tuple[int, ...]:
     if isinstance(seeds, int):
         raise TypeError(f"seeds: expected several, such as range({seeds}), got the number {seeds}")
-    numbers = tuple(checks.whole("seeds", seed, at_least=0) for seed in seeds)
+    numbers = tuple(checks.as_int("seeds", seed, at_least=0) for seed in seeds)
     if not numbers or len(set(numbers)) < len(numbers):
         raise ValueError(f"seeds: expected different ones, at least one, got {list(numbers)}")
     return numbers

@@ -189,7 +189,7 @@ class _Named(NamedTuple):
 
 def _sides(lens: DiffusionLens, prompts: tuple[str, str], words: tuple[Word, Word], pieces: str) -> tuple[_Side, _Side]:
     """Both words found in their prompts, before anything is computed."""
-    from ..lens.token_mask import word_places  # needs torch, unlike the rest of this package
+    from ..lens.token_mask import word_positions  # needs torch, unlike the rest of this package
 
     if pieces not in ("mean", "first", "last"):
         raise ValueError(f'pieces: {pieces!r} is none of "mean", "first", "last"')
@@ -197,8 +197,8 @@ def _sides(lens: DiffusionLens, prompts: tuple[str, str], words: tuple[Word, Wor
     for letter, prompt, word in zip("ab", prompts, words, strict=True):
         if not isinstance(prompt, str):
             raise TypeError(f"prompt_{letter}: expected str, got {type(prompt).__name__}: {prompt!r}")
-        places = word_places(word, prompt, lens._conditioning.tokenize, f"word_{letter}")
-        tokens = lens._conditioning.tokenize(prompt)[0]
+        places = word_positions(word, prompt, lens.tokenize, f"word_{letter}")
+        tokens = lens.tokenize(prompt)[0]
         if isinstance(word, str):
             name = " ".join(map(word_text, read_words([tokens[place] for place in places])))
         else:

@@ -63,18 +63,9 @@ def read_states(
     """
     if not isinstance(prompt, str):
         raise TypeError(f"prompt: expected str, got {type(prompt).__name__}: {prompt!r}")
-    tokens, _ = lens._conditioning.tokenize(prompt)
-    with lens._lock:  # a job of this lens may be at work
-        encoding = lens._conditioning.encode(prompt, lora_scale)
-    states = encoding.states
-    if normed:
-        width = states.shape[-1]  # SDXL: beside it stands the other encoder's
-        states = (
-            encoding.prompt_embeds[..., :width]
-            if lens.text_encoder == "text_encoder"
-            else encoding.prompt_embeds[..., -width:]
-        )
-    return TokenStates(prompt, tokens, states.float().cpu().numpy(), normed)
+    encoding = lens.encode(prompt, lora_scale=lora_scale)
+    states = encoding.normed_states if normed else encoding.states
+    return TokenStates(prompt, encoding.tokens, states.float().cpu().numpy(), normed)
 
 
 def require_layers(run: HasStates) -> None:

@@ -10,7 +10,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from ..models import checks, conditioning_for
+from ..models import checks, family_of, require_encoder
+from ..models.tokenize import read_prompt
+from ..models.view import own_tokenizer
 from ..runs.maps.maps import AttentionMaps, LensAttention
 from ..runs.maps.options import AttentionOptions, read_options
 from ..runs.maps.plan import Plan, plan_capture
@@ -21,6 +23,7 @@ from .joint import joint_denoiser
 from .probe import Call, heard
 from .unet import UNetDenoiser, cross_attention_layers
 
+AttentionChoice = bool | str | AttentionOptions
 PlanPictures = Callable[[Forward, int], Mapping[int, Plan]]
 """(the first forward, steps) → which of the pictures are captured, and how."""
 
@@ -203,8 +206,9 @@ def _denoiser(pipe: Any, text_encoder: str | None) -> tuple[Denoiser, Callable[[
     joint = joint_denoiser(pipe, text_encoder)
     if joint is not None:
         return joint, joint.tokenize
-    conditioning = conditioning_for(pipe, text_encoder)
-    return UNetDenoiser(pipe), lambda prompt, forward: conditioning.tokenize(prompt)[0]
+    encoder = require_encoder(pipe, family_of(pipe), text_encoder)
+    tokenizer = own_tokenizer(getattr(pipe, encoder.tokenizer))
+    return UNetDenoiser(pipe), lambda prompt, forward: read_prompt(pipe, tokenizer, prompt)[0]
 
 
 def lens_attention(

@@ -51,8 +51,8 @@ def bench_attention(model: str, steps: int, repeats: int) -> Iterator[str]:
     OSError
         If the model cannot be loaded, or a fresh process fails.
     """
-    checks.whole("steps", steps, at_least=1)
-    checks.whole("repeats", repeats, at_least=1)
+    checks.as_int("steps", steps, at_least=1)
+    checks.as_int("repeats", repeats, at_least=1)
     lens = open_lens(model)
     threads = f"{torch.get_num_threads()} threads, {lens.pipe.device}"
     yield f"{lens.model}, {lens.num_layers} layers, {steps} steps, batch size {lens.batch_size}, {threads}"

@@ -32,8 +32,8 @@ def bench_dreambooth(model: str, steps: int, repeats: int) -> Iterator[str]:
     OSError
         If the model cannot be loaded.
     """
-    checks.whole("steps", steps, at_least=1)
-    checks.whole("repeats", repeats, at_least=1)
+    checks.as_int("steps", steps, at_least=1)
+    checks.as_int("repeats", repeats, at_least=1)
     with tempfile.TemporaryDirectory(prefix="difflens-bench-") as folder:
         ways = {name: _ready(Path(folder), model, cached) for name, cached in (("cached", True), ("not cached", False))}
         device = ways["cached"].accelerator.device

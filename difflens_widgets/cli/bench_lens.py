@@ -15,6 +15,7 @@ import torch
 from PIL import Image
 
 from ..lens.diffusion_lens import DiffusionLens
+from ..lens.settings import RunOptions
 from ..runs import background as _background
 from ..runs.events import Event, Preview
 
@@ -28,7 +29,7 @@ def bench_lens(model: str, steps: int, repeats: int, batch_sizes: Sequence[int] 
     layers for nothing; it only denoises, batch 2 (guidance).
     """
     lens = DiffusionLens.from_pretrained(model)
-    options = {"num_inference_steps": steps, "guidance_scale": 7.5, "seed": 0}
+    options: RunOptions = {"num_inference_steps": steps, "guidance_scale": 7.5, "seed": 0}
     threads = f"{torch.get_num_threads()} threads, {lens.pipe.device}"
     yield f"{lens.model}, {lens.num_layers} layers, {steps} steps, {threads}"
 
@@ -64,18 +65,25 @@ def largest_difference(some: dict[int, Image.Image], others: dict[int, Image.Ima
 
 def plain_loop(lens: DiffusionLens, steps: int) -> dict[int, Image.Image]:
     """What one writes without the lens: the stock pipeline, one layer after another."""
-    conditioning = lens._conditioning
-    prompt, negative = conditioning.encode(PROMPT), conditioning.encode_negative(None)
+    states = lens.encode(PROMPT).normed_states
+    width = states.shape[-1]  # SDXL: beside it stands the other encoder's
+    own = slice(-width, None) if lens.text_encoder == "text_encoder_2" else slice(width)
+    with torch.inference_mode():
+        stock = lens.pipe.encode_prompt(
+            PROMPT, device=lens.pipe.device, num_images_per_prompt=1, do_classifier_free_guidance=True
+        )
+    names = ("prompt_embeds", "negative_prompt_embeds", "pooled_prompt_embeds", "negative_pooled_prompt_embeds")
     lens.pipe.set_progress_bar_config(disable=True)
-    return {
-        layer: lens.pipe(
-            **conditioning.call_kwargs(prompt, [layer], negative),
-            num_inference_steps=steps,
-            guidance_scale=7.5,
-            generator=torch.Generator().manual_seed(0),
-        ).images[0]
-        for layer in lens.layers
-    }
+
+    def paint(layer: int) -> Image.Image:
+        conditions = dict(zip(names, stock, strict=False))
+        embeds = conditions["prompt_embeds"].clone()
+        embeds[..., own] = states[layer]
+        generator = torch.Generator().manual_seed(0)
+        conditions |= {"prompt_embeds": embeds, "num_inference_steps": steps, "generator": generator}
+        return lens.pipe(**conditions, guidance_scale=7.5).images[0]
+
+    return {layer: paint(layer) for layer in lens.layers}
 
 
 def in_background(lens: DiffusionLens, **options: Any) -> float:

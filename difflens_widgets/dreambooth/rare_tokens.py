@@ -10,8 +10,6 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 
-from ..models.clip_states import text_model
-
 _WORD = re.compile(r"([a-z]{3,4})</w>")  # short: the fewer letters, the less it reminds of other words
 _RARE = 0.95  # of the vocabulary are more frequent
 _LENGTH = 1.05  # of the median embedding: what is learnt well grows longer (in the embedded model by half)
@@ -55,7 +53,7 @@ def rare_tokens(pipe: Any, class_word: str, count: int = 10) -> list[RareToken]:
     """
     pipe = getattr(pipe, "pipe", pipe)
     tokenizer = pipe.tokenizer
-    table = text_model(pipe.text_encoder).embeddings.token_embedding.weight.detach().float()
+    table = pipe.text_encoder.get_input_embeddings().weight.detach().float()
     class_ids = tokenizer(class_word, add_special_tokens=False).input_ids
     class_row = table[class_ids].mean(0, keepdim=True)
     length = table.norm(dim=1)

@@ -1,21 +1,24 @@
-"""What is denoised: one row for each picture, and what conditions it."""
+"""What is denoised: one row for each picture, and the order in which they are painted."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
-import torch
 from torch import Tensor
 
-from ..models import Conditioning, Encoding
+from ..models.view import PipelineView
+from ..runs.maps.plan import Plan
 from ..runs.tokens import PromptPart, TokenKey
+from .edits import Edit, KeepTokens
 
 StepListener = Callable[[int, int, Tensor, Tensor], object]  # (layer, step, timestep, latents)
 
+_STRIDE = 4  # after the layer on screen, every fourth
 
-class Row(NamedTuple):
+
+class BatchRow(NamedTuple):
     """One picture to paint: a layer, of the whole prompt (None) or with only one token kept."""
 
     layer: int
@@ -29,25 +32,79 @@ class Row(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Conditioned:
-    """A prompt, encoded, and what its pictures are conditioned on besides: the negative prompt, and clean padding.
+class Batch:
+    """Everything that one run paints.
 
-    `negative` is None without guidance, `clean` (the empty prompt) where no token is looked at by itself; `words` are
-    the places of the prompt's words.
+    Attributes
+    ----------
+    view : PipelineView
+    prompt : str
+    negative_prompt : str or None
+        None: what the stock pipeline takes without one.
+    layers : tuple of int
+        The layers asked for.
+    num_layers : int
+        How many there are.
+    edit : callable
+        layer → its edit of the whole prompt.
+    name_of : callable
+        layer → what messages call its picture.
+    token_masks : mapping of token → positions
+        For the per-token lens.
+    words : frozenset of int
+        The positions of the prompt's words.
+    plan : Plan or None
+        What is kept of the attention, where that was asked for.
     """
 
-    conditioning: Conditioning
-    encoding: Encoding
-    negative: Encoding | None
-    clean: Encoding | None = None
-    words: tuple[int, ...] = ()
+    view: PipelineView
+    prompt: str
+    negative_prompt: str | None
+    layers: tuple[int, ...]
+    num_layers: int
+    edit: Callable[[int], Edit]
+    name_of: Callable[[int], str]
+    token_masks: Mapping[TokenKey, Sequence[int]] = field(default_factory=dict)
+    words: frozenset[int] = frozenset()
+    plan: Plan | None = None
 
-    def call_kwargs(self, rows: Sequence[Row], kept: Mapping[TokenKey, Sequence[int]]) -> dict[str, Tensor]:
-        """The stock pipeline's conditioning arguments for a batch of rows."""
-        parts = []
-        for layer, token in rows:
-            encoding = self.encoding
-            if token is not None and self.clean is not None:
-                encoding = self.conditioning.keep(encoding, kept[token], self.clean, self.words)
-            parts.append(self.conditioning.call_kwargs(encoding, [layer], self.negative))
-        return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
+    @property
+    def rows(self) -> list[BatchRow]:
+        """All pictures, those of single tokens last."""
+        return [BatchRow(layer, token) for token in (None, *self.token_masks) for layer in self.layers]
+
+    def edit_of(self, row: BatchRow) -> Edit:
+        """What the text encoders return for one row."""
+        edit = self.edit(row.layer)
+        if row.token is None:
+            return edit
+        positions = frozenset(self.token_masks[row.token])
+        return KeepTokens(edit.encoder, edit, positions, whole=positions >= self.words)
+
+
+def next_rows(remaining: Sequence[BatchRow], size: int, focus: int | None, num_layers: int) -> dict[int, BatchRow]:
+    """The rows to paint next, by their index in the batch: the layer on screen, then every fourth, then the rest.
+
+    First those of the whole prompt, then those of single tokens in the order asked.
+    """
+    order = _layer_order(num_layers)
+
+    def rank(row: BatchRow) -> tuple[bool, bool, int]:
+        return row.token is not None, row.layer != focus, order.index(row.layer)
+
+    chosen: dict[int, BatchRow] = {}
+    for row in sorted(remaining, key=rank):
+        chosen.setdefault(batch_index(row, size, num_layers), row)
+    return chosen
+
+
+def batch_index(row: BatchRow, size: int, num_layers: int) -> int:
+    """Where in the batch a row is always denoised: with several threads its last bits depend on that, too."""
+    shift = row.token if isinstance(row.token, int) else 0  # else one layer's tokens would all want the same index
+    return (_layer_order(num_layers).index(row.layer) + shift) % size
+
+
+def _layer_order(num_layers: int) -> list[int]:
+    """Every fourth layer counted from the last, then the rest."""
+    last = num_layers - 1
+    return sorted(range(num_layers), key=lambda layer: ((last - layer) % _STRIDE != 0, last - layer))

@@ -5,51 +5,47 @@ Toker et al., "Diffusion Lens: Interpreting Text Encoders in Text-to-Image Pipel
 
 from __future__ import annotations
 
-import threading
-import warnings
-import weakref
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, overload
+from typing import TYPE_CHECKING, Any, overload
 
 import torch
-from torch import Tensor
 
-from ..attention.capture import lens_attention
-from ..models import Conditioning, Encoding, checks, conditioning_for, loading
-from ..models.sampling_defaults import sampling_defaults
-from ..models.weight_hash import weight_hash
+from ..models import checks, family_of, loading, require_encoder
+from ..models.view import Encoding, PipelineView, blocks_of
 from ..runs.job import LensJob
-from ..runs.maps.options import AttentionOptions
 from ..runs.progress_bar import with_progress_bar
 from ..runs.run import LensRun
-from ..runs.tokens import TokenKey
-from .batch import Conditioned, StepListener
-from .denoise import Denoising, default_batch_size, denoise
-from .settings import describe
-from .token_mask import TokenChoice, kept_places
+from ..runs.tokens import Token
+from .denoise import default_batch_size
+from .prepare import Method, Shared
+from .settings import DEFAULTS, RunOptions, read_settings, takes_run_options
+from .sharing import run_in_worker
+from .token_mask import token_positions
 
-# two jobs never share a pipeline, nor two pipelines' jobs a denoiser: schedulers and hooks hold state
-_LOCKS: weakref.WeakKeyDictionary[Any, threading.Lock] = weakref.WeakKeyDictionary()
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 
 class DiffusionLens:
-    """A lens on the text encoder of a diffusers pipeline.
+    """A lens on a text encoder of a diffusers pipeline.
+
+    Your pipeline stays yours: while the lens paints, you may call it, change its scheduler, or use its parts in another
+    pipeline.
 
     Parameters
     ----------
     pipe : diffusers.StableDiffusionPipeline or StableDiffusionXLPipeline
         SD 1.x, 2.x or SDXL, as you set it up: its scheduler, LoRA, offloading and dtype are used as they are.
     batch_size : int, optional
-        How many layers are denoised at once. By default what suits the device and the model's size. A layer's
+        How many pictures are denoised at once, ≥ 1. By default what suits the device and the model's size. A layer's
         picture depends on it in the last bits, and on nothing else but the arguments of the call.
     model : str, optional
         The name that runs are labelled with.
     text_encoder : str, optional
         Which text encoder to look at, where a pipeline has several: SDXL has "text_encoder" (CLIP-L, layers 0..11; the
-        default) and "text_encoder_2" (OpenCLIP-bigG, layers 0..31). Meanwhile the other one holds
-        its full stock state and the pooled vector is the
-        stock one, so early layers may show the prompt too: they tell what this encoder's later blocks add to the rest.
+        default) and "text_encoder_2" (OpenCLIP-bigG, layers 0..31). Meanwhile the other one returns its stock output,
+        so early layers may show the prompt too: they tell what this encoder's later blocks add to the rest.
 
     Raises
     ------
@@ -64,15 +60,20 @@ class DiffusionLens:
     """
 
     def __init__(
-        self, pipe: Any, *, batch_size: int | None = None, model: str | None = None, text_encoder: str | None = None
+        self,
+        pipe: Any,
+        *,
+        batch_size: int | None = None,
+        model: str | None = None,
+        text_encoder: str | None = None,
     ) -> None:
         self.pipe = pipe
-        self._conditioning: Conditioning = conditioning_for(pipe, text_encoder)
+        self.family = family_of(pipe)
+        self._encoder = require_encoder(pipe, self.family, text_encoder)
         self.batch_size = default_batch_size(pipe)
         if batch_size is not None:
-            self.batch_size = checks.whole("batch_size", batch_size, at_least=1)
+            self.batch_size = checks.as_int("batch_size", batch_size, at_least=1)
         self.model = model or getattr(pipe.config, "_name_or_path", None) or type(pipe).__name__
-        self._lock = _LOCKS.setdefault(pipe.unet, threading.Lock())
 
     @classmethod
     def from_pretrained(
@@ -83,20 +84,29 @@ class DiffusionLens:
         dtype: torch.dtype | None = None,
         batch_size: int | None = None,
         text_encoder: str | None = None,
+        variant: str | None = None,
+        revision: str | None = None,
+        **diffusers_kwargs: Any,
     ) -> DiffusionLens:
         """Load a model and put a lens on it.
 
         Parameters
         ----------
         model : str or Path
-            "tiny" (the embedded model, works offline), a diffusers folder, or a Hugging Face hub id such as
-            "sd-legacy/stable-diffusion-v1-5". Only safetensors weights are read, and no remote code is run.
+            "tiny" (the embedded model, works offline), a diffusers folder, a single-file checkpoint
+            (``.safetensors``), or a Hugging Face hub id such as "sd-legacy/stable-diffusion-v1-5". "~" is your home
+            folder. Only safetensors weights are read, and no remote code is run.
         device : str or torch.device, optional
             Default: CUDA, then Apple's MPS, then the CPU.
         dtype : torch.dtype, optional
             Default: float16 on CUDA, float32 elsewhere.
         batch_size, text_encoder
             See the class.
+        variant, revision : str, optional
+            As in diffusers: "fp16" for the weights saved under that name; a branch or commit on the hub.
+        **diffusers_kwargs
+            What else diffusers' `from_pretrained` (or `from_single_file`) takes, such as `scheduler=` or
+            `safety_checker=None`.
 
         Raises
         ------
@@ -106,13 +116,14 @@ class DiffusionLens:
         OSError
             If a hub id cannot be loaded.
         """
-        pipe, name = loading.load_pipeline(model, device, dtype, text_encoder)
+        given = {"variant": variant, "revision": revision, **diffusers_kwargs}
+        pipe, name = loading.load_pipeline(model, device, dtype, text_encoder, given)
         return cls(pipe, batch_size=batch_size, model=name, text_encoder=text_encoder)
 
     @property
     def text_encoder(self) -> str:
         """The pipeline's name for the text encoder that is looked at."""
-        return self._conditioning.encoder
+        return self._encoder.name
 
     @property
     def num_layers(self) -> int:
@@ -120,40 +131,43 @@ class DiffusionLens:
 
         The last one gives the stock picture. SDXL's encoders have 12 and 32: it reads the state before the last block.
         """
-        return self._conditioning.num_layers
+        return self._encoder.read_layers(len(self._encoder.blocks_of(self._module)))[-1] + 1
 
     @property
     def layers(self) -> range:
         """All layers, `range(0, num_layers)`."""
         return range(self.num_layers)
 
-    def ablate(self, prompt: str, **options: Any) -> LensRun:
-        """Another question to the same pipeline: the picture when a block of the encoder is skipped."""
-        from .ablation import LayerAblation
+    @property
+    def blocks(self) -> list[torch.nn.Module]:
+        """The text encoder's transformer blocks that the stock picture depends on, in their order."""
+        return blocks_of(self._module, self._encoder)
 
-        ablation = LayerAblation(
-            self.pipe, batch_size=self.batch_size, model=self.model, text_encoder=self.text_encoder
-        )
-        return ablation(prompt, **options)
+    @property
+    def _module(self) -> torch.nn.Module:
+        return getattr(self.pipe, self._encoder.name)
 
     @overload
-    def __call__(self, prompt: str, **options: Any) -> LensRun: ...
+    def __call__(self, prompt: str, **options: Unpack[RunOptions]) -> LensRun: ...
     @overload
-    def __call__(self, prompt: Sequence[str], **options: Any) -> list[LensRun]: ...
-    def __call__(self, prompt: str | Sequence[str], **options: Any) -> LensRun | list[LensRun]:
+    def __call__(self, prompt: list[str] | tuple[str, ...], **options: Unpack[RunOptions]) -> list[LensRun]: ...
+    @takes_run_options
+    def __call__(self, prompt: str | Sequence[str], **options: Unpack[RunOptions]) -> LensRun | list[LensRun]:
         """Paint the layers of one prompt, or of several, and wait for it.
 
-        Takes what `start` takes; returns one LensRun, or a list of them for a list of prompts.
+        Takes what `start` takes; returns one LensRun, or a list of them for a list of prompts. Ctrl-C stops it within
+        one denoising step.
         """
         jobs = self._jobs(prompt, **options)
         runs = [with_progress_bar(job) for job in jobs]
         return runs[0] if isinstance(prompt, str) else runs
 
     @overload
-    def start(self, prompt: str, **options: Any) -> LensJob: ...
+    def start(self, prompt: str, **options: Unpack[RunOptions]) -> LensJob: ...
     @overload
-    def start(self, prompt: Sequence[str], **options: Any) -> list[LensJob]: ...
-    def start(self, prompt: str | Sequence[str], **options: Any) -> LensJob | list[LensJob]:
+    def start(self, prompt: list[str] | tuple[str, ...], **options: Unpack[RunOptions]) -> list[LensJob]: ...
+    @takes_run_options
+    def start(self, prompt: str | Sequence[str], **options: Unpack[RunOptions]) -> LensJob | list[LensJob]:
         """Begin to paint in a worker thread and return at once.
 
         Parameters
@@ -185,13 +199,13 @@ class DiffusionLens:
             Keep the decoded prediction at these denoising steps (0 is the first) of each layer.
         keep_tokens : int, str, PromptPart, or an iterable of these, optional
             The per-token lens: for each, one more picture of every layer, `run.token_images[layer, token]`, with
-            only that token's state and the start token's kept; every other place holds what the empty prompt has
-            there (its padding; at place 1 its end token). Words or groups of words are found with all their pieces,
-            each occurrence by itself, and an index is a place of `run.tokens` (0, the start token alone, is the empty
-            prompt). "all" alone means each word in turn, ["all"] the word "all". `PromptPart.PADDING` and
-            `PromptPart.PROMPT` keep those parts. SDXL: in both encoders, at this one's positions; the pooled vector is
-            the prompt's where all its words are kept, else the empty prompt's. Snapshots and latents are kept of the
-            whole prompt only. Toker et al., "Padding Tone", NAACL 2025.
+            only that token's state and the start token's kept; every other position holds what the empty prompt has
+            there (its padding; at position 1 its end token). Words or groups of words are found with all their
+            pieces, each occurrence by itself, and an index is a position of `run.tokens` (0, the start token alone,
+            is the empty prompt). "all" alone means each word in turn, ["all"] the word "all". `PromptPart.PADDING`
+            and `PromptPart.PROMPT` keep those parts. SDXL: in both encoders, at this one's positions; the pooled
+            vector is the prompt's where all its words are kept, else the empty prompt's. Snapshots and latents are
+            kept of the whole prompt only. Toker et al., "Padding Tone", NAACL 2025.
         attention : bool, "mean", "daam" or AttentionOptions
             Keep where each word is looked at in each layer's picture (of the whole prompt): `run.attention`, a
             `LensAttention`. The pictures stay the same to the bit. True is "mean"; the options say what is kept.
@@ -212,104 +226,81 @@ class DiffusionLens:
         jobs = [job.start() for job in self._jobs(prompt, **options)]
         return jobs[0] if isinstance(prompt, str) else jobs
 
+    @takes_run_options
+    def ablate(self, prompt: str, **options: Unpack[RunOptions]) -> LensRun:
+        """Another question: the picture when one block of the text encoder is skipped, and all others work.
+
+        A picture that stays the same says that the others can do without this block for this prompt, not that it does
+        nothing.
+
+        Parameters
+        ----------
+        prompt : str
+        **options
+            As for `start`. "Layers" are blocks here: 0 is the stock picture, with nothing skipped, and k the one
+            without block k. SDXL: the other encoder keeps all its blocks; the second encoder's last block, which works
+            on the pooled vector only, can be skipped as well.
+
+        Returns
+        -------
+        LensRun
+            Its `settings["method"]` is "ablation", and `states[k]` the encoder's last state without block k.
+
+        Raises
+        ------
+        ValueError, TypeError
+            As `start`.
+        """
+        return with_progress_bar(self._jobs(prompt, method="ablation", **options)[0])
+
+    def tokenize(self, prompt: str) -> tuple[tuple[Token, ...], str]:
+        """The tokens that the text encoder reads of a prompt, and the part that does not fit ("" if all does)."""
+        return self.view().tokenize(prompt)
+
+    def encode(self, prompt: str, *, lora_scale: float | None = None) -> Encoding:
+        """Encode a prompt without painting: its tokens, and the state of each after every block.
+
+        Parameters
+        ----------
+        prompt : str
+        lora_scale : float, optional
+            The strength of LoRA weights in the text encoder; by default 1.
+
+        Returns
+        -------
+        Encoding
+            With `tokens`, `states` and `normed_states`, Tensor (layer, position, width).
+
+        Raises
+        ------
+        TypeError
+            If `prompt` is no str.
+        RuntimeError
+            From within `on_step` or a listener of a run of this pipeline, which it would wait for.
+        """
+        checks.prompts([prompt], None)
+        return run_in_worker(self.pipe, lambda: self.view().encode(prompt, lora_scale))
+
+    def view(self) -> PipelineView:
+        """What a run works on, for use within `sharing.run_in_worker`."""
+        return PipelineView(self.pipe, self.family, self._encoder)
+
     def _jobs(
-        self,
-        prompt: str | Sequence[str],
-        *,
-        layers: Iterable[int] | None = None,
-        negative_prompt: str | None = None,
-        seed: int | torch.Generator = 0,
-        num_inference_steps: int | None = None,
-        guidance_scale: float | None = None,
-        guidance_rescale: float = 0.0,
-        eta: float = 0.0,
-        cross_attention_kwargs: Mapping[str, Any] | None = None,
-        negative_prompt_embeds: Tensor | None = None,
-        height: int | None = None,
-        width: int | None = None,
-        latents: Tensor | None = None,
-        snapshots: Iterable[int] | None = None,
-        keep_tokens: TokenChoice | None = None,
-        attention: bool | str | AttentionOptions = False,
-        on_step: StepListener | None = None,
+        self, prompt: str | Sequence[str], *, method: Method = "lens", **options: Unpack[RunOptions]
     ) -> list[LensJob]:
         """Check every argument, then make one job for each prompt."""
-        prompts = checks.prompts(prompt, negative_prompt)
-        chosen = checks.layers(layers, self.num_layers)
-        defaults = sampling_defaults(self.pipe)
-        num_inference_steps = defaults.num_inference_steps if num_inference_steps is None else num_inference_steps
-        num_inference_steps = checks.whole("num_inference_steps", num_inference_steps, at_least=1)
-        guidance_scale = defaults.guidance_scale if guidance_scale is None else guidance_scale
-        height, width = checks.size(self.pipe, height, width)
-        settings = Denoising(
-            seed=checks.seed(seed),
-            steps=num_inference_steps,
-            guidance_scale=checks.at_least_zero("guidance_scale", guidance_scale),
-            height=height,
-            width=width,
-            batch_size=self.batch_size,
-            latents=checks.latents(self.pipe, latents, height, width),
-            snapshots=checks.snapshots(snapshots, num_inference_steps),
-            guidance_rescale=checks.at_least_zero("guidance_rescale", guidance_rescale),
-            eta=checks.at_least_zero("eta", eta),
-            cross_attention_kwargs=cross_attention_kwargs,
-            negative_prompt_embeds=checks.negative_embeds(
-                self.pipe, negative_prompt_embeds, negative_prompt, has_pooled=self._conditioning.has_pooled
-            ),
-            on_step=on_step,
-        )
-        if isinstance(keep_tokens, Iterator):  # to be read once for each prompt
-            keep_tokens = list(keep_tokens)
-        kept = [kept_places(keep_tokens, text, self._conditioning.tokenize) for text in prompts]
+        asked: RunOptions = {**DEFAULTS, **options}
+        texts = checks.prompts(prompt, asked["negative_prompt"])
+        count = self.num_layers if method == "lens" else len(self.blocks) + 1
+        layers = checks.layers(asked["layers"], count)
+        settings = read_settings(self.pipe, self.family, self.batch_size, asked)
+        keep = asked["keep_tokens"]
+        if isinstance(keep, Iterator):  # to be read once for each prompt
+            keep = list(keep)
+        view = self.view()
+        masks = [token_positions(keep, text, view.tokenize) for text in texts]
+        shared = Shared(self.pipe, self.family, self._encoder, self.model, method, layers, count, settings)
         return [
-            self._job(text, negative_prompt, chosen, settings, places, attention)
-            for text, places in zip(prompts, kept, strict=True)
+            shared.job(text, view.tokenize(text), mask, asked["negative_prompt"], asked["attention"])
+            for text, mask in zip(texts, masks, strict=True)
         ]
-
-    def _job(
-        self,
-        prompt: str,
-        negative_prompt: str | None,
-        layers: tuple[int, ...],
-        settings: Denoising,
-        kept: dict[TokenKey, tuple[int, ...]],
-        attention: bool | str | AttentionOptions,
-    ) -> LensJob:
-        tokens, cut = self._conditioning.tokenize(prompt)
-        if cut:
-            warnings.warn(f"prompt: the text encoder reads {len(tokens)} tokens; cut off: {cut!r}", stacklevel=4)
-        seed = settings.seed if isinstance(settings.seed, int) else settings.seed.initial_seed()
-        described = describe(self._conditioning, self.model, settings, negative_prompt)
-        run = LensRun(prompt, tokens, layers, self.num_layers, seed, described)
-        run.token_masks = kept
-        run.attention = lens_attention(
-            attention,
-            self.pipe,
-            tokens,
-            height=settings.height,
-            width=settings.width,
-            steps=settings.steps,
-            pictures=len(layers),
-        )
-
-        def work(job: LensJob) -> None:
-            # inference_mode is thread-local: entered where the work is done
-            with self._lock, torch.inference_mode():
-                if job.cancelled():
-                    return
-                run.settings["model_hash"] = weight_hash(self.pipe)
-                encoding = self._conditioning.encode(prompt, settings.lora_scale)
-                run.states = encoding.states.half().cpu().numpy()
-                negative = self._negative(negative_prompt, settings, encoding) if settings.guidance_scale > 1 else None
-                clean = self._conditioning.encode("", settings.lora_scale) if kept else None
-                words = tuple(token.index for token in tokens if token.kind == "word")
-                denoise(Conditioned(self._conditioning, encoding, negative, clean, words), settings, job)
-
-        return LensJob(run, work)
-
-    def _negative(self, prompt: str | None, settings: Denoising, encoding: Encoding) -> Encoding:
-        embeds = settings.negative_prompt_embeds
-        if embeds is None:
-            return self._conditioning.encode_negative(prompt, settings.lora_scale)
-        embeds = embeds.to(encoding.prompt_embeds)  # its device and dtype
-        return Encoding(embeds, embeds)

@@ -156,7 +156,7 @@ class StableDiffusionGlassPipeline(StableDiffusionPipeline):
             raise ValueError("per_token: its pictures are in the output's `runs`, which return_dict=False leaves out")
         prompts, negatives = arguments.texts(prompt, negative_prompt, prompt_embeds, negative_prompt_embeds)
         embeds = arguments.negative_embeds(negative_prompt_embeds, len(prompts))
-        count = checks.whole("num_images_per_prompt", num_images_per_prompt, at_least=1)
+        count = checks.as_int("num_images_per_prompt", num_images_per_prompt, at_least=1)
         height, width = checks.size(self, height, width)
         lenses = [DiffusionLens(self)]
         if explain_other_model is not None:

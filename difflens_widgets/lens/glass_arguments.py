@@ -57,16 +57,16 @@ def negative_embeds(given: Tensor | None, count: int) -> list[Tensor | None]:
 
 def layers(num_layers: int, start: int, end: int | None, step: int, skip: Iterable[int] | None) -> list[int]:
     """The layers of a range without those to skip."""
-    start = checks.whole("start_layer", start, at_least=0)
-    end = num_layers if end is None else checks.whole("end_layer", end)
-    step = checks.whole("step_layer", step, at_least=1)
+    start = checks.as_int("start_layer", start, at_least=0)
+    end = num_layers if end is None else checks.as_int("end_layer", end)
+    step = checks.as_int("step_layer", step, at_least=1)
     if start >= num_layers:
         raise ValueError(f"start_layer: {start} is outside 0..{num_layers - 1} for this text encoder")
     if not start < end <= num_layers:
         raise ValueError(
             f"end_layer: {end} must be {start + 1}..{num_layers}; it is exclusive, None takes in all layers"
         )
-    left_out = [checks.whole("skip_layers", layer) for layer in skip or ()]
+    left_out = [checks.as_int("skip_layers", layer) for layer in skip or ()]
     for layer in left_out:
         if not 0 <= layer < num_layers:
             raise ValueError(f"skip_layers: {layer} is outside 0..{num_layers - 1} for this text encoder")
@@ -81,7 +81,7 @@ def on_step(callback: Callable[..., Any] | None, every: int) -> StepListener | N
 
     One that takes three arguments is of the old form, (step, timestep, latents), and is called so.
     """
-    every = checks.whole("callback_steps", every, at_least=1)
+    every = checks.as_int("callback_steps", every, at_least=1)
     if callback is None:
         return None
     if not callable(callback):

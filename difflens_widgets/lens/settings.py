@@ -1,33 +1,151 @@
-"""What a run records of how it was made."""
+"""How a run is made: the lens's arguments, checked before anything is computed, and what the record keeps of them."""
 
 from __future__ import annotations
 
-from typing import Any
+import inspect
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from functools import wraps
+from typing import Any, ParamSpec, TypedDict, TypeVar
 
 import diffusers
 import torch
 import transformers
+from torch import Tensor
 
 from .._version import __version__
-from ..models import Conditioning
-from .denoise import Denoising
+from ..attention.capture import AttentionChoice
+from ..models import Family, checks
+from ..models.sampling_defaults import sampling_defaults
+from .batch import StepListener
+from .token_mask import TokenChoice
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 
-def describe(
-    conditioning: Conditioning, model: str, settings: Denoising, negative_prompt: str | None
-) -> dict[str, Any]:
-    """The settings of a run, as JSON can keep them."""
-    pipe = conditioning.pipe
+class RunOptions(TypedDict, total=False):
+    """What `DiffusionLens.start` takes besides the prompt; see there."""
+
+    layers: Iterable[int] | None
+    negative_prompt: str | None
+    seed: int | torch.Generator
+    num_inference_steps: int | None
+    guidance_scale: float | None
+    guidance_rescale: float
+    eta: float
+    cross_attention_kwargs: Mapping[str, Any] | None
+    negative_prompt_embeds: Tensor | None
+    height: int | None
+    width: int | None
+    latents: Tensor | None
+    snapshots: Iterable[int] | None
+    keep_tokens: TokenChoice | None
+    attention: AttentionChoice
+    on_step: StepListener | None
+
+
+DEFAULTS: RunOptions = {
+    "layers": None,
+    "negative_prompt": None,
+    "seed": 0,
+    "num_inference_steps": None,
+    "guidance_scale": None,
+    "guidance_rescale": 0.0,
+    "eta": 0.0,
+    "cross_attention_kwargs": None,
+    "negative_prompt_embeds": None,
+    "height": None,
+    "width": None,
+    "latents": None,
+    "snapshots": None,
+    "keep_tokens": None,
+    "attention": False,
+    "on_step": None,
+}
+
+
+@dataclass(frozen=True)
+class SamplingSettings:
+    """How all rows of a run are denoised; names and meaning as in the stock pipeline.
+
+    A generator in place of the seed gives each row its state. `on_step` hears of every layer of the whole prompt.
+    """
+
+    seed: int | torch.Generator
+    num_inference_steps: int
+    guidance_scale: float
+    height: int
+    width: int
+    batch_size: int
+    latents: Tensor | None = None
+    snapshots: frozenset[int] = frozenset()
+    guidance_rescale: float = 0.0
+    eta: float = 0.0
+    cross_attention_kwargs: Mapping[str, Any] | None = None
+    negative_prompt_embeds: Tensor | None = None
+    on_step: StepListener | None = None
+
+    @property
+    def lora_scale(self) -> float | None:
+        """The strength of LoRA weights in the text encoder, given as the stock pipeline is."""
+        return (self.cross_attention_kwargs or {}).get("scale")
+
+    @property
+    def seed_number(self) -> int:
+        """The seed, also where a generator was given."""
+        return self.seed if isinstance(self.seed, int) else self.seed.initial_seed()
+
+    def new_generator(self) -> torch.Generator:
+        """A generator for one row; all of them draw the same noise."""
+        if isinstance(self.seed, int):
+            return torch.Generator().manual_seed(self.seed)
+        generator = torch.Generator(self.seed.device)
+        generator.set_state(self.seed.get_state())
+        return generator
+
+
+def read_settings(pipe: Any, family: Family, batch_size: int, options: RunOptions) -> SamplingSettings:
+    """Check the arguments of a run that are about its denoising; all of them are given.
+
+    Raises
+    ------
+    ValueError, TypeError
+        Naming the argument, what was wrong and what would be right.
+    """
+    defaults = sampling_defaults(pipe)
+    steps, guidance_scale = options["num_inference_steps"], options["guidance_scale"]
+    steps = checks.as_int("num_inference_steps", defaults.num_inference_steps if steps is None else steps, at_least=1)
+    guidance_scale = defaults.guidance_scale if guidance_scale is None else guidance_scale
+    height, width = checks.size(pipe, options["height"], options["width"])
+    return SamplingSettings(
+        seed=checks.seed(options["seed"]),
+        num_inference_steps=steps,
+        guidance_scale=checks.non_negative("guidance_scale", guidance_scale),
+        height=height,
+        width=width,
+        batch_size=batch_size,
+        latents=checks.latents(pipe, options["latents"], height, width),
+        snapshots=checks.snapshots(options["snapshots"], steps),
+        guidance_rescale=checks.non_negative("guidance_rescale", options["guidance_rescale"]),
+        eta=checks.non_negative("eta", options["eta"]),
+        cross_attention_kwargs=checks.mapping_or_none("cross_attention_kwargs", options["cross_attention_kwargs"]),
+        negative_prompt_embeds=checks.negative_embeds(
+            pipe, options["negative_prompt_embeds"], options["negative_prompt"], has_pooled=family.has_pooled
+        ),
+        on_step=checks.callable_or_none("on_step", options["on_step"]),
+    )
+
+
+def describe(pipe: Any, settings: SamplingSettings, negative_prompt: str | None) -> dict[str, Any]:
+    """What the record keeps of a run's settings, as JSON can keep it."""
     passed_on = settings.cross_attention_kwargs or {}
     return {
-        "model": model,
-        "method": conditioning.question,
-        "text_encoder": conditioning.encoder,
         "scheduler": type(pipe.scheduler).__name__,
         "dtype": str(pipe.dtype).removeprefix("torch."),
         "negative_prompt": negative_prompt,
         "own_negative_embeds": settings.negative_prompt_embeds is not None,
-        "num_inference_steps": settings.steps,
+        "num_inference_steps": settings.num_inference_steps,
         "snapshots": sorted(settings.snapshots),
         "guidance_scale": settings.guidance_scale,
         "guidance_rescale": settings.guidance_rescale,
@@ -43,3 +161,30 @@ def describe(
             **{package.__name__: str(package.__version__) for package in (torch, diffusers, transformers)},
         },
     }
+
+
+def takes_run_options(function: Callable[P, T]) -> Callable[P, T]:
+    """Write the run's options out in a function's signature, and refuse others with Python's own words.
+
+    The function takes them as ``**options: Unpack[RunOptions]``, so that type checkers know them; `help` and editors
+    show each with its default.
+    """
+    shown = inspect.signature(function)
+    others = [parameter for parameter in shown.parameters.values() if parameter.kind is not parameter.VAR_KEYWORD]
+    own = {parameter.name for parameter in others}
+    defaults: Mapping[str, Any] = DEFAULTS
+    written_out = [
+        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=defaults[name], annotation=annotation)
+        for name, annotation in RunOptions.__annotations__.items()
+    ]
+
+    @wraps(function)
+    def checked(*args: P.args, **kwargs: P.kwargs) -> T:
+        for name in kwargs:
+            if name not in DEFAULTS and name not in own:
+                hint = ": it is called num_inference_steps, as in diffusers" if name == "steps" else ""
+                raise TypeError(f"{function.__qualname__}() got an unexpected keyword argument {name!r}{hint}")
+        return function(*args, **kwargs)
+
+    checked.__signature__ = shown.replace(parameters=[*others, *written_out])  # type: ignore[attr-defined]
+    return checked

@@ -15,7 +15,7 @@ EVERY_WORD = "all"  # alone; in a list it is the word "all"
 _NAMED_WORDS = 40  # words that an error names
 
 
-def kept_places(choice: TokenChoice | None, prompt: str, tokenize: Tokenize) -> dict[TokenKey, tuple[int, ...]]:
+def token_positions(choice: TokenChoice | None, prompt: str, tokenize: Tokenize) -> dict[TokenKey, tuple[int, ...]]:
     """What `keep_tokens=` asks for, as places of `prompt`.
 
     Parameters
@@ -91,7 +91,7 @@ def _part(part: PromptPart, tokens: Sequence[Token]) -> tuple[int, ...]:
 
 def _index(item: Any, tokens: Sequence[Token]) -> int:
     try:
-        index = checks.whole("keep_tokens", item)
+        index = checks.as_int("keep_tokens", item)
     except TypeError:
         raise TypeError(f"keep_tokens: expected words, indices or a PromptPart, got {item!r}") from None
     last = max(token.index for token in tokens if token.kind != "pad")
@@ -134,16 +134,16 @@ def _described(token: TokenKey, tokens: Sequence[Token]) -> str:
     return str(token) if isinstance(token, PromptPart) else f"place {token} ({tokens[token].text!r})"
 
 
-def word_places(word: int | str | PromptPart, prompt: str, tokenize: Tokenize, name: str) -> tuple[int, ...]:
+def word_positions(word: int | str | PromptPart, prompt: str, tokenize: Tokenize, name: str) -> tuple[int, ...]:
     """The places of one word (or index, or part) that stands in `prompt` once; `name` is what errors call it.
 
     Raises
     ------
     ValueError, TypeError
-        As `kept_places`, and if the word stands there several times.
+        As `token_positions`, and if the word stands there several times.
     """
     try:
-        found = kept_places([word], prompt, tokenize)
+        found = token_positions([word], prompt, tokenize)
     except (TypeError, ValueError) as error:
         raise type(error)(f"{name}: {str(error).removeprefix('keep_tokens: ')}") from None
     if len(found) > 1:

@@ -1,42 +1,63 @@
-"""Where each model family's hidden states are read, and what its stock pipeline wants for each layer.
+"""What a pipeline can: the model families' declarations, loading, and a view of the pipeline that a run works on.
 
-One file per family. A pipeline of no known family is refused: a wrong norm or a missing pooled vector would give
-pictures that look right and mean nothing.
+A pipeline of no known family is refused: a wrong norm or a wrong index would give pictures that look right and mean
+nothing.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-from .ablated import AblatedConditioning
-from .base import Conditioning, Encoding
-from .clip import CLIPConditioning
-from .sdxl import SDXLConditioning
+from .family import Family, TextEncoder
+from .stable_diffusion import STABLE_DIFFUSION
+from .stable_diffusion_xl import STABLE_DIFFUSION_XL
 
-FAMILIES: tuple[type[Conditioning], ...] = (CLIPConditioning, SDXLConditioning)
+FAMILIES: tuple[Family, ...] = (STABLE_DIFFUSION, STABLE_DIFFUSION_XL)
 
-__all__ = ["FAMILIES", "AblatedConditioning", "Conditioning", "Encoding", "conditioning_for", "require_supported"]
+__all__ = ["FAMILIES", "Family", "TextEncoder", "family_of", "require_encoder", "require_supported"]
 
 
-def require_supported(pipeline_class: str, where: str = "pipe", encoder: str | None = None) -> None:
-    """Refuse a pipeline class of no known family, or an encoder it does not have, before anything is loaded.
+def require_supported(pipeline_class: str, where: str = "pipe", text_encoder: str | None = None) -> Family:
+    """The family of a pipeline class, before anything is loaded.
 
     Raises
     ------
     ValueError
-        Naming the class and the ones that are supported.
+        If there is none (names the class and the ones that are supported), or it has no such text encoder.
     """
     supported = {name: family for family in FAMILIES for name in family.pipeline_classes}
     if pipeline_class not in supported:
         raise ValueError(f"{where}: the lens has no family for {pipeline_class}; it supports {', '.join(supported)}")
-    supported[pipeline_class].check_encoder(encoder)
+    supported[pipeline_class].encoder(text_encoder)
+    return supported[pipeline_class]
 
 
-def conditioning_for(pipe: Any, encoder: str | None = None) -> Conditioning:
-    """The family's conditioning for a loaded diffusers pipeline, on the `encoder`-th of its text encoders."""
-    names = [base.__name__ for base in type(pipe).__mro__]  # a subclass belongs to its parent's family
-    for family in FAMILIES:
-        if any(name in names for name in family.pipeline_classes):
-            return family(pipe, encoder)
-    require_supported(type(pipe).__name__)
-    raise AssertionError("unreachable")
+def family_of(pipe: Any) -> Family:
+    """The family of a loaded pipeline; a subclass belongs to its parent's.
+
+    Raises
+    ------
+    ValueError
+        If there is none, or a component that the family cannot do without was not loaded.
+    """
+    names = [base.__name__ for base in type(pipe).__mro__]
+    known = {name for family in FAMILIES for name in family.pipeline_classes}
+    family = require_supported(next((name for name in names if name in known), type(pipe).__name__))
+    for name in family.requires:
+        if getattr(pipe, name, None) is None:
+            raise ValueError(f"pipe: this {type(pipe).__name__} has no {name}, without which it cannot be conditioned")
+    return family
+
+
+def require_encoder(pipe: Any, family: Family, text_encoder: str | None) -> TextEncoder:
+    """The declaration of a text encoder that the pipeline was loaded with.
+
+    Raises
+    ------
+    ValueError
+        If the family has no such encoder, or the pipeline was loaded without it.
+    """
+    encoder = family.encoder(text_encoder)
+    if getattr(pipe, encoder.name, None) is None:
+        raise ValueError(f"text_encoder: this {type(pipe).__name__} was loaded without {encoder.name}")
+    return encoder

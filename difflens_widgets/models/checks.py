@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import math
+import numbers
 import operator
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
 
-def whole(name: str, value: Any, at_least: int | None = None) -> int:
+def as_int(name: str, value: Any, at_least: int | None = None) -> int:
     """`value` as an int; whole-number types such as numpy's are fine, 2.5 and "2" are not."""
     try:
         number = operator.index(value)
@@ -22,9 +23,34 @@ def whole(name: str, value: Any, at_least: int | None = None) -> int:
     return number
 
 
+def _ints(name: str, values: Any) -> tuple[int, ...]:
+    try:
+        given = tuple(values)
+    except TypeError:
+        raise TypeError(f"{name}: expected several whole numbers, got {values!r}") from None
+    return tuple(as_int(name, value) for value in given)
+
+
+def mapping_or_none(name: str, value: Any) -> Mapping[str, Any] | None:
+    """A mapping with str keys, or None."""
+    if value is not None and not isinstance(value, Mapping):
+        raise TypeError(f"{name}: expected a mapping such as a dict, or None, got {value!r}")
+    return value
+
+
+def callable_or_none(name: str, value: Any) -> Any:
+    """Something that can be called, or None."""
+    if value is not None and not callable(value):
+        raise TypeError(f"{name}: expected a function, or None, got {value!r}")
+    return value
+
+
 def prompts(prompt: str | Sequence[str], negative_prompt: str | None) -> list[str]:
     """One or several prompts as a list of str; the negative prompt may be None."""
-    texts = [prompt] if isinstance(prompt, str) else list(prompt)
+    try:
+        texts = [prompt] if isinstance(prompt, str) else list(prompt)
+    except TypeError:
+        raise TypeError(f"prompt: expected str or a list of str, got {type(prompt).__name__}: {prompt!r}") from None
     if not texts:
         raise ValueError("prompt: the list is empty; give at least one prompt")
     named = [("prompt", text) for text in texts]
@@ -44,29 +70,31 @@ def layers(chosen: Iterable[int] | None, num_layers: int) -> tuple[int, ...]:
         raise TypeError(
             f"layers: expected several, such as [{chosen}] or range(0, {num_layers}), got the number {chosen}"
         )
-    numbers = tuple(whole("layers", layer) for layer in chosen)
-    if not numbers:
+    found = _ints("layers", chosen)
+    if not found:
         raise ValueError(f"layers: empty; give some of 0..{num_layers - 1}, or None for all")
-    for layer in numbers:
+    for layer in found:
         if not 0 <= layer < num_layers:
             raise ValueError(f"layers: {layer} is outside 0..{num_layers - 1} for this text encoder")
-        if numbers.count(layer) > 1:
-            raise ValueError(f"layers: {layer} is given {numbers.count(layer)} times")
-    return numbers
+        if found.count(layer) > 1:
+            raise ValueError(f"layers: {layer} is given {found.count(layer)} times")
+    return found
 
 
 def seed(value: int | torch.Generator) -> int | torch.Generator:
     """A seed that torch takes, or a generator."""
     if isinstance(value, torch.Generator):
         return value
-    number = whole("seed", value, at_least=0)
+    number = as_int("seed", value, at_least=0)
     if number >= 2**63:
         raise ValueError(f"seed: {number} is outside 0..2**63-1")
     return number
 
 
-def at_least_zero(name: str, value: float) -> float:
+def non_negative(name: str, value: float) -> float:
     """A finite number ≥ 0."""
+    if isinstance(value, bool) or not isinstance(value, numbers.Real):
+        raise TypeError(f"{name}: expected a number, got {value!r}")
     if not math.isfinite(value) or value < 0:
         raise ValueError(f"{name}: {value} must be a finite number ≥ 0")
     return float(value)
@@ -94,11 +122,13 @@ def negative_embeds(
 
 def snapshots(chosen: Iterable[int] | None, steps: int) -> frozenset[int]:
     """Denoising steps to keep, each within 0..steps-1."""
-    numbers = frozenset(whole("snapshots", step) for step in chosen or ())
-    for step in sorted(numbers):
+    if isinstance(chosen, int):
+        raise TypeError(f"snapshots: expected several, such as [{chosen}], got the number {chosen}")
+    found = frozenset(_ints("snapshots", chosen or ()))
+    for step in sorted(found):
         if not 0 <= step < steps:
             raise ValueError(f"snapshots: step {step} is outside 0..{steps - 1}")
-    return numbers
+    return found
 
 
 def size(pipe: Any, height: int | None, width: int | None) -> tuple[int, int]:
@@ -107,7 +137,7 @@ def size(pipe: Any, height: int | None, width: int | None) -> tuple[int, int]:
     trained = trained if isinstance(trained, (list, tuple)) else (trained, trained)
     sides = []
     for name, side, default in (("height", height, trained[0]), ("width", width, trained[1])):
-        pixels = default * pipe.vae_scale_factor if side is None else whole(name, side, at_least=8)
+        pixels = default * pipe.vae_scale_factor if side is None else as_int(name, side, at_least=8)
         below = pixels - pixels % 8
         if pixels != below:
             raise ValueError(f"{name}: {pixels} is not divisible by 8; the nearest are {below}, {below + 8}")

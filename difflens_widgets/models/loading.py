@@ -1,9 +1,9 @@
-"""Loads a pipeline by name: the embedded model, a diffusers folder, or a Hugging Face hub id."""
+"""Loads a pipeline by name: the embedded model, a diffusers folder, one file, or a Hugging Face hub id."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
@@ -11,34 +11,64 @@ from typing import Any
 import diffusers
 import torch
 import transformers
+from safetensors import SafetensorError, safe_open
 
 from . import require_supported
 
 TINY = "difflens-tiny"
+_SINGLE_FILES = {  # a part of a tensor's name that only this kind of checkpoint has; the first that fits
+    "conditioner.embedders.1.model.": "StableDiffusionXLPipeline",
+    "cond_stage_model.": "StableDiffusionPipeline",
+}
 WEIGHTS = Path(__file__).parents[1] / "tiny" / "weights"
 """The embedded model as a diffusers folder."""
 
 
 def load_pipeline(
-    model: str | Path, device: str | torch.device | None, dtype: torch.dtype | None, text_encoder: str | None = None
+    model: str | Path,
+    device: str | torch.device | None,
+    dtype: torch.dtype | None,
+    text_encoder: str | None = None,
+    diffusers_kwargs: Mapping[str, Any] | None = None,
 ) -> tuple[Any, str]:
     """Load `model` and return the pipeline and the name to label its runs with; see `DiffusionLens.from_pretrained`."""
     place = torch.device(device) if device is not None else _best_device()
     if dtype is None:
         dtype = torch.float16 if place.type == "cuda" else torch.float32
-    source, name = (WEIGHTS, TINY) if str(model) in ("tiny", TINY) else (model, Path(model).name)
-    if Path(source).is_dir():
-        require_supported(_class_of_folder(Path(source)), str(model), text_encoder)
-    elif _looks_like_path(model):
-        raise ValueError(f"{model}: no such folder")
-    else:
-        name = str(model)
-        require_supported(_class_on_hub(name), name, text_encoder)
-    embedded = source is WEIGHTS
-    options = {dtype_keyword(): dtype, "use_safetensors": True, "local_files_only": Path(source).is_dir()}
+    embedded = str(model) in ("tiny", TINY)
+    source = WEIGHTS if embedded else Path(model).expanduser()
+    options = {name: value for name, value in (diffusers_kwargs or {}).items() if value is not None}
+    options |= {dtype_keyword(): dtype, "use_safetensors": True}
     with quiet_libraries(progress_bars=not embedded):
-        pipe = diffusers.DiffusionPipeline.from_pretrained(str(source), **options)
+        if source.is_file():
+            pipe = _load_single_file(source, text_encoder, options)
+        elif source.is_dir():
+            require_supported(_class_of_folder(source), str(model), text_encoder)
+            pipe = diffusers.DiffusionPipeline.from_pretrained(str(source), **options, local_files_only=True)
+        elif _looks_like_path(model):
+            raise ValueError(f"{model}: no such file or folder")
+        else:
+            require_supported(_class_on_hub(str(model), options.get("revision")), str(model), text_encoder)
+            pipe = diffusers.DiffusionPipeline.from_pretrained(str(model), **options)
+    name = TINY if embedded else source.name if source.exists() else str(model)
     return pipe.to(place), name
+
+
+def _load_single_file(file: Path, text_encoder: str | None, options: dict[str, Any]) -> Any:
+    """A checkpoint in one file, as training tools other than diffusers write it."""
+    if file.suffix != ".safetensors":
+        raise ValueError(f"{file}: only .safetensors files are read, as others may run code when they are opened")
+    try:
+        with safe_open(file, "pt") as opened:
+            names = list(opened.keys())
+    except (SafetensorError, OSError) as error:
+        raise ValueError(f"{file}: not a sound .safetensors file: {error}") from error
+    found = next((kind for part, kind in _SINGLE_FILES.items() if any(part in name for name in names)), None)
+    if found is None:
+        raise ValueError(f"{file}: not a checkpoint of a known family's whole model; its first tensor is {names[:1]}")
+    require_supported(found, str(file), text_encoder)
+    options.pop("use_safetensors")
+    return getattr(diffusers, found).from_single_file(str(file), **options)
 
 
 def _best_device() -> torch.device:
@@ -62,10 +92,10 @@ def _class_of_folder(folder: Path) -> str:
         raise ValueError(f"{folder}: model_index.json names no pipeline class: {error!r}") from None
 
 
-def _class_on_hub(name: str) -> str:
+def _class_on_hub(name: str, revision: str | None) -> str:
     try:
         with quiet_libraries():
-            return str(diffusers.DiffusionPipeline.load_config(name)["_class_name"])
+            return str(diffusers.DiffusionPipeline.load_config(name, revision=revision)["_class_name"])
     except (OSError, ValueError) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise OSError(

@@ -41,8 +41,8 @@ def read_sampling_defaults(folder: Path) -> SamplingDefaults:
     try:
         stated = SamplingDefaults(**json.loads(path.read_text(encoding="utf-8")))
         return SamplingDefaults(
-            checks.whole("num_inference_steps", stated.num_inference_steps, at_least=1),
-            checks.at_least_zero("guidance_scale", stated.guidance_scale),
+            checks.as_int("num_inference_steps", stated.num_inference_steps, at_least=1),
+            checks.non_negative("guidance_scale", stated.guidance_scale),
         )
     except (ValueError, TypeError) as error:
         raise ValueError(f"{path}: states no sampling defaults: {error}") from None

@@ -2,15 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
 
+import numpy as np
 from PIL import Image
 
+from .maps.maps import AttentionMaps
 from .tokens import TokenKey
 
 Status = Literal["empty", "running", "done", "stopped", "failed"]
+
+
+@dataclass(frozen=True, eq=False)
+class Encoded:
+    """The prompt went through the text encoder: the first event of a run.
+
+    Attributes
+    ----------
+    states : float16 array (layer, position, width)
+        The lensed text encoder's hidden states, before its final norm.
+    settings : mapping
+        What the run is made with, as it was when it began.
+    """
+
+    states: np.ndarray
+    settings: Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -32,12 +50,18 @@ class Snapshot:
     image: Image.Image
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class LayerImage:
-    """The finished picture of one layer."""
+    """The finished picture of one layer.
+
+    `latents` are its final latents, float32 (channel, height, width); `attention` where its words are looked at, where
+    that was asked for.
+    """
 
     layer: int
     image: Image.Image
+    latents: np.ndarray | None = None
+    attention: AttentionMaps | None = None
 
 
 @dataclass(frozen=True)
@@ -53,9 +77,9 @@ class TokenImage:
 class Progress:
     """Where the run stands.
 
-    `running` are the layers in the chunk that is denoised now, at `step` of `steps`; `seconds_left` is None until it
+    `running` are the layers in the batch that is denoised now, at `step` of `steps`; `seconds_left` is None until it
     can be told. Pictures of single tokens, where asked for, are counted by themselves; `running_tokens` are those in
-    the chunk, as (layer, token).
+    the batch, as (layer, token).
     """
 
     layers_done: int
@@ -76,9 +100,13 @@ class Progress:
 
 @dataclass(frozen=True)
 class Message:
-    """Something the user should know and need not act on, such as a smaller chunk after running out of memory."""
+    """Something the user should know and need not act on, such as a smaller batch after running out of memory.
+
+    `settings` are those of the run that it changes.
+    """
 
     message: str
+    settings: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -106,5 +134,5 @@ class Done:
     message: str = ""
 
 
-Event = Preview | Snapshot | LayerImage | TokenImage | Progress | Message | Failed | TokenFailed | Done
+Event = Encoded | Preview | Snapshot | LayerImage | TokenImage | Progress | Message | Failed | TokenFailed | Done
 Listener = Callable[[Event], None]

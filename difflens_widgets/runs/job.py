@@ -5,7 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 from .background import BackgroundJob
-from .events import Done, Event, Failed, LayerImage, Listener, Progress, Snapshot, TokenFailed, TokenImage
+from .events import (
+    Done,
+    Encoded,
+    Event,
+    Failed,
+    LayerImage,
+    Listener,
+    Message,
+    Progress,
+    Snapshot,
+    TokenFailed,
+    TokenImage,
+)
 from .run import LensRun
 from .worker import Worker
 
@@ -58,11 +70,7 @@ class LensJob(BackgroundJob[LensRun]):
 
     def wait(self) -> LensRun:
         """Start, and wait for the end; Ctrl-C stops the run within one step, and is raised then."""
-        if self._worker.is_current:
-            raise RuntimeError(
-                "this is called from within a run of the same pipeline (on_step, or a listener), which it would wait "
-                "for: take lens.start(...), or call it after the run"
-            )
+        self._worker.require_other_thread()
         self.start()
         try:
             return self.result()
@@ -79,7 +87,7 @@ class LensJob(BackgroundJob[LensRun]):
         for (layer, step), image in list(run.snapshots.items()):
             yield Snapshot(layer, step, image)
         for layer, image in list(run.images.items()):
-            yield LayerImage(layer, image)
+            yield LayerImage(layer, image, run.latents.get(layer))
         for layer, message in list(run.failures.items()):
             yield Failed(layer, message)
         for (layer, token), image in list(run.token_images.items()):
@@ -90,20 +98,30 @@ class LensJob(BackgroundJob[LensRun]):
             yield Done(run.status, run.message)
 
     def _enter(self, event: Event) -> Iterator[Event]:
+        run = self.run
         if isinstance(event, LayerImage):
-            self.run.images[event.layer] = event.image
+            run.images[event.layer] = event.image
+            if event.latents is not None:
+                run.latents[event.layer] = event.latents
+            if event.attention is not None and run.attention is not None:
+                run.attention.add(event.layer, event.attention)
+        elif isinstance(event, Encoded):
+            run.states = event.states
+            run.settings.update(event.settings)
         elif isinstance(event, Failed):
-            self.run.failures[event.layer] = event.message
+            run.failures[event.layer] = event.message
         elif isinstance(event, Snapshot):
-            self.run.snapshots[event.layer, event.step] = event.image
+            run.snapshots[event.layer, event.step] = event.image
         elif isinstance(event, TokenImage):
-            self.run.token_images[event.layer, event.token] = event.image
+            run.token_images[event.layer, event.token] = event.image
         elif isinstance(event, TokenFailed):
-            self.run.token_failures[event.layer, event.token] = event.message
+            run.token_failures[event.layer, event.token] = event.message
+        elif isinstance(event, Message):
+            run.settings.update(event.settings)
         elif isinstance(event, Progress):
             self.progress = event
         elif isinstance(event, Done):
-            self.run.status, self.run.message = event.status, event.message
+            run.status, run.message = event.status, event.message
         return iter(())
 
     def _outcome(self) -> Done:

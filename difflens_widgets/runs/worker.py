@@ -23,10 +23,19 @@ class Worker:
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
 
-    @property
-    def is_current(self) -> bool:
-        """True for who is called from within a task of this worker: waiting for another one would never end."""
-        return threading.current_thread() is self._thread
+    def require_other_thread(self) -> None:
+        """Refuse to wait for this worker from within one of its own tasks.
+
+        Raises
+        ------
+        RuntimeError
+            Where waiting would never end.
+        """
+        if threading.current_thread() is self._thread:
+            raise RuntimeError(
+                "this is called from within a run of the same pipeline (on_step, or a listener), which it would wait "
+                "for: take lens.start(...), or call it after the run"
+            )
 
     def submit(self, task: Task) -> None:
         """Queue a task and return at once."""

@@ -12,6 +12,7 @@ from diffusers.models.attention_processor import AttnProcessor2_0
 from peft import LoraConfig
 
 from difflens_widgets import AttentionOptions, DiffusionLens, PromptPart, capture_attention
+from difflens_widgets.lens.batch import BatchRow, batch_index
 from pipelines import small_pipeline, small_sd2_pipeline, small_sdxl_pipeline
 from stock import PROMPT
 from stored_attention import daam, store_all
@@ -94,7 +95,7 @@ def test_pictures_are_the_same_to_the_bit(lens, attention) -> None:
 
 
 @pytest.mark.parametrize(
-    "options", [{"guidance_scale": 1.0}, {"height": 24, "width": 56}, {"tokens": "circle"}], ids=str
+    "options", [{"guidance_scale": 1.0}, {"height": 24, "width": 56}, {"keep_tokens": "circle"}], ids=str
 )
 def test_also_with_other_arguments_and_several_prompts(sd1, options) -> None:
     prompts, options = ["a red dog", PROMPT], {"layers": [1, 4], **QUICK, **options}
@@ -147,10 +148,7 @@ def stored(request: pytest.FixtureRequest):
 
 def rows_of(lens: DiffusionLens) -> dict[int, int]:
     """Where in the chunk of two each layer stands."""
-    from difflens_widgets.lens.batch import Row
-    from difflens_widgets.lens.denoise import place
-
-    return {layer: place(Row(layer), 2, lens.num_layers) for layer in (1, 2)}
+    return {layer: batch_index(BatchRow(layer), 2, lens.num_layers) for layer in (1, 2)}
 
 
 def side(pixels: int) -> tuple[int, int]:

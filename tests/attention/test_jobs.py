@@ -11,6 +11,7 @@ from diffusers import DDIMScheduler
 
 from difflens_widgets import DiffusionLens
 from difflens_widgets.runs.events import Event, LayerImage
+from edited_layers import spoil_layer
 from pipelines import small_pipeline
 from stock import PROMPT
 
@@ -56,16 +57,8 @@ def test_maps_are_there_when_their_picture_is_and_a_stopped_job_keeps_them(lens)
     assert not any(module._forward_hooks for module in lens.pipe.unet.modules())
 
 
-def test_a_layer_without_a_picture_has_no_maps(lens) -> None:
-    encode = lens._conditioning.encode
-
-    def broken(prompt: str, lora_scale: float | None = None):
-        encoding = encode(prompt, lora_scale)
-        if prompt:
-            encoding.prompt_embeds[3] = float("nan")
-        return encoding
-
-    lens._conditioning.encode = broken
+def test_a_layer_without_a_picture_has_no_maps(lens, monkeypatch) -> None:
+    spoil_layer(monkeypatch, 3)
     run = lens(PROMPT, attention=True, **QUICK)
     assert sorted(run.failures) == [3]
     assert run.attention.layers == (0, 1, 2, 4)

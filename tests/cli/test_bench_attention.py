@@ -164,9 +164,9 @@ def test_the_ways_take_turns(model, monkeypatch) -> None:
     ("arguments", "message"),
     [
         (["--batch-sizes", "1,4"], "--batch-sizes: only `difflens bench lens` compares batch sizes"),
-        (["--steps", "0"], "num_inference_steps: 0 must be at least 1"),
+        (["--steps", "0"], "steps: 0 must be at least 1"),
         (["--repeats", "0"], "repeats: 0 must be at least 1"),
-        (["--model", "./nowhere"], "./nowhere: no such folder"),
+        (["--model", "./nowhere"], "./nowhere: no such file or folder"),
     ],
     ids=str,
 )

@@ -107,7 +107,7 @@ def test_compare_refuses_what_is_no_tuned_model(model, lora, tmp_path, capsys) -
         (pickled, "only .safetensors files are read"),
         (broken, "cannot be loaded as a LoRA of small"),
         (other, "LoRA"),
-        (tmp_path / "nowhere", "no such folder"),
+        (tmp_path / "nowhere", "no such file or folder"),
     ]:
         assert cli.main(["compare", model, str(tuned), "a dog", "--steps", "2", "--layers", "4"]) == 2, tuned
         error = capsys.readouterr().err
@@ -122,9 +122,12 @@ def test_compare_refuses_what_is_no_tuned_model(model, lora, tmp_path, capsys) -
         (["lens", "a dog"], "nothing to write"),
         (["lens", "a dog", "--layers", "0:99", "--out", "x"], "layers: 5 is outside 0..4"),
         (["lens", "a dog", "--steps", "0", "--out", "x"], "num_inference_steps: 0 must be at least 1"),
-        (["lens", "a dog", "--encoder", "2", "--out", "x"], "encoder: there is no number 2"),
+        (
+            ["lens", "a dog", "--text-encoder", "text_encoder_2", "--out", "x"],
+            "text_encoder: StableDiffusionPipeline has 'text_encoder'",
+        ),
         (["lens", "a dog", "--tokens", "cat", "--out", "x"], "'cat' is not in the prompt; its words are: 'a', 'dog'"),
-        (["lens", "a dog", "--model", "./nowhere", "--out", "x"], "no such folder"),
+        (["lens", "a dog", "--model", "./nowhere", "--out", "x"], "no such file or folder"),
     ],
     ids=str,
 )

@@ -1,4 +1,4 @@
-"""LayerAblation against encoders that really lack a block, and against the lens, which asks something else."""
+"""The ablation against encoders that really lack a block, and against the lens, which asks something else."""
 
 from __future__ import annotations
 
@@ -10,11 +10,13 @@ import pytest
 import torch
 from diffusers import DDIMScheduler, EulerAncestralDiscreteScheduler, EulerDiscreteScheduler
 
-from difflens_widgets import DiffusionLens, LayerAblation, LensRun
+from difflens_widgets import DiffusionLens, LensRun
+from difflens_widgets.lens.edits import SkipBlock
+from edited_layers import conditioning
 from pipelines import small_pipeline, small_sd2_pipeline, small_sdxl_pipeline
 from stock import PROMPT, STEPS, assert_same_picture, pixels, stock_image
 
-SAME: dict[str, Any] = {"seed": 3, "steps": STEPS, "guidance_scale": 5.0}
+SAME: dict[str, Any] = {"seed": 3, "num_inference_steps": STEPS, "guidance_scale": 5.0}
 
 
 @pytest.fixture(autouse=True)
@@ -52,7 +54,6 @@ def full(lens: DiffusionLens) -> LensRun:
 
 
 def test_row_0_is_the_stock_picture(lens, full) -> None:
-    assert isinstance(lens.ablation, LayerAblation)
     assert sorted(full.images) == [0, 1, 2, 3, 4]
     assert_same_picture(full.images[0], stock_image(lens.pipe))
 
@@ -66,10 +67,10 @@ def test_row_k_is_the_picture_of_an_encoder_without_block_k(lens, full, block) -
 
 def test_the_pipeline_is_left_as_it_was(lens, full) -> None:
     before = stock_image(lens.pipe)
-    hooks = [len(block._forward_hooks) for block in lens._conditioning.blocks]
+    hooks = [len(block._forward_hooks) for block in lens.blocks]
     lens.ablate(PROMPT, **SAME, layers=[2])
     assert stock_image(lens.pipe).tobytes() == before.tobytes()
-    assert [len(block._forward_hooks) for block in lens._conditioning.blocks] == hooks
+    assert [len(block._forward_hooks) for block in lens.blocks] == hooks
 
 
 def test_it_asks_something_else_than_the_lens(lens, full) -> None:
@@ -116,19 +117,20 @@ def test_sd2() -> None:
 )
 def test_sdxl_skips_a_block_of_the_lensed_encoder_only(encoder, name, blocks) -> None:
     pipe = small_sdxl_pipeline(EulerDiscreteScheduler)
-    ablation = LayerAblation(pipe, batch_size=2, text_encoder=encoder)
-    assert ablation.num_layers == blocks + 1
-    run = ablation(PROMPT, **SAME, layers=[0, 1])
+    lens = DiffusionLens(pipe, batch_size=2, text_encoder=encoder)
+    assert len(lens.blocks) == blocks
+    run = lens.ablate(PROMPT, **SAME, layers=[0, 1])
+    assert run.num_layers == blocks + 1
     assert_same_picture(run.images[0], stock_image(pipe))
     assert_same_picture(run.images[1], stock_image(without_block(pipe, 1, name)))
 
 
 def test_the_last_block_of_sdxls_second_encoder_works_on_the_pooled_vector_only() -> None:
-    ablation = LayerAblation(small_sdxl_pipeline(EulerDiscreteScheduler), text_encoder="text_encoder_2")
-    encoding = ablation._conditioning.encode(PROMPT)
-    assert torch.equal(encoding.prompt_embeds[4], encoding.prompt_embeds[0])
-    assert not torch.allclose(encoding.pooled[4], encoding.pooled[0], atol=1e-2)
-    assert not torch.allclose(encoding.prompt_embeds[3], encoding.prompt_embeds[0], atol=1e-2)
+    lens = DiffusionLens(small_sdxl_pipeline(EulerDiscreteScheduler), text_encoder="text_encoder_2")
+    embeds, pooled = conditioning(lens, PROMPT, [SkipBlock(lens.text_encoder, block) for block in range(5)])
+    assert torch.equal(embeds[4], embeds[0])
+    assert not torch.allclose(pooled[4], pooled[0], atol=1e-2)
+    assert not torch.allclose(embeds[3], embeds[0], atol=1e-2)
 
 
 def test_a_block_that_is_not_there(lens) -> None:

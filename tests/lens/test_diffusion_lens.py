@@ -19,9 +19,9 @@ from diffusers import (
 )
 
 from difflens_widgets import DiffusionLens, LensJob, LensRun
-from difflens_widgets.lens.batch import Row
-from difflens_widgets.lens.denoise import next_rows
+from difflens_widgets.lens.batch import BatchRow, next_rows
 from difflens_widgets.runs.events import Done, Event, Failed, LayerImage, Message, Preview, Progress
+from edited_layers import spoil_layer
 from pipelines import small_pipeline
 
 PROMPT = "a red circle on a blue background"
@@ -201,7 +201,7 @@ def test_no_previews_are_decoded_for_nobody(fresh_lens) -> None:
     decoded = []
     fresh_lens.pipe.vae.decoder.register_forward_pre_hook(lambda *_: decoded.append(1))
     fresh_lens(PROMPT, **QUICK)
-    assert len(decoded) == 3  # once a chunk: 5 layers, 2 at a time
+    assert len(decoded) == 3  # once a call: 5 layers, 2 at a time
 
 
 def test_cancel_takes_effect_within_one_step_and_keeps_what_is_painted(fresh_lens) -> None:
@@ -275,26 +275,26 @@ def test_a_listener_that_fails_does_not_harm_the_run(lens, caplog) -> None:
 
 
 def test_order_is_the_layer_on_screen_then_every_fourth_then_the_rest() -> None:
-    order, remaining = [], [Row(layer) for layer in range(13)]
+    order, remaining = [], [BatchRow(layer) for layer in range(13)]
     while remaining:
         order += next_rows(remaining, 1, focus=6 if not order else None, num_layers=13).values()
         remaining.remove(order[-1])
     assert [row.layer for row in order] == [6, 12, 8, 4, 0, 11, 10, 9, 7, 5, 3, 2, 1]
 
 
-@pytest.mark.parametrize("chunk", [1, 2, 3, 4, 7, 13])
-def test_a_row_has_its_place_in_the_batch_whatever_else_is_asked(chunk) -> None:
-    whole = [Row(layer) for layer in range(13)]
-    places: dict[Row, int] = {}
+@pytest.mark.parametrize("size", [1, 2, 3, 4, 7, 13])
+def test_a_row_has_its_place_in_the_batch_whatever_else_is_asked(size) -> None:
+    whole = [BatchRow(layer) for layer in range(13)]
+    places: dict[BatchRow, int] = {}
     remaining, calls = list(whole), 0
     while remaining:
-        chosen = next_rows(remaining, chunk, None, 13)
+        chosen = next_rows(remaining, size, None, 13)
         places |= {row: index for index, row in chosen.items()}
         remaining = [row for row in remaining if row not in chosen.values()]
         calls += 1
-    assert calls == -(-13 // chunk)  # and no place is wasted
+    assert calls == -(-13 // size)  # and no place is wasted
     for row in whole:
-        assert next_rows([row], chunk, None, 13) == {places[row]: row}
+        assert next_rows([row], size, None, 13) == {places[row]: row}
 
 
 def test_focus_is_painted_first(fresh_lens) -> None:
@@ -312,7 +312,7 @@ def test_focus_is_painted_first(fresh_lens) -> None:
 # out of memory, not finite
 
 
-def test_out_of_memory_halves_the_chunk_says_so_and_goes_on() -> None:
+def test_out_of_memory_halves_the_batch_says_so_and_goes_on() -> None:
     lens = DiffusionLens(small_pipeline(DDIMScheduler), batch_size=4)
 
     def limited(module, args, kwargs) -> None:
@@ -338,16 +338,8 @@ def test_out_of_memory_even_alone_is_an_error(fresh_lens) -> None:
         fresh_lens(PROMPT, **QUICK)
 
 
-def test_a_layer_that_is_not_finite_is_named_and_the_others_go_on(fresh_lens) -> None:
-    states = fresh_lens._conditioning.encode
-
-    def broken(prompt: str, lora_scale: float | None = None):
-        encoding = states(prompt, lora_scale)
-        if prompt:
-            encoding.prompt_embeds[3] = float("nan")
-        return encoding
-
-    fresh_lens._conditioning.encode = broken
+def test_a_layer_that_is_not_finite_is_named_and_the_others_go_on(fresh_lens, monkeypatch) -> None:
+    spoil_layer(monkeypatch, 3)
     job = fresh_lens.start(PROMPT, **QUICK)
     events: list[Event] = []
     job.subscribe(events.append)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from typing import Any
 
 import numpy as np
@@ -14,6 +13,8 @@ from PIL import Image
 
 from difflens_widgets import DiffusionLens, PromptPart, StableDiffusionGlassPipeline
 from difflens_widgets.lens.glass import GlassOutput, save_pictures
+from difflens_widgets.lens.sharing import worker_of
+from difflens_widgets.models.view import own_scheduler
 from pipelines import small_pipeline, text_encoder
 
 PROMPT = "a red circle on a blue background"
@@ -233,7 +234,9 @@ def test_callback_hears_the_layer(glass) -> None:
         latents.zero_()  # it is a copy
 
     output = glass(PROMPT, callback=callback, output_type="latents", num_inference_steps=3, guidance_scale=1)
-    times = [int(time) for time in glass.scheduler.timesteps]
+    scheduler = own_scheduler(glass.scheduler)  # the pipeline's own was not touched
+    scheduler.set_timesteps(3)
+    times = [int(time) for time in scheduler.timesteps]
     assert sorted(heard) == [(layer, step, times[step]) for layer in range(5) for step in range(3)]
     assert all(torch.equal(final[layer], output[layer]) for layer in range(5))
 
@@ -290,10 +293,9 @@ def test_nothing_is_written_or_printed_until_asked(glass, tmp_path, monkeypatch,
 
 
 def test_the_users_threads_do_not_share_a_denoiser(glass) -> None:
-    """The copy that holds the other encoder waits for the same lock."""
+    """The copy that holds the other encoder has the same worker."""
     other = StableDiffusionGlassPipeline(**glass.components, requires_safety_checker=False)
-    assert DiffusionLens(other)._lock is DiffusionLens(glass)._lock
-    assert isinstance(DiffusionLens(glass)._lock, type(threading.Lock()))
+    assert worker_of(other) is worker_of(glass)
 
 
 # bad input

@@ -10,8 +10,10 @@ import torch
 from diffusers import DDIMScheduler
 
 from difflens_widgets import DiffusionLens, LayerSlider, LensRun, PromptPart
+from difflens_widgets.lens.edits import KeepTokens, Layer
 from difflens_widgets.runs.events import Event, LayerImage, Progress, Snapshot, TokenFailed, TokenImage
 from drawn_runs import assert_same
+from edited_layers import conditioning, spoil_layer
 from pipelines import small_pipeline
 
 PROMPT = "a red circle and a red foxes"  # "red" twice, "foxes" in several pieces
@@ -98,8 +100,8 @@ def test_the_denoiser_gets_the_kept_states_and_clean_padding(lens) -> None:
         lens(PROMPT, layers=[1, 4], keep_tokens=["circle"], **QUICK)
     finally:
         hook.remove()
-    full, clean = (lens._conditioning.encode(text).prompt_embeds for text in (PROMPT, ""))
-    whole_4, whole_1, _ = given[0].chunk(2)[1]  # the chunk of three; the other half is the negative prompt
+    full, clean = (lens.encode(text).normed_states for text in (PROMPT, ""))
+    whole_4, whole_1, _ = given[0].chunk(2)[1]  # the batch of three; the other half is the negative prompt
     circle_4, circle_1, _ = given[-1].chunk(2)[1]
     assert torch.equal(whole_4, full[4])
     assert torch.equal(whole_1, full[1])
@@ -117,10 +119,9 @@ def test_keeping_everything_is_the_full_lens_to_the_byte(lens) -> None:
     assert len(whole.token_masks[PromptPart.PROMPT]) == 76
     for layer in lens.layers:
         assert same(whole.token_images[layer, PromptPart.PROMPT], whole.images[layer])
-    states = lens._conditioning.encode(PROMPT)
-    kept = lens._conditioning.keep(states, range(77), lens._conditioning.encode(""), words=[])
-    assert torch.equal(kept.prompt_embeds, states.prompt_embeds)
-    assert torch.equal(kept.states, states.states)
+    layers = [Layer(lens.text_encoder, layer) for layer in lens.layers]
+    kept = [KeepTokens(lens.text_encoder, edit, frozenset(range(77)), whole=False) for edit in layers]
+    assert torch.equal(conditioning(lens, PROMPT, kept)[0], conditioning(lens, PROMPT, layers)[0])
 
 
 def test_the_start_token_alone_is_the_empty_prompt(lens) -> None:
@@ -182,16 +183,8 @@ def test_cancelled_among_the_tokens_is_stopped_and_keeps_the_layers(fresh_lens) 
     assert not job.run.token_images
 
 
-def test_a_token_that_is_not_finite_is_named_and_the_others_go_on(fresh_lens) -> None:
-    encode = fresh_lens._conditioning.encode
-
-    def broken(prompt: str, lora_scale: float | None = None):
-        encoding = encode(prompt, lora_scale)
-        if not prompt:
-            encoding.prompt_embeds[3, 5] = float("nan")  # padding behind "circle"
-        return encoding
-
-    fresh_lens._conditioning.encode = broken
+def test_a_token_that_is_not_finite_is_named_and_the_others_go_on(fresh_lens, monkeypatch) -> None:
+    spoil_layer(monkeypatch, 3, "empty")  # the padding behind "circle"
     job = fresh_lens._jobs(PROMPT, keep_tokens=["circle"], negative_prompt="star", **QUICK)[0]
     events: list[Event] = []
     job.subscribe(events.append)

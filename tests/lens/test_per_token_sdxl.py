@@ -15,7 +15,7 @@ from stock import assert_same_picture, stock_image
 PROMPT = "a red circle"
 CIRCLE = 3
 LONG = "red " * 74 + "circle"  # 75 words: with start and end every place is taken
-QUICK = {"seed": 3, "steps": 2, "guidance_scale": 3.0}
+QUICK = {"seed": 3, "num_inference_steps": 2, "guidance_scale": 3.0}
 
 
 @pytest.fixture(autouse=True)

@@ -8,6 +8,8 @@ import torch
 from diffusers import DDPMScheduler, DPMSolverMultistepScheduler, EulerAncestralDiscreteScheduler
 
 from difflens_widgets import DiffusionLens
+from difflens_widgets.lens.edits import Layer
+from edited_layers import layer_embeds
 from pipelines import small_pipeline, with_text_model_view
 from stock import PROMPT, STEPS, assert_same_picture, pixels, stock_image
 
@@ -47,31 +49,22 @@ def test_1_layers_are_the_embeddings_and_every_block(lens, full) -> None:
 
 
 def test_2_every_layer_gets_the_final_norm_once(lens) -> None:
-    encoding = lens._conditioning.encode(PROMPT)
+    encoding, embeds = lens.encode(PROMPT), layer_embeds(lens, PROMPT)
     encoder = lens.pipe.text_encoder
     ids = lens.pipe.tokenizer(PROMPT, padding="max_length", return_tensors="pt").input_ids
     last = encoder(ids).last_hidden_state
-    torch.testing.assert_close(encoding.prompt_embeds[-1:], last, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(embeds[-1:], last, rtol=1e-5, atol=1e-5)
+    assert torch.equal(embeds, encoding.normed_states)
     norm = getattr(encoder, "text_model", encoder).final_layer_norm
     for layer in lens.layers:
-        torch.testing.assert_close(encoding.prompt_embeds[layer], norm(encoding.states[layer]), rtol=1e-5, atol=1e-5)
+        torch.testing.assert_close(embeds[layer], norm(encoding.states[layer]), rtol=1e-5, atol=1e-5)
     assert not torch.allclose(encoding.states[-1:], last, atol=1e-2), "the raw last state is before the norm"
 
 
-def test_3_all_layers_get_the_same_noise(lens) -> None:
+def test_3_all_layers_get_the_same_noise(lens, monkeypatch) -> None:
     """With the text taken away (no guidance, one state for all layers) only a row's place in the batch is left."""
-    conditioning = lens._conditioning
-    encode = type(conditioning).encode
-
-    def one_state(self, prompt: str, lora_scale: float | None = None):
-        encoding = encode(self, prompt, lora_scale)
-        return type(encoding)(encoding.states, encoding.prompt_embeds[-1:].expand_as(encoding.prompt_embeds))
-
-    conditioning.encode = one_state.__get__(conditioning)
-    try:
-        run = lens(PROMPT, seed=3, num_inference_steps=STEPS, guidance_scale=0)
-    finally:
-        del conditioning.encode
+    monkeypatch.setattr(Layer, "_edited", lambda self, session, source: session.encoded(self.encoder, source).output)
+    run = lens(PROMPT, seed=3, num_inference_steps=STEPS, guidance_scale=0)
     for layer in lens.layers:
         np.testing.assert_allclose(run.latents[layer], run.latents[0], rtol=0, atol=1e-3)  # noise has variance 1
         assert np.abs(np.asarray(run.images[layer], int) - np.asarray(run.images[0], int)).max() <= 1
@@ -107,7 +100,7 @@ def test_the_layers_differ(lens, full) -> None:
 
 
 def test_5_a_layer_does_not_depend_on_the_others(lens, full) -> None:
-    same = {"seed": 3, "steps": STEPS, "guidance_scale": 5.0}
+    same = {"seed": 3, "num_inference_steps": STEPS, "guidance_scale": 5.0}
     alone = lens(PROMPT, layers=[2], **same)
     assert alone.images[2].tobytes() == full.images[2].tobytes()
     backwards = lens(PROMPT, layers=reversed(lens.layers), **same)
@@ -119,14 +112,14 @@ def test_6_mask_and_padding_are_the_stock_pipelines(lens) -> None:
     """The states the lens reads are the ones that the pipeline's own `encode_prompt` makes, padding included."""
     for prompt in ("", PROMPT, "red " * 200):
         stock, _ = lens.pipe.encode_prompt(prompt, lens.pipe._execution_device, 1, False)
-        torch.testing.assert_close(lens._conditioning.encode(prompt).prompt_embeds[-1:], stock, rtol=1e-5, atol=1e-5)
+        torch.testing.assert_close(lens.encode(prompt).normed_states[-1:], stock, rtol=1e-5, atol=1e-5)
 
 
 def test_6_also_for_an_encoder_that_uses_the_attention_mask() -> None:
     pipe = small_pipeline(DPMSolverMultistepScheduler)
-    plain = DiffusionLens(pipe)._conditioning.encode(PROMPT).prompt_embeds
+    plain = DiffusionLens(pipe).encode(PROMPT).normed_states
     pipe.text_encoder.config.use_attention_mask = True
-    masked = DiffusionLens(pipe)._conditioning.encode(PROMPT).prompt_embeds
+    masked = DiffusionLens(pipe).encode(PROMPT).normed_states
     stock, _ = pipe.encode_prompt(PROMPT, pipe._execution_device, 1, False)
     torch.testing.assert_close(masked[-1:], stock, rtol=1e-5, atol=1e-5)
     assert not torch.allclose(masked, plain)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field
+from functools import partialmethod
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +16,13 @@ from peft import LoraConfig
 
 from difflens_widgets import DiffusionLens, LensRun
 from difflens_widgets.cli.bench_lens import plain_loop
+from difflens_widgets.lens.edits import Layer
 from difflens_widgets.runs.events import Preview
-from pipelines import small_pipeline, small_sd2_pipeline, small_sdxl_pipeline
+from edited_layers import conditioning
+from pipelines import small_pipeline, small_sd2_pipeline, small_sdxl_pipeline, with_text_model_view
 from stock import PROMPT, STEPS, assert_same_picture, pixels, stock_image
 
-SAME = {"seed": 3, "steps": STEPS, "guidance_scale": 5.0}
+SAME = {"seed": 3, "num_inference_steps": STEPS, "guidance_scale": 5.0}
 
 
 @pytest.fixture(autouse=True)
@@ -73,14 +76,14 @@ def full(lens: DiffusionLens) -> LensRun:
     return lens(PROMPT, **SAME)
 
 
-def encoder_of(lens: DiffusionLens, number: int) -> tuple[Any, Any]:
+def encoder_of(lens: DiffusionLens, name: str) -> tuple[Any, Any]:
     """Its model and its tokenizer."""
     pipe = lens.pipe
-    return (pipe.text_encoder, pipe.tokenizer) if number == 1 else (pipe.text_encoder_2, pipe.tokenizer_2)
+    return getattr(pipe, name), getattr(pipe, name.replace("text_encoder", "tokenizer"))
 
 
-def hidden_states(lens: DiffusionLens, number: int) -> tuple[torch.Tensor, ...]:
-    encoder, tokenizer = encoder_of(lens, number)
+def hidden_states(lens: DiffusionLens, name: str) -> tuple[torch.Tensor, ...]:
+    encoder, tokenizer = encoder_of(lens, name)
     ids = tokenizer(PROMPT, padding="max_length", return_tensors="pt").input_ids
     return encoder(ids, output_hidden_states=True).hidden_states
 
@@ -183,14 +186,11 @@ def test_a_layer_does_not_depend_on_the_others(lens, full) -> None:
 
 def test_a_pipeline_that_reads_its_encoder_elsewhere_is_refused(family, monkeypatch) -> None:
     lens = family.lens()
-    encode_prompt = lens.pipe.encode_prompt
-
-    def changed(*args: Any, **kwargs: Any) -> Any:
-        embeds, *others = encode_prompt(*args, **kwargs)
-        return embeds + 0.1, *others
-
-    monkeypatch.setattr(lens.pipe, "encode_prompt", changed)
-    with pytest.raises(RuntimeError, match="differs from what the stock pipeline conditions on"):
+    if family.encoder == "text_encoder":
+        with_text_model_view(lens.pipe.text_encoder)
+    stock = type(lens.pipe).encode_prompt
+    monkeypatch.setattr(type(lens.pipe), "encode_prompt", partialmethod(stock, clip_skip=1))
+    with pytest.raises(RuntimeError, match="reads its text encoder elsewhere than its family declares"):
         lens(PROMPT, **SAME)
 
 
@@ -237,16 +237,15 @@ def test_sdxl_states_are_the_chosen_encoders_from_the_embeddings_to_the_penultim
 
 
 def test_sdxl_the_other_encoder_and_the_pooled_vector_stay_the_stock_ones(sdxl) -> None:
-    encoding = sdxl._conditioning.encode(PROMPT)
+    embeds, of_rows = conditioning(sdxl, PROMPT, [Layer(sdxl.text_encoder, layer) for layer in (0, 2, 0)])
     stock, _, pooled, _ = sdxl.pipe.encode_prompt(PROMPT)
     width = sdxl.pipe.text_encoder.config.hidden_size
     others = slice(width, None) if sdxl.text_encoder == "text_encoder" else slice(width)
-    rows = sdxl._conditioning.call_kwargs(encoding, [0, 2, 0], None)
     for row in range(3):
-        torch.testing.assert_close(rows["prompt_embeds"][row, :, others], stock[0, :, others])
-        torch.testing.assert_close(rows["pooled_prompt_embeds"][row], pooled[0])
-    torch.testing.assert_close(rows["prompt_embeds"][0], rows["prompt_embeds"][2])
-    assert not torch.allclose(rows["prompt_embeds"][0], rows["prompt_embeds"][1], atol=1e-2)
+        torch.testing.assert_close(embeds[row, :, others], stock[0, :, others])
+        torch.testing.assert_close(of_rows[row], pooled[0])
+    torch.testing.assert_close(embeds[0], embeds[2])
+    assert not torch.allclose(embeds[0], embeds[1], atol=1e-2)
 
 
 def test_sdxl_without_a_negative_prompt_is_not_the_empty_one() -> None:
@@ -364,7 +363,7 @@ def test_an_encoder_that_was_not_loaded() -> None:
         DiffusionLens(pipe)
     pipe = small_sdxl_pipeline(DDIMScheduler)
     pipe.register_modules(text_encoder_2=None)
-    with pytest.raises(ValueError, match="has no text_encoder_2, which makes the pooled vector"):
+    with pytest.raises(ValueError, match="has no text_encoder_2, without which it cannot be conditioned"):
         DiffusionLens(pipe)
 
 

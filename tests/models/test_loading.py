@@ -61,7 +61,7 @@ def test_a_folder_with_a_broken_index(tmp_path) -> None:
 
 @pytest.mark.parametrize("name", ["./missing", "/no/such/folder", "too/many/parts", "C:\\models\\sd"])
 def test_a_folder_that_does_not_exist(name) -> None:
-    with pytest.raises(ValueError, match="no such folder"):
+    with pytest.raises(ValueError, match="no such file or folder"):
         DiffusionLens.from_pretrained(name)
 
 

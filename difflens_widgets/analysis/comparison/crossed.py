@@ -25,12 +25,10 @@ def require_comparable(raw: DiffusionLens, tuned: DiffusionLens, prompt: str, op
     for name, lens in (("raw_lens", raw), ("tuned_lens", tuned)):
         if not isinstance(lens, DiffusionLens):
             raise TypeError(f"{name}: expected a DiffusionLens, got {type(lens).__name__}")
-        if lens._conditioning.question != "lens":
-            raise ValueError(f"{name}: is one of the {lens._conditioning.question}; compare the lenses themselves")
     if not isinstance(prompt, str):
         raise TypeError(f"prompt: expected one str, got {type(prompt).__name__}: {prompt!r}")
     size = (options.get("height"), options.get("width"))
-    _same("family", *(type(lens._conditioning).pipeline_classes[0] for lens in (raw, tuned)))
+    _same("family", *(lens.family.pipeline_classes[0] for lens in (raw, tuned)))
     _same("encoder", raw.text_encoder, tuned.text_encoder)
     _same("number of layers", raw.num_layers, tuned.num_layers)
     _same("latents' channels", *(lens.pipe.unet.config.in_channels for lens in (raw, tuned)))
@@ -38,8 +36,8 @@ def require_comparable(raw: DiffusionLens, tuned: DiffusionLens, prompt: str, op
     _same("scheduler", *(_scheduler(lens.pipe) for lens in (raw, tuned)))
     _same("device", *(lens.pipe.device.type for lens in (raw, tuned)))
     _same("dtype", *(lens.pipe.unet.dtype for lens in (raw, tuned)))
-    _same("prompt's tokens", *(lens._conditioning.tokenize(prompt)[0] for lens in (raw, tuned)))
-    names = ("unet", *raw._conditioning.encoders)
+    _same("prompt's tokens", *(lens.tokenize(prompt)[0] for lens in (raw, tuned)))
+    names = ("unet", *(encoder.name for encoder in raw.family.encoders))
     if raw.pipe is not tuned.pipe and all(getattr(raw.pipe, each) is getattr(tuned.pipe, each) for each in names):
         raise ValueError(
             "tuned_lens: its pipeline has the very modules of raw_lens, so what was loaded into one is in both; "
@@ -57,7 +55,7 @@ def require_crossable(raw: DiffusionLens, tuned: DiffusionLens) -> None:
     """
     a, b = raw.pipe, tuned.pipe
     _same("U-Net's geometry", *(_geometry(pipe.unet, _UNET) for pipe in (a, b)), crossing=True)
-    for name in raw._conditioning.encoders:
+    for name in (encoder.name for encoder in raw.family.encoders):
         parts = [getattr(pipe, name) for pipe in (a, b)]
         _same(f"{name}'s geometry", *(part and _geometry(part, _ENCODER) for part in parts), crossing=True)
         tokenizer = name.replace("text_encoder", "tokenizer")
@@ -73,10 +71,9 @@ def require_crossable(raw: DiffusionLens, tuned: DiffusionLens) -> None:
 
 def crossed(encoder_of: DiffusionLens, rest_of: DiffusionLens) -> DiffusionLens:
     """A lens with the text encoders of one model, and everything else of the other; nothing is copied."""
-    conditioning, pipe = rest_of._conditioning, rest_of.pipe
-    stock = next(base for base in type(pipe).__mro__ if base.__name__ in conditioning.pipeline_classes)
+    pipe, stock = rest_of.pipe, rest_of.family.stock_class(rest_of.pipe)
     parts = dict(pipe.components)
-    parts.update({name: getattr(encoder_of.pipe, name) for name in conditioning.encoders})
+    parts.update({each.name: getattr(encoder_of.pipe, each.name) for each in rest_of.family.encoders})
     accepted = inspect.signature(stock).parameters
     flags = {name: value for name, value in pipe.config.items() if name in accepted and name not in parts}
     name = f"encoder of {encoder_of.model}, U-Net of {rest_of.model}"

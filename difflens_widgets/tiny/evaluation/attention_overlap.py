@@ -169,8 +169,8 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--sheet", type=Path, help="PNG of the pictures, each beside what was taken for its object")
     options = parser.parse_args(arguments)
     try:
-        scenes = measured_scenes(checks.whole("count", options.count, at_least=1))
-        checks.whole("steps", options.steps, at_least=1)
+        scenes = measured_scenes(checks.as_int("count", options.count, at_least=1))
+        checks.as_int("steps", options.steps, at_least=1)
         pipe, name = load_pipeline(options.model, None, None)
         made = f"{options.steps} steps · guidance {options.guidance_scale:g} · {options.aggregator}"
         sys.stdout.write(f"{name} {weight_hash(pipe)} · {made}\n")

@@ -67,7 +67,7 @@ def experiments(
         If something cannot be read or written.
     """
     for name, value in (("trainings", trainings), ("seeds", seeds), ("steps", steps)):
-        checks.whole(name, value, at_least=1)
+        checks.as_int(name, value, at_least=1)
     raw, judge = DiffusionLens.from_pretrained(config.pretrained_model_name_or_path, device=config.device), Judge.load()
     model_hash = weight_hash(raw.pipe)
     histories = []

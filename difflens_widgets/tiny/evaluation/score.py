@@ -168,7 +168,7 @@ def main(arguments: list[str] | None = None) -> int:
     write = sys.stdout.write
     try:
         for name in ("count", "steps"):
-            checks.whole(name, getattr(options, name), at_least=1)
+            checks.as_int(name, getattr(options, name), at_least=1)
         judge, clip = Judge.load(options.judged_by / "judge"), SmallClip.load(options.judged_by)
         pipe, name = load_pipeline(options.model, None, None)
         made = f"{options.steps} steps · guidance {options.guidance_scale:g}"

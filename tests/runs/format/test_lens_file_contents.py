@@ -89,8 +89,8 @@ def test_a_record_that_is_not_one_is_refused(saved: Path, text: bytes, reason: s
     ("change", "reason"),
     [
         (
-            {"version": [2, 0]},
-            r"format version 2.0, this difflens_widgets reads version 1: a newer difflens_widgets is needed",
+            {"version": [3, 0]},
+            r"format version 3.0, this difflens_widgets reads version 2: a newer difflens_widgets is needed",
         ),
         ({"version": [0, 9]}, "format version 0.9, which never existed"),
         ({"version": "1.0"}, "'version' is \"1.0\""),
@@ -115,7 +115,7 @@ def test_a_record_that_is_not_one_is_refused(saved: Path, text: bytes, reason: s
             "'tokens' number 0: 'kind' is \"verb\"",
         ),
         ({"tokens": [{"index": -1, "text": "a", "kind": "word", "is_continuation": False}]}, "'index' is -1"),
-        ({"tokens": [{"index": 0, "text": "a", "kind": "word", "is_continuation": 1}]}, "'joined' is 1"),
+        ({"tokens": [{"index": 0, "text": "a", "kind": "word", "is_continuation": 1}]}, "'is_continuation' is 1"),
         ({"tokens": ["a"]}, "'tokens' number 0 is \"a\", an object"),
         ({"failures": [{"layer": 9, "message": "x"}]}, "'failures' has layer 9, which is none"),
         ({"failures": [{"layer": 1, "message": "x"}] * 2}, "'failures' has layer 1 twice"),
@@ -167,7 +167,7 @@ def test_too_many_pixels_together_are_refused(saved: Path) -> None:
 def test_a_later_minor_version_is_read_and_its_additions_left_alone(tmp_path: Path) -> None:
     run = drawn_run(depth=2)
     path = run.save(tmp_path / "a.lens")
-    rewrite_record(path, lambda record: record.update(version=[1, 7], depth={"entry": "depth.safetensors"}))
+    rewrite_record(path, lambda record: record.update(version=[2, 7], depth={"entry": "depth.safetensors"}))
     rewrite(path, lambda entries: entries.update({"depth.safetensors": b"?", "masks/0-1.webp": b"?"}))
     assert_same(LensRun.load(path), run)
     rewrite(path, lambda entries: entries.update({"../depth.safetensors": b"?"}))

@@ -23,7 +23,7 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 
 def test_the_command_writes_a_model_that_the_lens_opens(folders) -> None:
     lens = DiffusionLens.from_pretrained(folders[1], device="cpu")
-    run = lens("a red circle", layers=[0, 12], steps=2)
+    run = lens("a red circle", layers=[0, 12], num_inference_steps=2)
     assert sorted(run.images) == [0, 12]
     assert run.images[12].size == (train.PICTURE_SIZE, train.PICTURE_SIZE)
     assert lens.pipe.scheduler.config.prediction_type == "v_prediction"

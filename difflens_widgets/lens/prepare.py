@@ -1,0 +1,109 @@
+"""One job for each prompt: its record, and what its worker will do."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Literal
+
+import torch
+
+from ..attention.capture import AttentionChoice, lens_attention
+from ..models import Family, TextEncoder
+from ..models.view import Encoding, PipelineView
+from ..models.weight_hash import weight_hash
+from ..runs.events import Encoded
+from ..runs.job import LensJob
+from ..runs.run import LensRun
+from ..runs.tokens import Token, TokenKey
+from .batch import Batch
+from .caller import warn_caller
+from .denoise import denoise
+from .edits import Edit, Layer, SkipBlock
+from .settings import SamplingSettings, describe
+from .sharing import modules_in_use, worker_of
+
+Method = Literal["lens", "ablation"]
+
+
+@dataclass(frozen=True)
+class Shared:
+    """What the jobs of one call have in common; all of it is checked."""
+
+    pipe: Any
+    family: Family
+    encoder: TextEncoder
+    model: str
+    method: Method
+    layers: tuple[int, ...]
+    num_layers: int
+    settings: SamplingSettings
+
+    def job(
+        self,
+        prompt: str,
+        read: tuple[tuple[Token, ...], str],
+        token_masks: dict[TokenKey, tuple[int, ...]],
+        negative_prompt: str | None,
+        attention: AttentionChoice,
+    ) -> LensJob:
+        """The job of one prompt; `read` are its tokens and what was cut off."""
+        tokens, cut = read
+        if cut:
+            warn_caller(f"prompt: the text encoder reads {len(tokens)} tokens; cut off: {cut!r}")
+        settings = self.settings
+        run = LensRun(
+            prompt, tokens, self.layers, self.num_layers, settings.seed_number, self._describe(negative_prompt)
+        )
+        run.token_masks = token_masks
+        run.attention = lens_attention(
+            attention,
+            self.pipe,
+            tokens,
+            height=settings.height,
+            width=settings.width,
+            steps=settings.num_inference_steps,
+            pictures=len(self.layers),
+        )
+        return LensJob(run, partial(self._work, negative_prompt), worker_of(self.pipe))
+
+    def _describe(self, negative_prompt: str | None) -> dict[str, Any]:
+        about = {"model": self.model, "method": self.method, "text_encoder": self.encoder.name}
+        return {**about, **describe(self.pipe, self.settings, negative_prompt)}
+
+    def _work(self, negative_prompt: str | None, job: LensJob) -> None:
+        # inference_mode is thread-local: entered where the work is done
+        with modules_in_use(self.pipe), torch.inference_mode():
+            view = PipelineView(self.pipe, self.family, self.encoder)
+            lora_scale = self.settings.lora_scale
+            run = job.run
+            encoding = view.encode(run.prompt, lora_scale)
+            if run.token_masks:
+                view.encode("", lora_scale, "empty")
+            states = self._states(view, encoding).half().cpu().numpy()
+            settings = self._describe(negative_prompt)  # the user may have changed his pipeline while the job waited
+            job.emit(Encoded(states, {**settings, "model_hash": weight_hash(self.pipe)}))
+            denoise(self._batch(view, run, negative_prompt), self.settings, job.emit, job)
+
+    def _batch(self, view: PipelineView, run: LensRun, negative_prompt: str | None) -> Batch:
+        return Batch(
+            view=view,
+            prompt=run.prompt,
+            negative_prompt=negative_prompt,
+            layers=run.layers,
+            num_layers=run.num_layers,
+            edit=self._edit,
+            name_of=run.name_of,
+            token_masks=run.token_masks,
+            words=frozenset(token.index for token in run.tokens if token.kind == "word"),
+            plan=None if run.attention is None else run.attention.plan,
+        )
+
+    def _edit(self, layer: int) -> Edit:
+        return Layer(self.encoder.name, layer) if self.method == "lens" else SkipBlock(self.encoder.name, layer)
+
+    def _states(self, view: PipelineView, encoding: Encoding) -> torch.Tensor:
+        if self.method == "lens":
+            return encoding.states
+        skipped = [view.session.encoded(self.encoder.name, skip=block or None) for block in range(self.num_layers)]
+        return torch.stack([found.states[-1] for found in skipped])

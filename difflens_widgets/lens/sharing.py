@@ -1,0 +1,68 @@
+"""Which pipelines share modules, and so work one after another: one worker for each set of shared modules."""
+
+from __future__ import annotations
+
+import threading
+import weakref
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from contextlib import ExitStack, contextmanager
+from typing import Any, TypeVar
+
+import torch
+
+from ..runs.worker import Worker
+
+T = TypeVar("T")
+
+_GUARD = threading.Lock()
+_WORKERS: weakref.WeakKeyDictionary[torch.nn.Module, Worker] = weakref.WeakKeyDictionary()
+_LOCKS: weakref.WeakKeyDictionary[torch.nn.Module, threading.Lock] = weakref.WeakKeyDictionary()
+
+
+def worker_of(pipe: Any) -> Worker:
+    """The worker of a pipeline: pipelines that share a text encoder, a denoiser or a VAE have the same one."""
+    modules = _modules_of(pipe)
+    with _GUARD:
+        worker = next((_WORKERS[module] for module in modules if module in _WORKERS), None) or Worker()
+        for module in modules:
+            _WORKERS.setdefault(module, worker)
+        return worker
+
+
+@contextmanager
+def modules_in_use(pipe: Any) -> Iterator[None]:
+    """Hold a pipeline's modules: two pipelines that had no common module may have got one since."""
+    with _GUARD:
+        locks = [_LOCKS.setdefault(module, threading.Lock()) for module in sorted(_modules_of(pipe), key=id)]
+    with ExitStack() as held:
+        for lock in locks:  # always in the same order, so that two never wait for each other
+            held.enter_context(lock)
+        yield
+
+
+def run_in_worker(pipe: Any, function: Callable[[], T]) -> T:
+    """Do something with a pipeline between its jobs, and wait for it.
+
+    Raises
+    ------
+    RuntimeError
+        From within one of its jobs, which it would wait for.
+    """
+    worker = worker_of(pipe)
+    worker.require_other_thread()
+    answer: Future[T] = Future()
+
+    def work() -> None:
+        try:
+            with modules_in_use(pipe), torch.inference_mode():
+                answer.set_result(function())
+        except BaseException as error:  # noqa: BLE001 (raised again in the caller's thread)
+            answer.set_exception(error)
+
+    worker.submit(work)
+    return answer.result()
+
+
+def _modules_of(pipe: Any) -> list[torch.nn.Module]:
+    return [part for part in pipe.components.values() if isinstance(part, torch.nn.Module)]

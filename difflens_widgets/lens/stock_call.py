@@ -1,0 +1,201 @@
+"""One call of the stock pipeline for some rows of a batch: what it draws becomes events."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from ..attention.capture import Capture, captured
+from ..attention.unet import UNetDenoiser
+from ..models.pipeline_state import dtype_restored
+from ..models.view import own_scheduler
+from ..runs.events import Event, Failed, LayerImage, Message, Preview, Snapshot, TokenFailed, TokenImage
+from ..runs.maps.maps import AttentionMaps
+from .batch import Batch, BatchRow
+from .prediction import Evaluation, tap
+from .settings import SamplingSettings
+
+_PREVIEW_SHARE = 0.15  # of the run's time may go into decoding previews
+
+
+class Control(Protocol):
+    """What a run asks its job while it paints."""
+
+    focus: int | None
+    """The layer on screen, to be painted next."""
+
+    @property
+    def watched(self) -> bool:
+        """Whether somebody wants previews."""
+
+    def cancelled(self) -> bool:
+        """Whether to stop."""
+
+
+class Cancelled(Exception):
+    """Leaves the stock pipeline's loop from within a step of its scheduler."""
+
+
+class StockCall:
+    """One call of the stock pipeline.
+
+    Parameters
+    ----------
+    batch, settings, emit, control
+        As of `denoise`.
+    rows : dict of batch index → BatchRow
+    size : int
+        Rows of the batch; indices without a picture of their own repeat one that has.
+    progress : callable
+        Called with the share 0..1 of this call's evaluations that is done, and the step it is at.
+    """
+
+    def __init__(
+        self,
+        batch: Batch,
+        settings: SamplingSettings,
+        emit: Callable[[Event], None],
+        control: Control,
+        rows: Mapping[int, BatchRow],
+        size: int,
+        progress: Callable[[float, int], None],
+        budget: PreviewBudget,
+    ) -> None:
+        self.batch, self.settings, self.emit, self.control = batch, settings, emit, control
+        self.view, self.rows, self.progress, self.budget = batch.view, rows, progress, budget
+        self.layers = {index: row.layer for index, row in rows.items() if row.token is None}
+        filler = next(iter(rows.values()))
+        self.padded = [rows.get(index, filler) for index in range(size)]
+        self.latents = torch.empty(0)
+
+    def paint(self) -> None:
+        """Denoise and decode the rows."""
+        pipe = self.view.pipe
+        self.progress(0.0, 0)
+        vars(pipe)["scheduler"] = own_scheduler(self.view.scheduler)
+        tap(pipe.scheduler, self.settings.num_inference_steps, self._after_evaluation)
+        self.view.session.begin([self.batch.edit_of(row) for row in self.padded])
+        # out of memory in its decoding, stock SDXL leaves the VAE in float32 and could not go on with half the rows
+        with dtype_restored(pipe.vae), self._attention() as attention:
+            output = self.view.call(**self._arguments())
+        maps = attention.maps if attention is not None else {}
+        for index, row in self.rows.items():
+            self._finish(index, row, output.images[index], _flagged(output, index), maps.get(index))
+
+    def _arguments(self) -> dict[str, Any]:
+        settings, rows = self.settings, len(self.padded)
+        negative = self.batch.negative_prompt
+        embeds, latents = settings.negative_prompt_embeds, settings.latents
+        return {
+            "prompt": [self.batch.prompt] * rows,
+            "negative_prompt": None if negative is None or embeds is not None else [negative] * rows,
+            "negative_prompt_embeds": None if embeds is None else self._repeated(embeds),
+            "height": settings.height,
+            "width": settings.width,
+            "num_inference_steps": settings.num_inference_steps,
+            "guidance_scale": settings.guidance_scale,
+            "guidance_rescale": settings.guidance_rescale,
+            "eta": settings.eta,
+            "cross_attention_kwargs": settings.cross_attention_kwargs,
+            "generator": [settings.new_generator() for _ in self.padded],
+            "latents": None if latents is None else self._repeated(latents),
+            "output_type": "np",
+        }
+
+    def _repeated(self, tensor: Tensor) -> Tensor:
+        like = self.view.session.encoded(self.view.encoder.name).states
+        return tensor.to(like).repeat(len(self.padded), *[1] * (tensor.ndim - 1))
+
+    def _attention(self) -> AbstractContextManager[Capture | None]:
+        """Capture where the words of the whole prompt's rows are looked at, if that was asked for."""
+        plan = self.batch.plan
+        if plan is None or not self.layers:
+            return nullcontext()
+        return captured(UNetDenoiser(self.view.pipe), lambda *_: dict.fromkeys(self.layers, plan))
+
+    def _after_evaluation(self, now: Evaluation) -> None:
+        if self.control.cancelled():
+            raise Cancelled
+        self.latents = now.latents
+        if now.ends_step:
+            self._end_step(now)
+        if now.number < now.total and self.control.watched:
+            self._preview(now)
+        self.progress(now.number / now.total, min(now.step + 1, self.settings.num_inference_steps))
+
+    def _end_step(self, now: Evaluation) -> None:
+        """Tell the caller's listener, and keep the prediction where that was asked for."""
+        if self.settings.on_step:
+            for index, layer in self.layers.items():
+                self.settings.on_step(layer, now.step, now.timestep, now.latents[index : index + 1].clone())
+        if now.step in self.settings.snapshots and self.layers:
+            images = self._decode(now.prediction[list(self.layers)])
+            for layer, image in zip(self.layers.values(), images, strict=True):
+                self.emit(Snapshot(layer, now.step, image))
+
+    def _preview(self, now: Evaluation) -> None:
+        """Decode the picture on screen, and the others too, while that stays a small part of the time."""
+        for number, (index, layer) in enumerate(self.layers.items()):
+            if number and self.control.cancelled():
+                raise Cancelled
+            if not self.budget.allows() and not (now.number == 1 and number == 0):
+                return
+            with self.budget:
+                image = self._decode(now.prediction[index : index + 1])[0]
+            self.emit(Preview(layer, now.step + 1, self.settings.num_inference_steps, image))
+
+    def _decode(self, latents: Tensor) -> list[Image.Image]:
+        pixels = self.view.decode(latents)
+        return [self._to_pil(row) for row in self.view.pipe.image_processor.postprocess(pixels, output_type="np")]
+
+    def _to_pil(self, pixels: np.ndarray) -> Image.Image:
+        return self.view.pipe.image_processor.numpy_to_pil(np.nan_to_num(pixels))[0]
+
+    def _finish(self, index: int, row: BatchRow, pixels: np.ndarray, flagged: bool, maps: AttentionMaps | None) -> None:
+        """Tell one row's picture, or why there is none; `index` is its place in the batch."""
+        latents, (layer, token) = self.latents[index], row
+        name = row.described(self.batch.name_of(layer))
+        if not (np.isfinite(pixels).all() and torch.isfinite(latents).all()):
+            dtype = str(latents.dtype).removeprefix("torch.")
+            advice = "; load the model with dtype=torch.float32" if latents.dtype == torch.float16 else ""
+            message = f"{name}: the picture is not finite (NaN or infinity, {dtype}){advice}"
+            self.emit(Failed(layer, message) if token is None else TokenFailed(layer, token, message))
+            return
+        if flagged:
+            self.emit(Message(f"{name}: the pipeline's safety checker blacked the picture out"))
+        image = self._to_pil(pixels)
+        if token is None:
+            self.emit(LayerImage(layer, image, latents.float().cpu().numpy(), maps))
+        else:
+            self.emit(TokenImage(layer, token, image))
+
+
+class PreviewBudget:
+    """Keeps the decoding of previews a small part of the run's time."""
+
+    def __init__(self) -> None:
+        self._began = time.monotonic()
+        self._entered = 0.0
+        self.seconds = 0.0
+
+    def allows(self) -> bool:
+        """Whether one more may be decoded."""
+        return self.seconds <= _PREVIEW_SHARE * (time.monotonic() - self._began)
+
+    def __enter__(self) -> None:
+        self._entered = time.monotonic()
+
+    def __exit__(self, *_: object) -> None:
+        self.seconds += time.monotonic() - self._entered
+
+
+def _flagged(output: Any, row: int) -> bool:
+    flags = getattr(output, "nsfw_content_detected", None)
+    return bool(flags and flags[row])

@@ -1,0 +1,184 @@
+"""One forward of a text encoder with one prompt: what it returned, and the state after each of its blocks."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, fields, is_dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from .family import TextEncoder
+
+
+@dataclass(frozen=True)
+class EncoderPass:
+    """What one prompt gives.
+
+    Attributes
+    ----------
+    output : Any
+        What the encoder returned for a batch of one, with all its hidden states.
+    states : Tensor (layer, position, width)
+        The state after each block, before the final norm; layer 0 is the embeddings, the last is the one read.
+    read_states : Tensor (layer, position, width)
+        The same as the pipeline reads them: after the final norm where the family has it.
+    """
+
+    output: Any
+    states: Tensor
+    read_states: Tensor
+
+
+def run_encoder(
+    declared: TextEncoder, encoder: nn.Module, args: Sequence[Any], kwargs: dict[str, Any], skip: int | None = None
+) -> EncoderPass:
+    """Run the encoder once, as it was called, and read all its states.
+
+    Parameters
+    ----------
+    args, kwargs
+        What the pipeline called it with, for one prompt.
+    skip : int, optional
+        Leave this block out, 1 is the first: it returns what it is given.
+
+    Raises
+    ------
+    RuntimeError
+        If the state that the declaration calls the read one is not what the encoder returned there: this release of
+        transformers norms or counts its states otherwise.
+    """
+    blocks = declared.blocks_of(encoder)
+    before_norm: list[Tensor] = []
+    with ExitStack() as hooks:
+        if skip is not None:
+            hooks.enter_context(_skipped(blocks[skip - 1]))
+        norm = declared.norm_of(encoder)
+        hooks.enter_context(_pre_hook(norm, lambda given: before_norm.append(given[0])))
+        output = encoder(*args, **{**kwargs, "output_hidden_states": True})
+    hidden = hidden_states_of(output)
+    # the last one is normed or not by the version of transformers: the norm itself knows
+    raw = [*hidden[:-1], before_norm[-1] if before_norm else hidden[-1]]
+    read = declared.read_layers(len(blocks))
+    states = torch.cat(raw[: read[-1] + 1])
+    read_states = norm(states) if declared.normed else states
+    stock = read_of(declared, output)[-1]
+    if stock.shape != read_states[-1:].shape or not torch.allclose(
+        read_states[-1:].float(), stock.float(), rtol=1e-2, atol=1e-2, equal_nan=True
+    ):
+        raise RuntimeError(
+            f"the last layer of {declared.name} is not what the pipeline reads: this version of transformers norms or "
+            "counts its states otherwise; please report it"
+        )
+    return EncoderPass(output, states, read_states)
+
+
+def hidden_states_of(output: Any) -> tuple[Tensor, ...]:
+    """The hidden states in an encoder's output, a ModelOutput or a plain tuple."""
+    found = getattr(output, "hidden_states", None)
+    return found if found is not None else next(part for part in output if isinstance(part, tuple))
+
+
+def read_of(declared: TextEncoder, output: Any) -> list[Tensor]:
+    """The states that the pipeline reads from an output, each (row, position, width)."""
+    if not declared.reads:
+        return [output[0]]
+    hidden = hidden_states_of(output)
+    return [hidden[index] for index in declared.reads]
+
+
+def with_reads(declared: TextEncoder, output: Any, states: Sequence[Tensor]) -> Any:
+    """The output with the states that the pipeline reads replaced, in the order of `declared.reads`."""
+    if not declared.reads:
+        first = output[0]
+        return map_tensors(lambda tensor: states[0] if tensor is first else tensor, output)
+    hidden = list(hidden_states_of(output))
+    replaced = {index % len(hidden): state for index, state in zip(declared.reads, states, strict=True)}
+    exchanged = tuple(replaced.get(index, state) for index, state in enumerate(hidden))
+    original = hidden_states_of(output)
+    return _map_parts(lambda part: exchanged if part is original else part, output)
+
+
+def map_tensors(change: Callable[[Tensor], Tensor], output: Any) -> Any:
+    """The same output with every tensor changed, those inside its tuples too; all else stays."""
+
+    def part_of(part: Any) -> Any:
+        if isinstance(part, Tensor):
+            return change(part)
+        if isinstance(part, tuple):
+            return tuple(part_of(item) for item in part)
+        return part
+
+    return _map_parts(part_of, output)
+
+
+def stacked(outputs: Sequence[Any]) -> Any:
+    """Several outputs of one row each as one output with as many rows; what all share is not copied."""
+    parts = [tensors_of(output) for output in outputs]
+    rows = iter(zip(*parts, strict=True))
+
+    def stack(_: Tensor) -> Tensor:
+        same = next(rows)
+        if all(tensor is same[0] for tensor in same):
+            return same[0].expand(len(same), *same[0].shape[1:])
+        return torch.cat(same)
+
+    return map_tensors(stack, outputs[0])
+
+
+def tensors_of(output: Any) -> list[Tensor]:
+    """All tensors of an output, in the order of `map_tensors`."""
+    found: list[Tensor] = []
+
+    def keep(tensor: Tensor) -> Tensor:
+        found.append(tensor)
+        return tensor
+
+    map_tensors(keep, output)
+    return found
+
+
+def _map_parts(change: Callable[[Any], Any], output: Any) -> Any:
+    if isinstance(output, tuple):
+        return tuple(map(change, output))
+    if is_dataclass(output) and not isinstance(output, type):  # a ModelOutput
+        names = [field.name for field in fields(output)]
+        return type(output)(**{name: change(getattr(output, name)) for name in names})
+    raise TypeError(f"a text encoder returned {type(output).__name__}, expected a ModelOutput or a tuple")
+
+
+@contextmanager
+def _pre_hook(module: nn.Module, listen: Callable[[tuple[Any, ...]], object]) -> Iterator[None]:
+    """Hear what a module is given, in this thread only: the user may run the same encoder in another one."""
+    thread = threading.get_ident()
+
+    def hear(module: nn.Module, args: tuple[Any, ...]) -> None:
+        if threading.get_ident() == thread and args:
+            listen(args)
+
+    hook = module.register_forward_pre_hook(hear)
+    try:
+        yield
+    finally:
+        hook.remove()
+
+
+@contextmanager
+def _skipped(block: nn.Module) -> Iterator[None]:
+    """Let a block return what it is given, in this thread only; before the hooks that record hidden states."""
+    thread = threading.get_ident()
+
+    def pass_on(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> Any:
+        if threading.get_ident() != thread:
+            return output
+        given = args[0] if args else kwargs["hidden_states"]
+        return (given, *output[1:]) if isinstance(output, tuple) else given
+
+    hook = block.register_forward_hook(pass_on, with_kwargs=True, prepend=True)
+    try:
+        yield
+    finally:
+        hook.remove()

@@ -1,0 +1,113 @@
+"""What the text encoders of a pipeline return during one run: each text encoded once, and edited row by row."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from .encoder_pass import EncoderPass, map_tensors, read_of, run_encoder, stacked
+from .family import Family
+
+Source = Literal["prompt", "empty"]
+RowEdit = Callable[["EncoderSession", str], Any]
+"""(session, encoder's name) → what that encoder returns for one row."""
+
+
+class EncoderSession:
+    """Answers the forwards of a pipeline's text encoders; shared by all the calls of one run.
+
+    Every text goes through an encoder once, as a batch of one, and is kept: the prompt, the negative prompt and the
+    empty prompt, whatever the number of rows and calls. In a call of the pipeline the first forward of an encoder is
+    the prompt's (the negative prompt follows in every pipeline): its rows are the `edits`.
+    """
+
+    def __init__(self, family: Family, encoders: dict[str, nn.Module]) -> None:
+        self.family, self.encoders = family, encoders
+        self._passes: dict[Any, EncoderPass] = {}
+        self._calls: dict[tuple[Source, str], tuple[tuple[Any, ...], dict[str, Any]]] = {}
+        self._edits: Sequence[RowEdit] | None = None
+        self._source: Source = "prompt"
+        self._probe = False
+        self._seen: set[str] = set()
+
+    def begin(self, edits: Sequence[RowEdit]) -> None:
+        """A call of the pipeline begins; one edit for each row."""
+        self._edits, self._source, self._probe, self._seen = edits, "prompt", False, set()
+
+    def begin_encoding(self, source: Source, *, probe: bool = False) -> None:
+        """One text is encoded alone; with `probe` every state that the pipeline is not declared to read is NaN."""
+        self._edits, self._source, self._probe, self._seen = None, source, probe, set()
+
+    def forward(self, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """What an encoder returns when the pipeline calls it."""
+        first, rows = name not in self._seen, _num_rows(args, kwargs)
+        self._seen.add(name)
+        if first:
+            self._calls[self._source, name] = _row(args, kwargs, 0)
+        if first and self._edits is not None:
+            if rows != len(self._edits):
+                raise RuntimeError(f"{name} was given {rows} rows for {len(self._edits)} pictures; please report it")
+            return stacked([edit(self, name) for edit in self._edits])
+        outputs = [self._pass(name, *_row(args, kwargs, row)).output for row in range(rows)]
+        return stacked([self._probed(name, output) for output in outputs] if self._probe else outputs)
+
+    def encoded(self, name: str, source: Source = "prompt", skip: int | None = None) -> EncoderPass:
+        """What an encoder makes of the prompt, or of the empty prompt; `skip`: without this block."""
+        return self._pass(name, *self._calls[source, name], skip)
+
+    def _pass(self, name: str, args: tuple[Any, ...], kwargs: dict[str, Any], skip: int | None = None) -> EncoderPass:
+        key = (name, skip, *map(_content, args), *((word, _content(value)) for word, value in sorted(kwargs.items())))
+        if key not in self._passes:
+            self._passes[key] = run_encoder(self.family.encoder(name), self.encoders[name], args, kwargs, skip)
+        return self._passes[key]
+
+    def _probed(self, name: str, output: Any) -> Any:
+        read = {id(state) for state in read_of(self.family.encoder(name), output)}
+
+        def spoiled(tensor: Tensor) -> Tensor:
+            is_state = tensor.ndim == 3  # a pooled vector has two dimensions
+            return tensor * torch.nan if is_state and id(tensor) not in read else tensor
+
+        return map_tensors(spoiled, output)
+
+
+class EncoderProxy(nn.Module):
+    """Stands for a text encoder in a view of a pipeline: its forward is the session's, all else is the encoder's."""
+
+    def __init__(self, encoder: nn.Module, name: str, session: EncoderSession) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self._answer = lambda args, kwargs: session.forward(name, args, kwargs)
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        """Answer from the session."""
+        return self._answer(args, kwargs)
+
+    def __getattr__(self, name: str) -> Any:
+        try:
+            return super().__getattr__(name)
+        except AttributeError:
+            return getattr(super().__getattr__("encoder"), name)
+
+
+def _num_rows(args: tuple[Any, ...], kwargs: dict[str, Any]) -> int:
+    return next(len(value) for value in (*args, *kwargs.values()) if isinstance(value, Tensor))
+
+
+def _row(args: tuple[Any, ...], kwargs: dict[str, Any], row: int) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """The arguments of one row of a batch."""
+
+    def of_row(value: Any) -> Any:
+        return value[row : row + 1] if isinstance(value, Tensor) and value.ndim > 1 else value
+
+    return tuple(map(of_row, args)), {name: of_row(value) for name, value in kwargs.items()}
+
+
+def _content(value: Any) -> Any:
+    """What makes two arguments equal."""
+    if isinstance(value, Tensor):
+        return tuple(value.shape), value.cpu().numpy().tobytes()
+    return repr(value)

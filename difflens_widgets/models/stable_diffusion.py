@@ -1,0 +1,26 @@
+"""Stable Diffusion 1.x and 2.x: one CLIP text encoder, read after its final layer norm.
+
+Layer k is the state after block k (0: the embeddings), passed through `final_layer_norm`. SD 2.x uses the state before
+the last block of OpenCLIP-H; its diffusers weights leave that block out, so its layers are 0..23 and need no case of
+their own.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor
+
+from .family import Family, TextEncoder
+
+
+def _decode(pipe: Any, latents: Tensor) -> Tensor:
+    vae = pipe.vae
+    return vae.decode(latents.to(vae.dtype) / vae.config.scaling_factor, return_dict=False)[0]
+
+
+STABLE_DIFFUSION = Family(
+    pipeline_classes=("StableDiffusionPipeline",),
+    encoders=(TextEncoder("text_encoder", "tokenizer", "encoder.layers", "final_layer_norm", normed=True),),
+    decode=_decode,
+)

@@ -1,0 +1,159 @@
+"""A view of a pipeline: what a run works on, so that nothing of the user's pipeline changes while it paints."""
+
+from __future__ import annotations
+
+import copy
+import inspect
+import weakref
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..runs.tokens import Token
+from .encoder_session import EncoderProxy, EncoderSession, Source
+from .family import Family, TextEncoder
+from .tokenize import read_prompt
+
+
+@dataclass(frozen=True)
+class Encoding:
+    """One prompt as the lensed text encoder leaves it.
+
+    Attributes
+    ----------
+    prompt : str
+    tokens : tuple of Token
+    states : Tensor (layer, position, width)
+        The state after each block, before the final norm; layer 0 is the embeddings.
+    normed_states : Tensor (layer, position, width)
+        The same as the denoiser is given them: after the final norm, where the family has one.
+    """
+
+    prompt: str
+    tokens: tuple[Token, ...]
+    states: Tensor
+    normed_states: Tensor
+
+
+class PipelineView:
+    """A pipeline with the user's modules, and with a scheduler, tokenizers and attributes of its own.
+
+    Its text encoders are stood for by proxies: what they return is edited row by row (`EncoderSession`). The user may
+    call his own pipeline meanwhile, or change its scheduler.
+
+    Parameters
+    ----------
+    pipe : the user's pipeline
+    family : its family
+    encoder : the text encoder that is looked at
+
+    Attributes
+    ----------
+    pipe : the view itself, a pipeline to call
+    session : what its text encoders return
+    scheduler : a copy of the user's, as it was when the view was made
+    """
+
+    def __init__(self, pipe: Any, family: Family, encoder: TextEncoder) -> None:
+        self.family, self.encoder, self._stock = family, encoder, family.stock_class(pipe)
+        modules = {each.name: getattr(pipe, each.name, None) for each in family.encoders}
+        self.session = EncoderSession(family, {name: module for name, module in modules.items() if module is not None})
+        self.pipe = copy.copy(pipe)
+        own = vars(self.pipe)  # past the pipeline's own __setattr__, which would note the exchange in its config
+        self.scheduler = own["scheduler"] = own_scheduler(pipe.scheduler)
+        own["maybe_free_model_hooks"] = pipe.maybe_free_model_hooks  # the user's offloading goes on as he set it up
+        own["_progress_bar_config"] = {**getattr(pipe, "_progress_bar_config", {}), "disable": True}
+        for each in family.encoders:
+            if each.name in self.session.encoders:
+                own[each.name] = EncoderProxy(self.session.encoders[each.name], each.name, self.session)
+                own[each.tokenizer] = own_tokenizer(getattr(pipe, each.tokenizer))
+
+    def call(self, **arguments: Any) -> Any:
+        """Call the stock pipeline, also where the user's is of a subclass with a call of its own."""
+        try:
+            return self._stock.__call__(self.pipe, **arguments)
+        finally:
+            self.pipe.maybe_free_model_hooks()
+
+    def tokenize(self, prompt: str) -> tuple[tuple[Token, ...], str]:
+        """The tokens that the lensed encoder reads, and the part of `prompt` that did not fit ("" if all did)."""
+        return read_prompt(self.pipe, getattr(self.pipe, self.encoder.tokenizer), prompt)
+
+    @torch.inference_mode()
+    def encode(self, prompt: str, lora_scale: float | None = None, source: Source = "prompt") -> Encoding:
+        """Encode one prompt as the stock pipeline does, and check that it reads what the family declares.
+
+        Parameters
+        ----------
+        prompt : str
+        lora_scale : float, optional
+            The strength of LoRA weights in the text encoders.
+        source : "prompt" or "empty"
+            What the session keeps it as.
+
+        Raises
+        ------
+        RuntimeError
+            If the pipeline reads other states of its text encoder than its family declares.
+        """
+        self.session.begin_encoding(source, probe=True)
+        given = {"prompt": prompt, "device": self.pipe._execution_device, "num_images_per_prompt": 1}
+        given |= {"do_classifier_free_guidance": False, "lora_scale": lora_scale}
+        accepted = inspect.signature(self.pipe.encode_prompt).parameters
+        conditioning = self.pipe.encode_prompt(**{name: value for name, value in given.items() if name in accepted})
+        found = self.session.encoded(self.encoder.name, source)
+        if not _finite(conditioning) and all(map(self._reads_finite, self.session.encoders)):
+            raise RuntimeError(
+                f"{type(self.pipe).__name__} reads its text encoder elsewhere than its family declares: this version "
+                "of diffusers or a method of your own changed it; please report it"
+            )
+        return Encoding(prompt, self.tokenize(prompt)[0], found.states, found.read_states)
+
+    def _reads_finite(self, name: str) -> bool:
+        return bool(torch.isfinite(self.session.encoded(name).read_states[-1]).all())
+
+    def decode(self, latents: Tensor) -> Tensor:
+        """Pixels -1..1 (row, channel, height, width) of latents."""
+        return self.family.decode(self.pipe, latents)
+
+    @property
+    def blocks(self) -> list[torch.nn.Module]:
+        """The lensed encoder's blocks that the stock picture depends on, in their order."""
+        return blocks_of(self.session.encoders[self.encoder.name], self.encoder)
+
+
+def blocks_of(module: torch.nn.Module, encoder: TextEncoder) -> list[torch.nn.Module]:
+    """The blocks of a text encoder that the stock picture depends on, in their order."""
+    blocks = encoder.blocks_of(module)
+    return blocks if encoder.pooled else blocks[: encoder.read_layers(len(blocks))[-1]]
+
+
+def own_scheduler(scheduler: Any) -> Any:
+    """A copy of a scheduler; every call of a pipeline resets its state.
+
+    Not made by `from_config`: that takes some values for defaults that were set, such as DDIM's `clip_sample`.
+    """
+    return copy.deepcopy(scheduler)
+
+
+_TOKENIZERS: weakref.WeakKeyDictionary[Any, tuple[int, Any]] = weakref.WeakKeyDictionary()
+
+
+def own_tokenizer(tokenizer: Any) -> Any:
+    """A copy of a tokenizer: a fast one keeps its padding where every thread sees it; anew when words were added."""
+    size, own = _TOKENIZERS.get(tokenizer, (None, None))
+    if own is None or size != len(tokenizer):
+        size, own = len(tokenizer), copy.deepcopy(tokenizer)
+        # reading ids back changes nothing, and a copy of CLIP's tokenizer would do it otherwise
+        own.decode, own.batch_decode = tokenizer.decode, tokenizer.batch_decode
+        _TOKENIZERS[tokenizer] = size, own
+    return own
+
+
+def _finite(value: Any) -> bool:
+    if isinstance(value, Tensor):
+        return not value.is_floating_point() or bool(torch.isfinite(value).all())
+    return all(map(_finite, value)) if isinstance(value, Iterable) and not isinstance(value, str) else True
