@@ -55,8 +55,8 @@ def _parser() -> argparse.ArgumentParser:
     lens.add_argument("--layers", type=parse_layers, help="0:13, 0:13:3, 5 or 0,4,12 (default: all)")
     lens.add_argument("--negative-prompt")
     lens.add_argument("--seed", type=int, default=0)
-    lens.add_argument("--steps", type=int, default=20)
-    lens.add_argument("--guidance-scale", type=float, default=7.5)
+    lens.add_argument("--steps", type=int, help="default: the model's own, or 20")
+    lens.add_argument("--guidance-scale", type=float, help="default: the model's own, or 7.5")
     lens.add_argument(
         "--text-encoder", help="which one, where there are several: text_encoder (default), text_encoder_2"
     )
@@ -76,8 +76,8 @@ def _parser() -> argparse.ArgumentParser:
     versus.add_argument("--layers", type=parse_layers, help="0:13, 0:13:3, 5 or 0,4,12 (default: all)")
     versus.add_argument("--negative-prompt")
     versus.add_argument("--seed", type=int, default=0)
-    versus.add_argument("--steps", type=int, default=20)
-    versus.add_argument("--guidance-scale", type=float, default=7.5)
+    versus.add_argument("--steps", type=int, help="default: the raw model's own, or 20")
+    versus.add_argument("--guidance-scale", type=float, help="default: the raw model's own, or 7.5")
     versus.add_argument(
         "--text-encoder", help="which one, where there are several: text_encoder (default), text_encoder_2"
     )

@@ -181,10 +181,10 @@ class DiffusionLens:
         seed : int or torch.Generator
             0 ≤ seed < 2**63. Every layer starts from this seed's latents and gets its noise. A generator's state is
             copied and left as it is.
-        num_inference_steps : int
-            Denoising steps, ≥ 1.
-        guidance_scale : float
-            Classifier-free guidance; 1 and less switch it off.
+        num_inference_steps : int, optional
+            Denoising steps, ≥ 1. Default: the model's own (`sampling_defaults.json` in its folder), or 20.
+        guidance_scale : float, optional
+            Classifier-free guidance; 1 and less switch it off. Default: the model's own, or 7.5.
         guidance_rescale, eta : float
             As in the stock pipeline: against over-exposure, and DDIM's noise; both ≥ 0.
         cross_attention_kwargs : mapping, optional

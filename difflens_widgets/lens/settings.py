@@ -16,6 +16,7 @@ from torch import Tensor
 from .._version import __version__
 from ..attention.capture import AttentionChoice
 from ..models import Family, checks
+from ..models.sampling_defaults import sampling_defaults
 from .batch import StepListener
 from .token_mask import TokenChoice
 
@@ -29,8 +30,8 @@ class RunOptions(TypedDict, total=False):
     layers: Iterable[int] | None
     negative_prompt: str | None
     seed: int | torch.Generator
-    num_inference_steps: int
-    guidance_scale: float
+    num_inference_steps: int | None
+    guidance_scale: float | None
     guidance_rescale: float
     eta: float
     cross_attention_kwargs: Mapping[str, Any] | None
@@ -48,8 +49,8 @@ DEFAULTS: RunOptions = {
     "layers": None,
     "negative_prompt": None,
     "seed": 0,
-    "num_inference_steps": 20,
-    "guidance_scale": 7.5,
+    "num_inference_steps": None,
+    "guidance_scale": None,
     "guidance_rescale": 0.0,
     "eta": 0.0,
     "cross_attention_kwargs": None,
@@ -112,12 +113,15 @@ def read_settings(pipe: Any, family: Family, batch_size: int, options: RunOption
     ValueError, TypeError
         Naming the argument, what was wrong and what would be right.
     """
-    steps = checks.as_int("num_inference_steps", options["num_inference_steps"], at_least=1)
+    defaults = sampling_defaults(pipe)
+    steps, guidance_scale = options["num_inference_steps"], options["guidance_scale"]
+    steps = checks.as_int("num_inference_steps", defaults.num_inference_steps if steps is None else steps, at_least=1)
+    guidance_scale = defaults.guidance_scale if guidance_scale is None else guidance_scale
     height, width = checks.size(pipe, options["height"], options["width"])
     return SamplingSettings(
         seed=checks.seed(options["seed"]),
         num_inference_steps=steps,
-        guidance_scale=checks.non_negative("guidance_scale", options["guidance_scale"]),
+        guidance_scale=checks.non_negative("guidance_scale", guidance_scale),
         height=height,
         width=width,
         batch_size=batch_size,

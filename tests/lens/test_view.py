@@ -203,7 +203,7 @@ def test_the_signature_has_every_argument() -> None:
     for function in (DiffusionLens.start, DiffusionLens.__call__, DiffusionLens.ablate):
         parameters = inspect.signature(function).parameters
         assert list(parameters) == ["self", "prompt", *DEFAULTS]
-        assert parameters["num_inference_steps"].default == 20
+        assert parameters["num_inference_steps"].default is None, "the model states its own"
 
 
 @pytest.mark.parametrize("name", ["start", "__call__", "ablate"])

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ...lens.diffusion_lens import DiffusionLens
+from ...models.sampling_defaults import sampling_defaults
 from ...runs.progress_bar import with_progress_bar
 from ...runs.run import LensRun
 from ..judges import PictureJudge
@@ -51,6 +52,8 @@ def compare(
         judge; before anything is computed.
     """
     lens_options = {name: list(v) if isinstance(v, Iterator) else v for name, v in lens_options.items()}
+    for name, value in sampling_defaults(raw_lens.pipe)._asdict().items():  # for both: they differ in nothing else
+        lens_options[name] = value if lens_options.get(name) is None else lens_options[name]
     require_comparable(raw_lens, tuned_lens, prompt, lens_options)
     if attribution:
         require_crossable(raw_lens, tuned_lens)

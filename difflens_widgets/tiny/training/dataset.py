@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from ..drawing import draw_array
-from ..scenes import Scene, training_scene
+from ..scenes import NAMED_MATERIALS, Scene, sample_scene, training_scene
 
 
 @dataclass(frozen=True)
@@ -32,6 +32,21 @@ class ScenePool:
 def floats(pictures: Tensor) -> Tensor:
     """From uint8 (n, size, size, 3) to float32 (n, 3, size, size) in -1..1."""
     return pictures.permute(0, 3, 1, 2).float().div_(127.5).sub_(1)
+
+
+def balanced_scene(seed: int, index: int) -> Scene:
+    """A `training_scene`, but of every ten one has a named material, one is a relation, one a count.
+
+    By the world's own frequencies a dotted thing is in 2.3 % of the pictures, and one thing inside another in 4 %: too
+    rare to be learnt in some thousand steps. Half of the relations added are "inside".
+    """
+    number, special = divmod(index, 10)
+    rng = np.random.default_rng([seed, index, 2])
+    if special == 0:
+        return sample_scene(rng, "object", material=NAMED_MATERIALS[number % len(NAMED_MATERIALS)])
+    if special == 1:
+        return sample_scene(rng, "relation", relation="inside" if number % 2 else None)
+    return sample_scene(rng, "count" if special == 2 else None)
 
 
 def load_pool(

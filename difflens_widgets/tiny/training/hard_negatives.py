@@ -15,6 +15,7 @@ from ..scenes import (
     KINDS,
     LOST_IN,
     MATERIALS,
+    NAMED_MATERIALS,
     OBJECTS,
     PLACES,
     SHAPES,
@@ -72,7 +73,7 @@ def _otherwise(words: list[str], rng: np.random.Generator) -> list[str]:
         words[kinds[0]] = _form(_KIND_OF[words[kinds[0]]], words)
     elif relations and rng.random() < 0.35:
         words[relations[0]] = _OPPOSITE[words[relations[0]]]
-    elif rng.random() < 0.2 and _other_manner(words, rng):
+    elif rng.random() < 0.3 and _other_manner(words, rng):
         pass
     elif words[-1] in PLACES and rng.random() < 0.4:
         place = rng.choice([place for place in PLACES if place != words[-1]])
@@ -87,15 +88,25 @@ def _otherwise(words: list[str], rng: np.random.Generator) -> list[str]:
 
 
 def _other_manner(words: list[str], rng: np.random.Generator) -> bool:
-    """Another material, or sitting in place of walking; False where the caption tells of neither."""
+    """Another material or none, or sitting in place of walking; False where the caption cannot tell of either.
+
+    Without negatives that leave a material out or put one in, "metallic" came to mean "neither striped nor dotted":
+    its states were as near to those of the plain thing as a meaningless word's.
+    """
     for i, word in enumerate(words):
         if word == "walking":
             del words[i]
             return True
         if word in MATERIALS:
-            words[i] = rng.choice([m for m in MATERIALS if m not in (word, "plain")])
+            other = rng.choice([material for material in MATERIALS if material != word])
+            words[i : i + 1] = [] if other == "plain" else [other]
             return True
-    return False
+    nouns = [i for i, word in enumerate(words) if word in _KIND_OF]
+    if len(nouns) > 1 or set(words) & {*_NUMBERS} or words[nouns[0]] in ANIMALS:
+        return False
+    start = nouns[0] - (words[nouns[0] - 1] in COLOURS)
+    words.insert(start, str(rng.choice(NAMED_MATERIALS)))
+    return True
 
 
 def could_be_drawn(words: list[str]) -> bool:

@@ -1,16 +1,16 @@
 """What stands where in a scene, on the grid of the latents: known from the drawing, and told to the U-Net in training.
 
 A denoising loss alone taught a small U-Net slowly *which* thing belongs at a place: most of the latents' variance is
-background, and outlines look right long before kinds do. So while it trains, a 1 × 1 head reads kind and colour at
-every place from the U-Net's own features (dropped afterwards), and places with things weigh more in the loss.
+background, and outlines look right long before kinds do. So while it trains, a 1 × 1 head reads kind, colour and
+material at every place from the U-Net's own features (dropped afterwards), and places with things weigh more in the
+loss.
 """
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -18,29 +18,30 @@ import torch.nn.functional as F
 from diffusers import UNet2DConditionModel
 from torch import Tensor, nn
 
-from ..scenes import BACKGROUNDS, KINDS, Scene
+from ..scenes import BACKGROUNDS, KINDS, MATERIALS, Scene
 
 GRID = 16
-_KIND_NAMES, _COLOUR_NAMES = list(KINDS), list(BACKGROUNDS)
+_KIND_NAMES, _COLOUR_NAMES, _MATERIAL_NAMES = list(KINDS), list(BACKGROUNDS), list(MATERIALS)
 _NOTHING = len(_KIND_NAMES)
+_LOGITS = (len(_KIND_NAMES) + 1, len(_COLOUR_NAMES), len(_MATERIAL_NAMES))
 _BODY = 0.85  # of a thing's radius: nearer to its centre it covers what is behind it
 _REACH, _MARGIN = 1.15, 0.04  # of the radius, and of the side: all that a thing can touch
 _WEIGHT_OF_THINGS = 3.0
 
 
-@dataclass(frozen=True)
-class LayoutMaps:
-    """`kind` and `colour` are int64 (scene, 16, 16), "nothing" being the last kind; `weight` is float16 of mean 1."""
+class LayoutMaps(NamedTuple):
+    """int64 (scene, 16, 16), "nothing" being the last kind, backgrounds being plain; `weight` is float16 of mean 1."""
 
     kind: Tensor
     colour: Tensor
+    material: Tensor
     weight: Tensor
 
 
 def layout_maps(scenes: Sequence[Scene]) -> LayoutMaps:
     """The maps of every scene: the smallest thing in front, as in the drawing; elsewhere the background."""
     kind = np.full((len(scenes), GRID, GRID), _NOTHING, np.int64)
-    colour = np.empty_like(kind)
+    colour, material = np.empty_like(kind), np.full_like(kind, _MATERIAL_NAMES.index("plain"))
     weight = np.ones(kind.shape, np.float32)
     ticks = (np.arange(GRID) + 0.5) / GRID
     for row, scene in enumerate(scenes):
@@ -49,18 +50,20 @@ def layout_maps(scenes: Sequence[Scene]) -> LayoutMaps:
             distance = np.hypot(ticks[:, None] - item.y, ticks[None] - item.x)
             body = distance <= _BODY * item.r
             kind[row][body], colour[row][body] = _KIND_NAMES.index(item.kind), _COLOUR_NAMES.index(item.colour)
+            material[row][body] = _MATERIAL_NAMES.index(item.material)
             weight[row][distance <= _REACH * item.r + _MARGIN] = _WEIGHT_OF_THINGS
         weight[row] /= weight[row].mean()
-    return LayoutMaps(torch.from_numpy(kind), torch.from_numpy(colour), torch.from_numpy(weight).half())
+    names = torch.from_numpy(np.stack([kind, colour, material]))
+    return LayoutMaps(names[0], names[1], names[2], torch.from_numpy(weight).half())
 
 
 class ReadingUNet(nn.Module):
-    """A U-Net, and a head that says kind and colour at each place from the features of its second `up` block."""
+    """A U-Net, and a head that says what is at each place, from the features of the U-Net's second `up` block."""
 
     def __init__(self, unet: UNet2DConditionModel) -> None:
         super().__init__()
         self.unet = unet
-        self.head = nn.Conv2d(unet.config.block_out_channels[1], len(_KIND_NAMES) + 1 + len(_COLOUR_NAMES), 1)
+        self.head = nn.Conv2d(unet.config.block_out_channels[1], sum(_LOGITS), 1)
         self._features: dict[int, Tensor] = {}  # by thread: parts of a batch are worked on side by side
         self.hook = unet.up_blocks[1].register_forward_hook(self._keep)
 
@@ -73,14 +76,14 @@ class ReadingUNet(nn.Module):
         self._features[threading.get_ident()] = output
 
     def forward(self, noisy: Tensor, timesteps: Tensor, text: Tensor) -> tuple[Tensor, Tensor]:
-        """The predicted velocity, and logits (batch, kinds + nothing + colours, 16, 16)."""
+        """The predicted velocity, and logits (batch, kinds + nothing + colours + materials, 16, 16)."""
         velocity = self.unet(noisy, timesteps, text).sample.float()
         return velocity, self.head(self._features.pop(threading.get_ident())).float()
 
 
-def layout_loss(logits: Tensor, kind: Tensor, colour: Tensor) -> Tensor:
-    """Cross-entropy of kinds and of colours; places with things count as much together as all others."""
+def layout_loss(logits: Tensor, kind: Tensor, colour: Tensor, material: Tensor) -> Tensor:
+    """Cross-entropy of kinds, colours and materials; places with things count as much together as all others."""
     thing = kind != _NOTHING
-    of_kinds, of_colours = logits.split([len(_KIND_NAMES) + 1, len(_COLOUR_NAMES)], 1)
-    entropy = F.cross_entropy(of_kinds, kind, reduction="none") + F.cross_entropy(of_colours, colour, reduction="none")
+    pairs = zip(logits.split(_LOGITS, 1), (kind, colour, material), strict=True)
+    entropy = torch.stack([F.cross_entropy(of, true, reduction="none") for of, true in pairs]).sum(0)
     return (entropy[thing].sum() / thing.sum().clamp(min=1) + entropy[~thing].sum() / (~thing).sum().clamp(min=1)) / 2

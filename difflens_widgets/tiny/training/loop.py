@@ -40,6 +40,9 @@ class Recipe:
     batch: int
     learning_rate: float
     warmup: int = 100
+    decay: int | None = None
+    """The last so many steps decay linearly to zero, after a constant rate: more steps can be added at any time. None:
+    cosine decay after the warm-up."""
     weight_decay: float = 0.01
     ema_decay: float = 0.999
     checkpoint_seconds: float = 120.0
@@ -67,13 +70,13 @@ def fit(model: Model, loss_of_step: LossOfStep, recipe: Recipe, folder: Path, na
         (step, CPU generator seeded for this step) → scalar loss, or what gives that of each part of the batch; runs
         under bfloat16 autocast where the device has it.
     recipe : Recipe
-        Warm-up, then cosine decay to zero at `recipe.steps`.
+        Warm-up, then decay to zero at `recipe.steps`.
     folder : Path
         Gets `name.safetensors` (checkpoint) and `name.jsonl` (loss by step).
     """
     folder.mkdir(parents=True, exist_ok=True)
     device = next(model.parameters()).device
-    autocast = partial(torch.autocast, device.type, torch.bfloat16, enabled=_computes_in_bfloat16(device))
+    autocast = partial(autocast_of, device)
     optimizers = _optimizers(model, recipe)
     average = deepcopy(model).requires_grad_(False)
     checkpoint, curve = folder / f"{name}.safetensors", folder / f"{name}.jsonl"
@@ -159,6 +162,11 @@ def _backward(
     return sum(value for value, _ in results)
 
 
+def autocast_of(device: torch.device) -> AbstractContextManager[None]:
+    """bfloat16 where `device` has it; for the thread that enters it."""
+    return torch.autocast(device.type, torch.bfloat16, enabled=_computes_in_bfloat16(device))
+
+
 def _computes_in_bfloat16(device: torch.device) -> bool:
     """False for a CPU that only imitates it: there a step of the U-Net takes 2.4 times as long as in float32."""
     if device.type != "cpu":
@@ -170,6 +178,8 @@ def _computes_in_bfloat16(device: torch.device) -> bool:
 def _schedule(step: int, recipe: Recipe) -> float:
     if step < recipe.warmup:
         return (step + 1) / recipe.warmup
+    if recipe.decay is not None:
+        return min(1.0, (recipe.steps - step) / max(1, recipe.decay))
     return 0.5 * (1 + math.cos(math.pi * (step - recipe.warmup) / max(1, recipe.steps - recipe.warmup)))
 
 

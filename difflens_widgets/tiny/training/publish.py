@@ -10,12 +10,16 @@ from diffusers import StableDiffusionPipeline
 from safetensors.torch import load_file, save_file
 from torch import nn
 
+from ...models.sampling_defaults import SamplingDefaults, write_sampling_defaults
+
 _SHARD = "15MB"
 _PREFIX = "text_model."
 
 
-def publish(pipe: StableDiffusionPipeline, tokenizer_files: Path, out: Path) -> None:
-    """Write `pipe` in float16 to `out`.
+def publish(
+    pipe: StableDiffusionPipeline, tokenizer_files: Path, out: Path, defaults: SamplingDefaults | None = None
+) -> None:
+    """Write `pipe` in float16 to `out`, with the `defaults` that it is sampled with best.
 
     transformers ≥ 5 leaves out what releases before it need: the encoder's keys begin with ``text_model.`` there, and
     the tokenizer is read from vocab.json and merges.txt. Newer ones read both forms.
@@ -23,6 +27,8 @@ def publish(pipe: StableDiffusionPipeline, tokenizer_files: Path, out: Path) -> 
     for part in (pipe.text_encoder, pipe.vae, pipe.unet):
         nn.Module.half(part.cpu())  # the plain cast: diffusers' own warns of running in float16, which nobody will
     pipe.save_pretrained(out, max_shard_size=_SHARD)
+    if defaults is not None:
+        write_sampling_defaults(out, defaults)
     weights = out / "text_encoder" / "model.safetensors"
     tensors = {_PREFIX + key.removeprefix(_PREFIX): tensor for key, tensor in load_file(weights).items()}
     save_file(tensors, weights, metadata={"format": "pt"})

@@ -2,7 +2,8 @@
 
 The U-Net alone teaches an encoder too slowly (it was still ignored after 72,000 pictures). Each caption is also set
 against two hard negatives of itself: another kind of thing, and other bindings (colours swapped, a relation turned
-round), so that both have to be read. Afterwards the encoder is frozen.
+round), so that both have to be read. A share of all captions gets a rare word that means nothing, see `rare_words.py`.
+Afterwards the encoder is frozen.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from ..clip import SmallClip
 from .dataset import ScenePool
 from .hard_negatives import other_binding, other_kind
 from .loop import Recipe, fit
+from .rare_words import rare_words, with_rare_word
 
 WIDTH, LAYERS, HEADS = 192, 12, 4
 
@@ -45,21 +47,29 @@ def train_text_encoder(
     recipe: Recipe,
     folder: Path,
     device: torch.device,
-    start: tuple[CLIPTokenizer, CLIPTextModel] | None = None,
+    start: tuple[CLIPTokenizer, CLIPTextModel] | SmallClip | None = None,
 ) -> SmallClip:
-    """Train contrastively on `pool`; `start`: a published model's tokenizer and encoder, to go on from."""
+    """Train contrastively on `pool`.
+
+    `start`: a small CLIP with this tokenizer, to train on; or the tokenizer and text encoder of another world's model.
+    """
     torch.manual_seed(recipe.seed)
-    text_encoder = build_text_encoder(tokenizer)
-    if start is not None:
-        take_over(text_encoder, tokenizer, *start)
-    model = SmallClip(text_encoder).to(device)
+    if isinstance(start, SmallClip):
+        model = start.to(device)
+    else:
+        text_encoder = build_text_encoder(tokenizer)
+        if start is not None:
+            take_over(text_encoder, tokenizer, *start)
+        model = SmallClip(text_encoder).to(device)
     model.tokenizer = tokenizer
+    rare = rare_words(tokenizer)
 
     def loss_of_step(step: int, generator: torch.Generator) -> Tensor:
         indices = torch.randint(len(pool.scenes), (recipe.batch,), generator=generator)
         rng = np.random.default_rng([recipe.seed, step])
         captions = [pool.scenes[i].caption for i in indices]
         captions += [other(caption, rng) for other in (other_kind, other_binding) for caption in captions]
+        captions = [with_rare_word(caption, rare, rng) for caption in captions]
         # causal attention: what follows the end token cannot change it, so the long padding is left out here
         ids = tokenizer(captions, padding="longest", return_tensors="pt").input_ids
         return model(ids.to(device), pool.batch(indices).to(device))

@@ -17,28 +17,33 @@ from typing import Any
 
 import torch
 from diffusers import AutoencoderKL, StableDiffusionPipeline, UNet2DConditionModel
-from transformers import CLIPTokenizer
+from transformers import CLIPTextModel, CLIPTokenizer
 
 from ...models.loading import WEIGHTS, load_pipeline
+from ...models.sampling_defaults import SamplingDefaults
 from ..clip import SmallClip
 from ..drawing import SIZE
 from ..judge import Judge
 from .autoencoder import train_autoencoder, train_decoder
-from .dataset import ScenePool, load_pool
+from .dataset import ScenePool, balanced_scene, load_pool
 from .image_encoder import train_picture_encoder
 from .judge_training import train_judge
 from .loop import Recipe
 from .publish import publish
+from .scene_stream import BLOCK, WINDOW, SceneStream
 from .text_encoder import train_text_encoder
 from .tokenizer import build_tokenizer
 from .unet import MUON as UNET_MUON
-from .unet import shipped_scheduler, train_unet
+from .unet import encode_captions, scene_encoder, shipped_scheduler, train_unet
 
 PICTURE_SIZE = SIZE
+SAMPLING = SamplingDefaults(num_inference_steps=20, guidance_scale=4.0)
+"""At 7.5 some backgrounds blotch, and fewer pictures are right."""
 POOL = 24_000
 # two to three hours on two CPU cores; with a GPU give it more (--scale)
 RECIPES = {
     "text_encoder": Recipe(steps=1_000, batch=64, learning_rate=7e-4, ema_decay=0.99),
+    "text_encoder_going_on": Recipe(steps=800, batch=64, learning_rate=3e-4, warmup=50, ema_decay=0.99),
     "autoencoder": Recipe(steps=6_000, batch=8, learning_rate=1.5e-3),
     "decoder": Recipe(steps=4_000, batch=8, learning_rate=1e-3, muon=("decoder.mid_block", "decoder.up_blocks")),
     "picture_encoder": Recipe(steps=1_000, batch=128, learning_rate=5e-4, warmup=50, ema_decay=0.99),
@@ -47,10 +52,11 @@ RECIPES = {
         steps=1_500, batch=48, learning_rate=1e-3, warmup=50, ema_decay=0.995, muon=("down", "up")
     ),
     "unet": Recipe(steps=8_000, batch=32, learning_rate=1e-3, warmup=200, muon=UNET_MUON),
-    "unet_going_on": Recipe(steps=6_000, batch=32, learning_rate=8e-4, warmup=100, muon=UNET_MUON),
+    "unet_going_on": Recipe(steps=10_000, batch=32, learning_rate=8e-4, decay=1_500, muon=UNET_MUON),
 }
 
 STAGES = ("text_encoder", "autoencoder", "picture_encoder", "judge", "unet")
+KEEPABLE = ("text_encoder", "autoencoder", "judge")
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -60,7 +66,13 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--out", type=Path, default=WEIGHTS, help="the diffusers folder to write")
     parser.add_argument("--stage", choices=[*STAGES, "all"], default="all", help="train one stage only, write nothing")
     parser.add_argument("--scale", type=float, default=1.0, help="multiply the number of steps of every stage")
-    parser.add_argument("--start-from", type=Path, help="a published model: train its U-Net on")
+    parser.add_argument("--start-from", type=Path, help="a published model: train it on")
+    parser.add_argument(
+        "--keep", choices=KEEPABLE, nargs="+", default=[], help="take these of --start-from as they are"
+    )
+    parser.add_argument(
+        "--unet-steps", type=int, help="of the U-Net in all; going on, the rate falls in the last 1,500"
+    )
     parser.add_argument("--knowing", type=Path, help="a published model of another world: begin with its weights")
     parser.add_argument("--pool", type=int, default=POOL, help="how many scenes are drawn")
     parser.add_argument("--seed", type=int, default=0, help="of the drawn scenes: going on, take others")
@@ -69,16 +81,22 @@ def main(arguments: list[str] | None = None) -> None:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
 
     recipes = {name: _scaled(recipe, options.scale) for name, recipe in RECIPES.items()}
-    pool = load_pool(options.work, options.pool, PICTURE_SIZE, options.seed)
+    if options.unet_steps is not None:
+        recipes |= {name: replace(recipes[name], steps=options.unet_steps) for name in ("unet", "unet_going_on")}
+    pool = load_pool(options.work, options.pool, PICTURE_SIZE, options.seed, balanced_scene)
     tokenizer = build_tokenizer([scene.caption for scene in pool.scenes], options.work / "tokenizer")
     device = torch.device(options.device)
-    workshop = Workshop(options.work, device, recipes, pool, tokenizer, options.start_from, options.knowing)
+    workshop = Workshop(
+        *(options.work, device, recipes, pool, tokenizer),
+        **{"start_from": options.start_from, "knowing": options.knowing, "keep": frozenset(options.keep)},
+        seed=options.seed,
+    )
     if options.stage != "all":
         getattr(workshop, options.stage)()
         return
     clip, judge = workshop.picture_encoder(), workshop.judge()
     pipe = workshop.pipeline()
-    publish(pipe, (options.start_from or options.work) / "tokenizer", options.out)
+    publish(pipe, (options.start_from or options.work) / "tokenizer", options.out, SAMPLING)
     judge.to("cpu").save(options.out / "judge")
     clip.to("cpu").save(options.out)
 
@@ -87,8 +105,8 @@ def main(arguments: list[str] | None = None) -> None:
 class Workshop:
     """All stages, each going on from its checkpoint in `work`; a stage that is complete returns at once.
 
-    `start_from` is a published model of this world: its tokenizer, text encoder and latents are taken as they are,
-    its decoder, U-Net and judge are trained on. `knowing` is one of another world, with
+    `start_from` is a published model of this world: its tokenizer and latents are taken as they are, and so are the
+    parts named in `keep`; all else is trained on. `knowing` is one of another world, with
     pictures half as large: every stage begins with its weights, as far as these mean the same.
     """
 
@@ -99,6 +117,8 @@ class Workshop:
     own_tokenizer: CLIPTokenizer
     start_from: Path | None = None
     knowing: Path | None = None
+    keep: frozenset[str] = frozenset()
+    seed: int = 0
 
     @cached_property
     def published(self) -> Any:
@@ -113,14 +133,20 @@ class Workshop:
 
     def text_encoder(self) -> SmallClip:
         """The text encoder, with the picture encoder that it was trained with."""
+        start: tuple[CLIPTokenizer, CLIPTextModel] | SmallClip | None = None
+        recipe = self.recipes["text_encoder_going_on" if self.start_from else "text_encoder"]
         if self.start_from:
-            return SmallClip.load(self.start_from)
-        known = (self.published.tokenizer, self.published.text_encoder) if self.knowing else None
-        recipe = self.recipes["text_encoder"]
-        return train_text_encoder(self.tokenizer, self.pool, recipe, self.work, self.device, known)
+            start = SmallClip.load(self.start_from)
+            if "text_encoder" in self.keep:
+                return start.to(self.device)
+        elif self.knowing:
+            start = self.published.tokenizer, self.published.text_encoder
+        return train_text_encoder(self.tokenizer, self.pool, recipe, self.work, self.device, start)
 
     def autoencoder(self) -> AutoencoderKL:
         """The autoencoder; of a published one the decoder learns on, so that its latents stay the same."""
+        if "autoencoder" in self.keep:
+            return self.published.vae
         if self.start_from:
             return train_decoder(self.pool, self.recipes["decoder"], self.work, self.device, self.published.vae)
         known = self.published.vae if self.knowing else None
@@ -133,6 +159,8 @@ class Workshop:
 
     def judge(self) -> Judge:
         """The judge, which practises on what the autoencoder paints."""
+        if self.start_from and "judge" in self.keep:
+            return Judge.load(self.start_from / "judge").to(self.device)
         start = Judge.knowing(self.knowing / "judge") if self.knowing else None
         recipe = self.recipes["judge"]
         if self.start_from and (self.start_from / "judge").is_dir():
@@ -144,8 +172,11 @@ class Workshop:
         recipe = self.recipes["unet_going_on" if self.start_from else "unet"]
         text_encoder, start = self.text_encoder().text, self.published.unet if self.published else None
         autoencoder = self.published.vae if self.start_from else self.autoencoder()
-        stages = self.tokenizer, text_encoder, autoencoder
-        return train_unet(*stages, self.pool, recipe, self.work, self.device, start)
+        encode = scene_encoder(self.tokenizer, text_encoder, autoencoder, self.seed, self.device)
+        empty = encode_captions([""], self.tokenizer, text_encoder, self.device)
+        block = min(BLOCK, len(self.pool.scenes))
+        stream = SceneStream(encode, self.device, block, min(WINDOW, len(self.pool.scenes) // block))
+        return train_unet(stream, empty, recipe, self.work, self.device, start)
 
     def pipeline(self) -> StableDiffusionPipeline:
         """All of them together."""

@@ -1,8 +1,8 @@
-"""Stage 3: the U-Net, on cached latents and cached states of the frozen text encoder."""
+"""Last stage: the U-Net, on encoded scenes that are drawn anew while it trains; everything else is frozen."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -13,11 +13,14 @@ from torch import Tensor
 from tqdm.auto import tqdm
 from transformers import CLIPTextModel, CLIPTokenizer
 
-from .cache import cached
+from ..drawing import draw_array
+from ..scenes import Scene
 from .cores import parts_of, side_by_side
-from .dataset import ScenePool
+from .dataset import ScenePool, balanced_scene, floats
 from .layout import ReadingUNet
-from .loop import Recipe, fit
+from .loop import Recipe, autocast_of, fit
+from .rare_words import rare_words, with_rare_word
+from .scene_stream import Encode, SceneStream
 from .text_encoder import WIDTH
 from .unet_loss import SCHEDULE, Batch, DenoisingTask, loss_of
 
@@ -46,70 +49,77 @@ def shipped_scheduler() -> DPMSolverMultistepScheduler:
     return scheduler
 
 
+@torch.inference_mode()
 def encode_captions(
-    captions: list[str], tokenizer: CLIPTokenizer, text_encoder: CLIPTextModel, device: torch.device
+    captions: Sequence[str], tokenizer: CLIPTokenizer, text_encoder: CLIPTextModel, device: torch.device
 ) -> Tensor:
     """The last hidden states, final norm applied, as the stock pipeline feeds them: float16 (caption, token, width)."""
-
-    def states(rows: Tensor) -> Tensor:
-        some = [captions[row] for row in rows]
-        ids = tokenizer(some, padding="max_length", truncation=True, return_tensors="pt").input_ids
-        return text_encoder(ids.to(device)).last_hidden_state
-
-    return _encoded(states, len(captions), device, "encode captions")
+    ids = tokenizer(list(captions), padding="max_length", truncation=True, return_tensors="pt").input_ids
+    with autocast_of(device):
+        return text_encoder(ids.to(device)).last_hidden_state.half().cpu()
 
 
-def encode_pictures(pool: ScenePool, autoencoder: AutoencoderKL, device: torch.device) -> Tensor:
-    """The scaled mean latents of the whole pool: float16 (scene, 4, 16, 16)."""
-
-    def latents(rows: Tensor) -> Tensor:
-        mean = autoencoder.encode(pool.batch(rows).to(device)).latent_dist.mean
-        return mean * autoencoder.config.scaling_factor
-
-    return _encoded(latents, len(pool.scenes), device, "encode pictures")
+@torch.inference_mode()
+def encode_pictures(pixels: Tensor, autoencoder: AutoencoderKL, device: torch.device) -> Tensor:
+    """The scaled mean latents of pictures in -1..1: float16 (picture, 4, 16, 16)."""
+    with autocast_of(device):
+        mean = autoencoder.encode(pixels.to(device)).latent_dist.mean
+    return (mean * autoencoder.config.scaling_factor).half().cpu()
 
 
-def _encoded(encode: Callable[[Tensor], Tensor], count: int, device: torch.device, told: str) -> Tensor:
-    """What `encode` gives for the rows 0..`count` - 1, float16."""
-
-    @torch.inference_mode()
-    def part(rows: Tensor) -> Tensor:
-        return encode(rows).half().cpu()
-
+def encode_pool(pool: ScenePool, autoencoder: AutoencoderKL, device: torch.device) -> Tensor:
+    """The latents of a whole pool."""
     done: list[Tensor] = []
-    for rows in tqdm(torch.arange(count).split(256), desc=told, mininterval=10, leave=False):
-        done += side_by_side([partial(part, some) for some in rows.chunk(parts_of(device))])
+    for rows in tqdm(torch.arange(len(pool.scenes)).split(256), desc="encode pictures", mininterval=10, leave=False):
+        parts = [pool.batch(part) for part in rows.chunk(parts_of(device))]
+        done += side_by_side([partial(encode_pictures, part, autoencoder, device) for part in parts])
     return torch.cat(done)
 
 
+def scene_encoder(
+    tokenizer: CLIPTokenizer, text_encoder: CLIPTextModel, autoencoder: AutoencoderKL, seed: int, device: torch.device
+) -> Encode:
+    """What draws and encodes the scenes of `seed`, a share of their captions with a rare word."""
+    words, size = rare_words(tokenizer), int(autoencoder.config.sample_size)
+
+    def encode(indices: Sequence[int]) -> tuple[list[Scene], Tensor, Tensor]:
+        scenes = [balanced_scene(seed, index) for index in indices]
+        randoms = [np.random.default_rng([seed, index, 3]) for index in indices]
+        captions = [with_rare_word(scene.caption, words, rng) for scene, rng in zip(scenes, randoms, strict=True)]
+        latents, states = [], []
+        for start in range(0, len(scenes), 64):
+            rows = slice(start, start + 64)
+            pixels = floats(torch.from_numpy(np.stack([draw_array(scene, size) for scene in scenes[rows]])))
+            latents.append(encode_pictures(pixels, autoencoder, device))
+            states.append(encode_captions(captions[rows], tokenizer, text_encoder, device))
+        return scenes, torch.cat(latents), torch.cat(states)
+
+    return encode
+
+
 def train_unet(
-    tokenizer: CLIPTokenizer,
-    text_encoder: CLIPTextModel,
-    autoencoder: AutoencoderKL,
-    pool: ScenePool,
+    stream: SceneStream,
+    empty: Tensor,
     recipe: Recipe,
     folder: Path,
     device: torch.device,
     start: UNet2DConditionModel | None = None,
 ) -> UNet2DConditionModel:
-    """Train the U-Net with everything else frozen; `start`: go on from these weights, with a new optimizer."""
-    unique = sorted({scene.caption for scene in pool.scenes})
-    row_of = {caption: row for row, caption in enumerate(unique)}
-    rows = torch.tensor([row_of[scene.caption] for scene in pool.scenes])
-    captions = ["", *unique]  # row 0: the empty prompt
-    told, drawn = "\n".join(captions).encode(), np.ascontiguousarray(pool.pictures).data
-    encode = partial(encode_captions, captions, tokenizer, text_encoder, device)
-    states = cached(folder, "states", text_encoder, told, encode)
-    latents = cached(folder, "latents", autoencoder, drawn, partial(encode_pictures, pool, autoencoder, device))
+    """Train the U-Net on `stream`.
+
+    `empty` are the states of the empty caption, float16 (1, token, width). `start`: go on from these weights, with a
+    new optimizer.
+    """
     torch.manual_seed(recipe.seed + 2)
     model = (build_unet() if start is None else start).to(device)
-    task, reading = DenoisingTask(pool.scenes, latents, device), ReadingUNet(model).to(device)
+    task, reading = DenoisingTask(device), ReadingUNet(model).to(device)
 
     def loss_of_step(step: int, generator: torch.Generator) -> list[Callable[[], Tensor]]:
-        batch = task.batch(recipe.batch, generator)
+        stream.advance(step)
+        batch = task.batch(stream.latents, stream.maps, recipe.batch, generator)
 
         def loss_of_part(part: Batch) -> Tensor:
-            text = states[(rows[part.scene] + 1) * part.told.cpu()]
+            text = torch.where(part.told.cpu().view(-1, 1, 1), stream.states[part.scene], empty)
             return loss_of(reading, part, text.to(device, torch.float32))
 
         return [partial(loss_of_part, part) for part in batch.parts(parts_of(device))]

@@ -6,15 +6,13 @@ background is a picture's mean, and the usual schedule never lets a model choose
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, fields
 
 import torch
 from diffusers import DDPMScheduler
 from torch import Tensor
 
-from ..scenes import Scene
-from .layout import ReadingUNet, layout_loss, layout_maps
+from .layout import LayoutMaps, ReadingUNet, layout_loss
 
 SCHEDULE = {
     "num_train_timesteps": 1000,
@@ -43,6 +41,7 @@ class Batch:
     weight: Tensor
     kind: Tensor
     colour: Tensor
+    material: Tensor
 
     def parts(self, number: int) -> list[Batch]:
         """Every `number`-th row from the first, second, ... one on: each part has timesteps from everywhere."""
@@ -50,19 +49,18 @@ class Batch:
 
 
 class DenoisingTask:
-    """Draws batches from scenes whose latents, float16 (scene, 4, 16, 16), are known."""
+    """Draws batches from scenes whose latents are known."""
 
-    def __init__(self, scenes: Sequence[Scene], latents: Tensor, device: torch.device) -> None:
-        self.latents, self.device = latents, device
+    def __init__(self, device: torch.device) -> None:
+        self.device = device
         self.schedule = DDPMScheduler(**SCHEDULE)
-        self.maps = layout_maps(scenes)
         self.share_of_timesteps = cumulative_share_of_timesteps(self.schedule, _FLOOR)
 
-    def batch(self, size: int, generator: torch.Generator) -> Batch:
-        """One batch; all chance comes from the CPU `generator`."""
-        chosen = torch.randint(len(self.latents), (size,), generator=generator)
+    def batch(self, latents: Tensor, maps: LayoutMaps, size: int, generator: torch.Generator) -> Batch:
+        """One batch of scenes with float16 `latents` (scene, 4, 16, 16); all chance comes from the CPU `generator`."""
+        chosen = torch.randint(len(latents), (size,), generator=generator)
         told = torch.rand(size, generator=generator) >= _CAPTION_DROPOUT
-        clean = self.latents[chosen].to(self.device, torch.float32)
+        clean = latents[chosen].to(self.device, torch.float32)
         noise = torch.randn(clean.shape, generator=generator).to(self.device)
         # one row per equal share of the distribution: a steadier loss than independent draws
         places = (torch.arange(size) + torch.rand(size, generator=generator)) / size
@@ -74,9 +72,10 @@ class DenoisingTask:
             noisy=self.schedule.add_noise(clean, noise, timesteps),
             timesteps=timesteps,
             velocity=self.schedule.get_velocity(clean, noise, timesteps),
-            weight=self.maps.weight[chosen].to(self.device, torch.float32).unsqueeze(1),
-            kind=self.maps.kind[chosen].to(self.device),
-            colour=self.maps.colour[chosen].to(self.device),
+            weight=maps.weight[chosen].to(self.device, torch.float32).unsqueeze(1),
+            kind=maps.kind[chosen].to(self.device),
+            colour=maps.colour[chosen].to(self.device),
+            material=maps.material[chosen].to(self.device),
         )
 
 
@@ -85,7 +84,8 @@ def loss_of(reading: ReadingUNet, batch: Batch, text: Tensor) -> Tensor:
     velocity, logits = reading(batch.noisy, batch.timesteps, text)
     wrong = (batch.weight * (velocity - batch.velocity) ** 2).mean()
     told = batch.told  # without a caption nobody can know what stands where
-    return wrong + _LAYOUT_WEIGHT * layout_loss(logits[told], batch.kind[told], batch.colour[told])
+    maps = (batch.kind[told], batch.colour[told], batch.material[told])
+    return wrong + _LAYOUT_WEIGHT * layout_loss(logits[told], *maps)
 
 
 def cumulative_share_of_timesteps(schedule: DDPMScheduler, floor: float) -> Tensor:

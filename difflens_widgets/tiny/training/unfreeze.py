@@ -24,10 +24,10 @@ from ..drawing import SIZE
 from .cores import parts_of
 from .curves import read_curve
 from .dataset import ScenePool, load_pool
-from .layout import ReadingUNet
+from .layout import ReadingUNet, layout_maps
 from .loop import Recipe, fit
 from .publish import publish
-from .unet import MUON, encode_pictures
+from .unet import MUON, encode_pool
 from .unet_loss import Batch, DenoisingTask, loss_of
 
 _RATE = 0.1
@@ -48,7 +48,7 @@ def go_on(
     """Train `pipe`'s U-Net on, and with `thawed` its text encoder; both are then those of the moving average."""
     torch.manual_seed(recipe.seed + 2)  # as `train_unet`: the U-Net's features are used to the head that this gives
     model = Learning(ReadingUNet(pipe.unet), pipe.text_encoder, thawed).to(device)
-    task = DenoisingTask(pool.scenes, latents, device)
+    task, maps = DenoisingTask(device), layout_maps(pool.scenes)
     captions = [scene.caption for scene in pool.scenes]
 
     def loss_of_step(step: int, generator: torch.Generator) -> list[Callable[[], Tensor]]:
@@ -58,7 +58,7 @@ def go_on(
             ids = pipe.tokenizer(texts, padding="max_length", truncation=True, return_tensors="pt").input_ids
             return loss_of(model.reading, part, model.text_encoder(ids.to(device)).last_hidden_state)
 
-        batch = task.batch(recipe.batch, generator)
+        batch = task.batch(latents, maps, recipe.batch, generator)
         return [partial(loss_of_part, part) for part in batch.parts(parts_of(device))]
 
     average = fit(model, loss_of_step, recipe, folder, "unet")
@@ -81,7 +81,7 @@ def main(arguments: list[str] | None = None) -> None:
     inner = tuple(f"reading.{prefix}" for prefix in MUON)
     recipe = Recipe(options.steps, 32, learning_rate=4e-4, warmup=50, rates=(("text_encoder.", _RATE),), muon=inner)
     pool = load_pool(options.work, options.pool, SIZE, options.seed)
-    latents = encode_pictures(pool, load_pipeline(options.start_from, device, torch.float32)[0].vae, device)
+    latents = encode_pool(pool, load_pipeline(options.start_from, device, torch.float32)[0].vae, device)
     for name in ("frozen", "thawed"):
         pipe, _ = load_pipeline(options.start_from, device, torch.float32)
         folder = options.work / name

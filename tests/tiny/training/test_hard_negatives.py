@@ -7,7 +7,7 @@ import itertools
 import numpy as np
 import pytest
 
-from difflens_widgets.tiny.scenes import COLOURS, HELD_OUT, KINDS, plural, training_scene
+from difflens_widgets.tiny.scenes import COLOURS, HELD_OUT, KINDS, NAMED_MATERIALS, plural, training_scene
 from difflens_widgets.tiny.training.hard_negatives import could_be_drawn, other_binding, other_kind
 
 CAPTIONS = [training_scene(0, index).caption for index in range(2_000)]
@@ -93,3 +93,23 @@ def test_negatives_keep_the_number() -> None:
 )
 def test_what_is_never_drawn_could_not_be(text) -> None:
     assert not could_be_drawn(text.split())
+
+
+@pytest.mark.parametrize(
+    ("caption", "negatives"),
+    [
+        ("a metallic red circle", {"a red circle", "a striped red circle", "a dotted red circle"}),
+        ("a small red circle", {f"a small {material} red circle" for material in NAMED_MATERIALS}),
+        ("an orange house", {f"a {material} orange house" for material in NAMED_MATERIALS}),
+    ],
+)
+def test_a_material_is_also_left_out_and_put_in(caption, negatives) -> None:
+    """Else "metallic" only had to mean "neither striped nor dotted"."""
+    drawn = {other_binding(caption, np.random.default_rng(seed)) for seed in range(200)}
+    assert negatives <= drawn
+
+
+@pytest.mark.parametrize("caption", ["a red dog", "two red circles", "a red circle above a blue star"])
+def test_only_a_made_thing_that_stands_alone_gets_a_material(caption) -> None:
+    drawn = {other_binding(caption, np.random.default_rng(seed)) for seed in range(200)}
+    assert not {*NAMED_MATERIALS} & {word for text in drawn for word in text.split()}

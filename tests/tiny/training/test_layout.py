@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from difflens_widgets.tiny.drawing import draw_array
-from difflens_widgets.tiny.scenes import BACKGROUNDS, COLOURS, KINDS, Scene, sample_scene, training_scene
+from difflens_widgets.tiny.scenes import BACKGROUNDS, COLOURS, KINDS, MATERIALS, Scene, sample_scene, training_scene
 from difflens_widgets.tiny.training.layout import GRID, layout_loss, layout_maps
 
 SCENES = [training_scene(0, index) for index in range(150)]
@@ -88,11 +88,19 @@ def test_what_is_inside_is_in_front() -> None:
         assert (maps.kind == KIND_NAMES.index(outer.kind)).sum() > (maps.kind == KIND_NAMES.index(inner.kind)).sum()
 
 
+def test_materials_are_told_of_things_only() -> None:
+    names = list(MATERIALS)
+    for material in ("striped", "dotted", "metallic"):
+        maps = layout_maps([sample_scene(np.random.default_rng(0), "object", material=material)])
+        assert {*maps.material[maps.kind != NOTHING].tolist()} == {names.index(material)}
+        assert {*maps.material[maps.kind == NOTHING].tolist()} == {names.index("plain")}
+
+
 @pytest.mark.parametrize("wrong", [False, True])
 def test_the_loss_is_low_where_the_maps_are_told(wrong) -> None:
     maps = layout_maps(SCENES[:8])
     kind = (maps.kind + 1) % (NOTHING + 1) if wrong else maps.kind
-    told = [torch.nn.functional.one_hot(kind, NOTHING + 1), torch.nn.functional.one_hot(maps.colour, len(BACKGROUNDS))]
-    logits = 20.0 * torch.cat(told, -1).movedim(-1, 1)
-    loss = layout_loss(logits, maps.kind, maps.colour)
+    true = (kind, NOTHING + 1), (maps.colour, len(BACKGROUNDS)), (maps.material, len(MATERIALS))
+    logits = 20.0 * torch.cat([torch.nn.functional.one_hot(*each) for each in true], -1).movedim(-1, 1)
+    loss = layout_loss(logits, maps.kind, maps.colour, maps.material)
     assert (loss > 5) if wrong else (loss < 1e-3)

@@ -1,0 +1,53 @@
+"""A model's own sampling defaults: how many steps and how much guidance, where a caller names neither.
+
+A diffusers folder can state them in `FILE`: a small model is clean after fewer steps than a large one, and its pictures
+blotch at the guidance scale that is usual for Stable Diffusion.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from . import checks
+
+FILE = "sampling_defaults.json"
+
+
+class SamplingDefaults(NamedTuple):
+    """What a model is sampled with unless told otherwise; the values here are for models that state none."""
+
+    num_inference_steps: int = 20
+    guidance_scale: float = 7.5
+
+
+def sampling_defaults(pipe: Any) -> SamplingDefaults:
+    """The defaults that the folder of `pipe` states, or the usual ones.
+
+    Raises
+    ------
+    ValueError
+        If the folder's file is damaged.
+    """
+    return read_sampling_defaults(Path(str(pipe.config.get("_name_or_path") or "")))
+
+
+def read_sampling_defaults(folder: Path) -> SamplingDefaults:
+    """The defaults that a diffusers folder states, or the usual ones; ValueError as `sampling_defaults`."""
+    path = folder / FILE
+    if not path.is_file():
+        return SamplingDefaults()
+    try:
+        stated = SamplingDefaults(**json.loads(path.read_text(encoding="utf-8")))
+        return SamplingDefaults(
+            checks.as_int("num_inference_steps", stated.num_inference_steps, at_least=1),
+            checks.non_negative("guidance_scale", stated.guidance_scale),
+        )
+    except (ValueError, TypeError) as error:
+        raise ValueError(f"{path}: states no sampling defaults: {error}") from None
+
+
+def write_sampling_defaults(folder: Path, defaults: SamplingDefaults) -> None:
+    """State `defaults` in a diffusers folder."""
+    (folder / FILE).write_text(json.dumps(defaults._asdict(), indent=2) + "\n", encoding="utf-8")
