@@ -116,9 +116,15 @@ def test_user_and_lens_paint_at_the_same_time(lens) -> None:
 
 
 def test_a_scheduler_exchanged_while_a_job_waits_is_the_one_that_is_used_and_recorded(lens) -> None:
-    release = threading.Event()
-    first = lens.start(PROMPT, layers=[4], on_step=lambda *_: release.wait(60), **QUICK)
+    begun, release = threading.Event(), threading.Event()
+
+    def hold(*_: object) -> None:
+        begun.set()
+        release.wait(60)
+
+    first = lens.start(PROMPT, layers=[4], on_step=hold, **QUICK)
     second = lens.start(PROMPT, layers=[4], **QUICK)
+    assert begun.wait(60)
     lens.pipe.scheduler = EulerDiscreteScheduler.from_config(lens.pipe.scheduler.config)
     release.set()
     assert first.result(60).settings["scheduler"] == "DDIMScheduler"
