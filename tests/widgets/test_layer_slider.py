@@ -117,7 +117,7 @@ def test_a_finished_run_is_complete_in_the_state_that_opens_the_widget(show):
     assert widget.layer == 12  # the model's usual picture
     assert widget.settings["seed"] == 0
     assert widget.settings["model"] == "difflens-tiny"
-    assert widget.tokens[1] == {"index": 1, "text": "a", "kind": "word", "joined": False}
+    assert widget.tokens[1] == {"index": 1, "text": "a", "kind": "word", "is_continuation": False}
     assert set(widget._frames) == {f"layer/{layer}" for layer in range(13)}
     frame = widget._frames["layer/4"]
     back = Image.open(io.BytesIO(frame["data"])).convert("RGB")
@@ -540,7 +540,7 @@ def test_static_state_opens_no_comm(monkeypatch):
 # -- steps and tokens
 
 WORDS = ("pink", PromptPart.PADDING, PromptPart.PROMPT)
-PINK = 2  # its place in the prompt
+PINK = 2  # its position in the prompt
 
 
 def opened(entry):
@@ -552,7 +552,7 @@ def test_a_record_with_snapshots_and_tokens_is_there_at_once(show):
     widget = show(run)
     assert (widget.snapshots, widget.step, widget.token) == ([0, 18], None, None)
     assert [row["token"] for row in widget.token_masks] == [PINK, -1, -2]
-    assert widget.token_masks[0]["places"] == [PINK]
+    assert widget.token_masks[0]["positions"] == [PINK]
     assert len(widget._frames) == 13 * (1 + 2 + 3)
     assert widget._frames["layer/3/step/18"]["step"] == 19  # the prediction at step 19 of 20
     assert widget._frames["layer/3/token/-2"]["step"] == 20
