@@ -1,10 +1,10 @@
 // LayerSlider: a picture, the film of all layers, a slider over them.
 //
-// The default export is an anywidget definition, and also all that a page without a notebook needs: build a model with
+// The default export makes an anywidget definition. A page without a notebook needs nothing else: build a model with
 // `get`, `set`, `save_changes`, `on`, `off` and `send` over the dict of `LayerSlider.static_state(run)`, with each
 // `_frames[key].data` as a DataView, then call
 //
-//     widget.initialize({ model }); widget.render({ model, el });
+//     const widget = define(); widget.initialize({ model }); widget.render({ el });
 //
 // `set` must call the listeners of `change:<name>`; `send` and `save_changes` may do nothing.
 import { HELP } from "./layer_slider_help";

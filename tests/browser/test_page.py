@@ -158,7 +158,7 @@ def test_a_slider_that_fails_leaves_the_pictures(
     browser: Browser, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     broken = tmp_path / "broken.js"
-    broken.write_text("export default { render() { throw new Error('too old') } }", "utf-8")
+    broken.write_text("export default () => ({ render() { throw new Error('too old') } })", "utf-8")
     monkeypatch.setattr(_page, "_BUNDLE", broken)
     opened = visit(browser, drawn_run(depth=3).to_html(tmp_path / "a.html"))
     opened.page.get_by_text("does not work in this browser (Error: too old)").wait_for()

@@ -54,7 +54,6 @@ export interface CommonTraits {
   settings: Settings;
   progress: Progress;
   failures: Record<string, string>;
-  _uid: string;
   _run: number;
   _acknowledged: number;
   _frames: Record<string, FrameEntry>;

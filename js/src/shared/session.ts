@@ -75,15 +75,3 @@ export class Session<T extends CommonTraits> {
     }
   }
 }
-
-// `initialize` and `render` get different faces of one model; its manager and its id tell that it is the same
-const nowhere = {};
-const sessions = new WeakMap<object, Map<string, Session<any>>>();
-
-/** The sessions of all models of one page or notebook, by their id. */
-export function sessionsOf(model: object): Map<string, Session<any>> {
-  const manager = (model as { widget_manager?: object }).widget_manager ?? nowhere;
-  let known = sessions.get(manager);
-  if (!known) sessions.set(manager, (known = new Map()));
-  return known;
-}

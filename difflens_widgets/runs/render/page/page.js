@@ -55,7 +55,8 @@ function unpack({ state, buffers }) {
 async function show(packed, section) {
   const view = section.querySelector(".view");
   try {
-    const { default: widget } = await bundle;
+    const { default: define } = await bundle;
+    const widget = define(); // one for each model
     const model = new StaticModel(unpack(packed));
     await widget.initialize?.({ model });
     await widget.render({ model, el: view });
