@@ -31,7 +31,7 @@ class Opened:
 
     def canvas(self, number: int = 0) -> Image.Image:
         """What the big picture of a slider shows."""
-        canvas = self.page.locator(".view canvas.dlw-picture").nth(number)
+        canvas = self.page.locator(".view .dlw-frame:not([aria-busy]) canvas.dlw-picture").nth(number)
         data = canvas.evaluate("canvas => canvas.toDataURL().split(',')[1]")
         return Image.open(io.BytesIO(base64.b64decode(data))).convert("RGB")
 
