@@ -174,7 +174,8 @@ class View extends Instrument<Traits> {
   }
 
   private title({ layer, step, token }: Spot): string {
-    return list(layerName(this.get("settings"), layer), token !== null ? this.name(token) : step !== null ? `step ${step + 1}` : "");
+    const part = token !== null ? this.name(token) : step !== null ? `step ${step + 1}` : "";
+    return list(layerName(this.get("settings"), layer), part);
   }
 
   /** The tokens of the grid's rows; null is the whole prompt. */

@@ -88,6 +88,7 @@ export function tokensOf(...words: string[]): Token[] {
     return { text: word.replace("+", ""), kind: "word", is_continuation: word.startsWith("+") };
   });
   const special = (kind: Token["kind"], text: string) => ({ text, kind, is_continuation: false });
-  const all = [special("bos", "<|startoftext|>"), ...texts, special("eos", "<|endoftext|>"), special("pad", "<|endoftext|>")];
+  const [eos, pad] = [special("eos", "<|endoftext|>"), special("pad", "<|endoftext|>")];
+  const all = [special("bos", "<|startoftext|>"), ...texts, eos, pad];
   return all.map((token, index) => ({ index, ...token }));
 }

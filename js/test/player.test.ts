@@ -40,19 +40,19 @@ test("it goes on at once, and then so many times a second", () => {
 });
 
 test("it pauses, does not play on, and tells its listeners", () => {
-  let [steps, told] = [0, 0];
+  let [steps, notified] = [0, 0];
   const player = new Player(() => (steps++, true));
-  const off = player.listen(() => told++);
+  const off = player.listen(() => notified++);
   player.toggle();
   assert(player.playing);
   player.toggle();
   assert(!player.playing);
   player.pause(); // once more, which tells nobody
   pass(5000);
-  assert.deepEqual([steps, told], [1, 2]);
+  assert.deepEqual([steps, notified], [1, 2]);
   off();
   player.setWay("step-");
-  assert.deepEqual([player.way, told], ["step-", 2]);
+  assert.deepEqual([player.way, notified], ["step-", 2]);
 });
 
 test("where there is nothing to go to it stops by itself", () => {

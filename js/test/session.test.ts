@@ -71,7 +71,7 @@ test("a host that initializes again, as after new code, has a new session and th
   assert.equal(model.listeners(), 0);
 });
 
-test("what the user drags is set at once, and told the kernel ten times a second", async () => {
+test("what the user drags is set at once, and sent to the kernel ten times a second", async () => {
   const model = layersModel();
   const session = new Session<any>(model, () => false, () => "lens");
   const before = model.saved;
@@ -101,14 +101,15 @@ test("frames are acknowledged once they can be shown, and finished ones stay in 
   assert.equal(model.get("_acknowledged"), 2);
   assert.deepEqual(Object.keys(model.get("_frames") as object), ["layer/1"]);
   assert.equal(session.store.get("layer/1")!.step, 2);
-  model.tell("msg:custom", { type: "frame", n: 1, key: "layer/1", mime: "image/webp", step: 1, final: false, run: 0 }, []);
+  say(1, false, [1]);
   await settle();
   assert.equal(model.get("_acknowledged"), 2); // never back
   session.dispose();
 });
 
 test("layers are played round and round, over those that are not there", async () => {
-  const model = layersModel({ layer: 0, layers: [0, 1, 2, 3], _frames: { "layer/0": frame([1]), "layer/3": frame([1]) } });
+  const frames = { "layer/0": frame([1]), "layer/3": frame([1]) };
+  const model = layersModel({ layer: 0, layers: [0, 1, 2, 3], _frames: frames });
   const session = new Session<any>(model, nextLayer("layer"), () => "lens");
   const next = nextLayer<any>("layer");
   assert(next(session));

@@ -19,7 +19,8 @@ test("a picture has one key", () => {
 });
 
 test("what is not there is the nearest below, and before the first the first", () => {
-  const at = (layer: number, step: number | null) => spotOf(model({ layer, step, layers: [2, 4, 8], snapshots: [3, 9] }));
+  const axes = { layers: [2, 4, 8], snapshots: [3, 9] };
+  const at = (layer: number, step: number | null) => spotOf(model({ layer, step, ...axes }));
   assert.deepEqual(at(4, 9), { layer: 4, step: 9, token: null });
   assert.deepEqual(at(7, 8), { layer: 4, step: 3, token: null });
   assert.deepEqual(at(12, 99), { layer: 8, step: 9, token: null });
@@ -28,7 +29,8 @@ test("what is not there is the nearest below, and before the first the first", (
 });
 
 test("without layers and steps the traits are taken as they are", () => {
-  assert.deepEqual(spotOf(model({ layer: 5, step: 3, layers: [], snapshots: [] })), { layer: 5, step: null, token: null });
+  const spot = spotOf(model({ layer: 5, step: 3, layers: [], snapshots: [] }));
+  assert.deepEqual(spot, { layer: 5, step: null, token: null });
 });
 
 test("a token with pictures of its own has no steps", () => {
@@ -58,7 +60,8 @@ test("the way goes round once, without the spot on screen", () => {
   assert.deepEqual(layers("layer+", 1), [2, 4, 0]);
   assert.deepEqual(layers("layer-", 1), [0, 4, 2]);
   assert.deepEqual(layers("layer+", 4), [0, 1, 2]);
-  const steps = (way: Way, step: number | null) => spotsAlong(model({ step, snapshots: [0, 9] }), way).map((spot) => spot.step);
+  const kept = (step: number | null) => model({ step, snapshots: [0, 9] });
+  const steps = (way: Way, step: number | null) => spotsAlong(kept(step), way).map((spot) => spot.step);
   assert.deepEqual(steps("step+", null), [0, 9]); // the finished picture is the last step
   assert.deepEqual(steps("step+", 9), [null, 0]);
   assert.deepEqual(steps("step-", 0), [null, 9]);

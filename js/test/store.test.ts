@@ -80,14 +80,14 @@ test("two views that show one picture decode it once", async () => {
   assert.equal(decoder.decoded, 1);
 });
 
-test("the size is known with the first decoded picture, and listeners are told", async () => {
+test("the size is known with the first decoded picture, and listeners are notified", async () => {
   const store = new FrameStore();
-  let told = 0;
-  store.listen(() => told++);
+  let notified = 0;
+  store.listen(() => notified++);
   await store.offer("a", frame([1]));
-  assert.equal(told, 1);
+  assert.equal(notified, 1);
   await store.get("a")!.load();
-  assert.equal(told, 2);
+  assert.equal(notified, 2);
   assert.deepEqual(store.size, { width: 512, height: 512 });
 });
 

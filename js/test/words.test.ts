@@ -20,7 +20,8 @@ test("the words of the caption: pieces together, padding apart", () => {
 });
 
 test("the facts of the settings, and only those there are", () => {
-  assert.deepEqual(settingFacts({ seed: 0, guidance_scale: 7.5, model: "difflens-tiny" }), ["seed 0", "guidance 7.5", "difflens-tiny"]);
+  const settings = { seed: 0, guidance_scale: 7.5, model: "difflens-tiny" };
+  assert.deepEqual(settingFacts(settings), ["seed 0", "guidance 7.5", "difflens-tiny"]);
   assert.deepEqual(settingFacts({ model: "/home/me/models/sd15/" }), ["sd15"]);
   assert.deepEqual(settingFacts({ model: "C:\\models\\sd15" }), ["sd15"]);
   assert.deepEqual(settingFacts({ model: "owner/name" }), ["name"]);
@@ -37,8 +38,9 @@ test("an ablation is not called a layer", () => {
 });
 
 test("how far a picture is", () => {
-  const text = (step: number | null, picture: [step: number, final: boolean], steps?: number, requested: number | null = null) =>
-    stepText({ layer: 3, step, token: null }, { step: picture[0], final: picture[1] }, steps, requested);
+  type Painted = [step: number, final: boolean];
+  const text = (at: number | null, [step, final]: Painted, steps?: number, requested: number | null = null) =>
+    stepText({ layer: 3, step: at, token: null }, { step, final }, steps, requested);
   assert.equal(text(null, [20, true], 20), "step 20/20");
   assert.equal(text(null, [12, false], 20), "preview · step 12/20");
   assert.equal(text(null, [12, false]), "preview · step 12");

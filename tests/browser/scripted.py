@@ -193,7 +193,7 @@ def job(
     *,
     seconds: float = 3.0,
     size: int = 64,
-    chunk: int = 4,
+    batch_size: int = 4,
     fail_after: int | None = None,
     fail_layer: int | None = None,
     hold_after: int | None = None,
@@ -216,7 +216,7 @@ def job(
         ]
         total, finished = len(todo), 0
         rng = np.random.default_rng(0)
-        pause = seconds / (-(-total // chunk) * steps)
+        pause = seconds / (-(-total // batch_size) * steps)
 
         def tell(now: Sequence[tuple[int, TokenKey | None]], step: int, left: float | None) -> None:
             layers = tuple(layer for layer, token in now if token is None)
@@ -229,7 +229,7 @@ def job(
             if (job.focus, None) in todo:
                 todo.remove((job.focus, None))
                 todo.insert(0, (job.focus, None))
-            now, todo = todo[:chunk], todo[chunk:]
+            now, todo = todo[:batch_size], todo[batch_size:]
             for step in range(1, steps + 1):
                 holding = hold_after is not None and finished >= hold_after and step == steps // 2
                 while holding and not job.cancelled() and not go_on.wait(0.02):
@@ -239,7 +239,7 @@ def job(
                 if fail_after is not None and finished >= fail_after and step == steps // 2:
                     raise RuntimeError("the decoder gave NaN. Try dtype=torch.float32.")
                 time.sleep(pause)
-                tell(now, step, pause * (steps - step + steps * (-(-len(todo) // chunk))))
+                tell(now, step, pause * (steps - step + steps * (-(-len(todo) // batch_size))))
                 for layer, token in now:
                     if token is None and step - 1 in snapshots:
                         job.emit(Snapshot(layer, step - 1, snapshot(layer, step - 1, steps, size)))

@@ -225,12 +225,12 @@ def test_no_browser_never_holds_a_run_up(show):
 
 def test_progress_and_notices(show, stage):
     widget = show(stage.job)
-    stage.emit(Progress(3, 13, (4, 5), 7, 20, 4.1), Message("smaller chunk"))
+    stage.emit(Progress(3, 13, (4, 5), 7, 20, 4.1), Message("smaller batches"))
     widget.settle()
     expected = {"layers_done": 3, "layers_total": 13, "running": [4, 5], "step": 7, "steps": 20, "seconds_left": 4.1}
     expected |= {"tokens_done": 0, "tokens_total": 0, "running_tokens": []}
     assert widget.progress == expected
-    assert widget.notice == "smaller chunk"
+    assert widget.notice == "smaller batches"
 
 
 def test_what_is_being_painted_is_never_old_news(show, stage):

@@ -29,7 +29,7 @@ def test_fifty_closed_widgets_keep_no_run(source) -> None:
         if source == "run":
             shown = scripted.finished_run(f"a cat {number}")
         else:
-            shown = scripted.job(f"a cat {number}", seconds=0, chunk=13)
+            shown = scripted.job(f"a cat {number}", seconds=0, batch_size=13)
             shown.result(20)
         widget = LayerSlider(shown)
         widget.close()
@@ -43,7 +43,7 @@ def test_fifty_closed_widgets_keep_no_run(source) -> None:
 def test_a_widget_that_follows_a_job_to_its_end_lets_go_of_it() -> None:
     before = live_runs()
     for number in range(5):
-        job = scripted.job(f"a dog {number}", seconds=0.05, chunk=13)
+        job = scripted.job(f"a dog {number}", seconds=0.05, batch_size=13)
         widget = LayerSlider(job)
         job.result(20)
         widget.close()

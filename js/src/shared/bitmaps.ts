@@ -1,4 +1,4 @@
-// BitmapCache: decoded pictures, made when asked for; those that were not used for longest are closed first.
+// BitmapCache: pictures decoded on demand; when there are too many, the least recently used are closed.
 import type { FrameEntry } from "./model";
 
 /** Pixels of all decoded pictures together: 64 MB, which is 64 pictures of 512 × 512. */

@@ -26,7 +26,7 @@ export function put(element: Element, ...children: Child[]): void {
   element.replaceChildren(...children.filter((child): child is Node | string => child !== null && child !== false));
 }
 
-/** Set the text of an element only if it changed, so that the user's selection and a screen reader's position survive. */
+/** Set the text of an element only if it changed, to keep the user's selection and a screen reader's position. */
 export function write(element: Element, text: string): void {
   if (element.textContent !== text) element.textContent = text;
 }

@@ -17,7 +17,7 @@ export class Film {
     this.#reveal();
   });
 
-  /** `name` is what the axis is called, `choose` is told the value that the user goes to. */
+  /** `name` is what the axis is called, `choose` is called with the value that the user goes to. */
   constructor(
     name: string,
     private readonly choose: (value: number) => void,

@@ -14,7 +14,7 @@ export interface FootState {
   running: boolean;
   /** There is a picture on screen. */
   picture: boolean;
-  /** At least one picture is finished, so a file can be written; undefined: the kernel writes no files of this widget. */
+  /** A picture is finished, so a file can be written; undefined: the kernel writes no files of this widget. */
   anything?: boolean;
   /** What the GIF shows, where it is not all layers; such a widget writes no HTML page. */
   film?: string;

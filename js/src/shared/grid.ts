@@ -38,7 +38,8 @@ export class PictureGrid<K extends Key = Key> {
   /** `axis` names what the rows or columns count, for example "layer"; `key` and `value` are the current cell. */
   update(axis: string, rows: Row<K>[], key: K, value: number, ratio: number): void {
     const focused = this.el.contains(document.activeElement);
-    const shape = JSON.stringify([axis, rows.map(({ label, thumbnails }) => [label, thumbnails.map(({ value }) => value)])]);
+    const values = ({ label, thumbnails }: Row<K>) => [label, thumbnails.map((each) => each.value)];
+    const shape = JSON.stringify([axis, rows.map(values)]);
     if (shape !== this.#shape) this.build(axis, rows);
     this.#shape = shape;
     this.rows = rows;

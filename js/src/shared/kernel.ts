@@ -8,7 +8,7 @@ export type Liveness = "asking" | "alive" | "absent";
 export type Format = "gif" | "html";
 
 const SILENCE = 4000; // ms; a kernel with a running job sends something every 2 s
-const ASK_AGAIN = [0, 4000, 12000, 30000]; // ms after which a kernel that does not answer is asked once more
+const ASK_AGAIN = [0, 4000, 12000, 30000]; // ms after which "hello" is sent again to a kernel that has not answered
 
 interface FrameMessage extends Omit<FrameEntry, "data"> {
   type: "frame";

@@ -1,7 +1,7 @@
 // Spots: which picture of a run is on screen, and which come next when it is played.
 import type { CommonTraits, Model } from "./model";
 
-/** A picture: of a layer, at a denoising step (null: the finished picture), with one token kept (null: whole prompt). */
+/** A picture: of a layer, at a denoising step (null: finished), with one token kept (null: the whole prompt). */
 export interface Spot {
   layer: number;
   step: number | null;

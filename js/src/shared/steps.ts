@@ -19,7 +19,8 @@ export class Steps {
   readonly #observer = new ResizeObserver(() => this.#thin());
 
   constructor(private readonly choose: (step: number | null) => void) {
-    put(this.el, h("div", { class: "dlw-label", "aria-hidden": "true" }, "step"), h("div", {}, this.range, this.#scale));
+    const label = h("div", { class: "dlw-label", "aria-hidden": "true" }, "step");
+    put(this.el, label, h("div", {}, this.range, this.#scale));
     this.#observer.observe(this.#scale);
   }
 

@@ -53,13 +53,13 @@ export class Thumb {
   }
 }
 
-/** Where labels of `size` have too little `room`, show only every second, third …; the current one always is shown. */
+/** Where labels of `size` have too little `room`, show only every second, third …; the current one always shows. */
 export function thin(labels: Element[], size: number, room: number): void {
   const stride = strideOf(labels.length, size, room);
   labels.forEach((label, index) => label.classList.toggle("dlw-thinned", index % stride !== 0));
 }
 
-/** Every how many-th of `count` labels of `size` fits into `room`, all in CSS pixels; 0 or more where there is no room. */
+/** 1 where `count` labels of `size` fit into `room`, 2 where every second one does …; lengths in CSS pixels. */
 export function strideOf(count: number, size: number, room: number): number {
   return Math.ceil((size * count) / (room || Infinity));
 }
