@@ -2,7 +2,7 @@
 import { build } from "esbuild";
 import { mkdirSync, writeFileSync } from "node:fs";
 
-// `_esm` travels with every widget
+// bytes of a bundle: it is sent to the browser, and saved in the notebook, with every widget
 const LIMIT = 40 * 1024;
 const WIDGETS = ["layer_slider", "token_attention_grid", "diff_viewer", "epoch_scrubber"];
 
@@ -16,7 +16,7 @@ async function bundle(input, output, limit) {
     format: "esm",
     target: "es2022",
     charset: "utf8",
-    minify: true, // the sources are what is read; a bundle travels with every widget
+    minify: true, // it also shortens #private names, but not those that are private for TypeScript only
     logLevel: "warning",
     write: false,
   });

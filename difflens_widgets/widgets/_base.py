@@ -1,4 +1,4 @@
-"""LensWidget: what all four widgets share: frames, liveness, files to save, and a picture where no widget can run."""
+"""LensWidget: the base of the four widgets: frames, heartbeat, saved files, and a picture for where no widget runs."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import sys
 import threading
 import time
 import uuid
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -16,74 +16,95 @@ from typing import Any
 import anywidget
 import traitlets as t
 
-from ._pump import Pump
+from ._task_thread import TaskThread
 from .channel import Channel
 
 log = logging.getLogger(__name__)
 
-STATIC = Path(__file__).parent / "static"
+_STATIC = Path(__file__).parent / "static"
 
 CHOICE = {"sync": True, "echo_update": False}
-"""Tags of a trait that the browser sets: the kernel does not send it back, which would undo what was dragged since."""
+"""Tags of a trait that the browser sets. The kernel does not echo it: an echo comes late and would undo a drag."""
 
-_HEARTBEAT = 2.0  # seconds: a browser that hears nothing for longer takes the kernel for gone
-_STILL_PATIENCE = 15.0  # seconds that a browser may put off the exchange of the still picture
+_HEARTBEAT = 2.0  # seconds between two "alive" messages of a running job; the browser waits 4 s for one
+_STILL_PATIENCE = 15.0  # seconds that a browser may delay the replacement of the cell's output
 _FILE_TYPES = {"gif": "image/gif", "html": "text/html"}
 
 
+@cache
+def read_static(name: str) -> str:
+    """The text of a file of the built front end, as `_esm` and `_css` take it.
+
+    It has to be text: given a Path, anywidget watches the file by a callback that keeps every widget alive, and with it
+    the run that it shows.
+
+    Parameters
+    ----------
+    name : str
+        A file name in `widgets/static/`, for example "layer_slider.js".
+
+    Raises
+    ------
+    FileNotFoundError
+        If the front end is not built.
+    """
+    return (_STATIC / name).read_text("utf-8")
+
+
 def in_colab() -> bool:
-    """True where the browser hears nothing from background threads."""
+    """True in Google Colab, where messages from background threads do not reach the browser while a cell runs."""
     return "google.colab" in sys.modules
 
 
 class LensWidget(anywidget.AnyWidget):
-    """Base of the widgets; a subclass sets `_esm`, `_css` and answers the three questions at the end.
+    """Base of the widgets. A subclass sets `_esm` and implements `_stop`, `_write_file` and `_still_png`.
 
-    Messages from the browser (`hello`, `stop`, `still`, `export`) only set events or start threads.
+    The handlers of messages from the browser (`hello`, `stop`, `still`, `export`) return at once: they set events, post
+    tasks or start threads.
     """
 
-    _css = STATIC / "difflens.css"
+    _css = read_static("difflens.css")
 
     status = t.Enum(["empty", "running", "done", "stopped", "failed"], default_value="empty").tag(sync=True)
-    message = t.Unicode(help="Why it failed.").tag(sync=True)
-    notice = t.Unicode(help="Something to know that needs no action.").tag(sync=True)
+    message = t.Unicode(help="Why the run failed.").tag(sync=True)
+    notice = t.Unicode(help="Information that needs no action.").tag(sync=True)
 
-    _uid = t.Unicode().tag(sync=True)  # tells models apart on a page
-    _run = t.Int(0).tag(sync=True)  # counts the sources shown, so that late frames of an earlier one are known
-    _acknowledged = t.Int(0).tag(**CHOICE)  # the last frame the browser has, set there
-    # a copy for each reader: pictures are added in place while others may read
+    _run = t.Int(0).tag(sync=True)  # counts the sources shown: late frames of an earlier source are recognised by it
+    _acknowledged = t.Int(0).tag(**CHOICE)  # number of the last frame that the browser has decoded; set there
+    # serialised as a copy: the task thread adds pictures in place while another thread may read
     _frames = t.Dict().tag(sync=True, to_json=lambda frames, _: dict(frames), echo_update=False)
 
     def __init__(self, **traits: Any) -> None:
-        self._lock = threading.RLock()  # traits are set here by the pump and by messages from the browser
+        self._lock = threading.RLock()  # traits are set by the task thread and by messages from the browser
         self._channel = Channel(self.send)
-        self._pump = Pump(self._tick)
+        self._task_thread = TaskThread(self._tick)
         self._last_beat = 0.0
         self._browser_seen = False
         self._still_due = False
         self._still_timer: threading.Timer | None = None
         self._display_ids: list[str] = []
         self._exporting: set[str] = set()
-        super().__init__(_uid=uuid.uuid4().hex, **traits)
+        super().__init__(**traits)
         self.on_msg(self._on_message)
 
     def close(self) -> None:
-        """Take the widget off the page and end its thread; a job it showed goes on."""
-        if "_pump" in self.__dict__:  # ipywidgets closes also what was never opened, because its source was refused
-            self._pump.close()
+        """Remove the widget from the page and end its thread. A job that it showed continues."""
+        # ipywidgets also closes a widget whose `__init__` refused its source before there was a thread
+        if "_task_thread" in self.__dict__:
+            self._task_thread.close()
             if self._still_timer is not None:
                 self._still_timer.cancel()
         super().close()
 
     def set_state(self, sync_data: dict[str, Any]) -> None:
-        """Take trait values from the browser; never while the pump sets some, which would lose updates."""
+        """Take trait values from the browser, but not while the task thread sets traits: updates would be lost."""
         with self._lock:
             super().set_state(sync_data)
 
     @t.observe("_acknowledged")
     def _on_acknowledged(self, change: dict[str, Any]) -> None:
         self._channel.acknowledge(change["new"])
-        self._pump.wake()
+        self._task_thread.wake()
 
     def _tick(self) -> float | None:
         wait = self._channel.flush()
@@ -106,7 +127,7 @@ class LensWidget(anywidget.AnyWidget):
         elif kind == "stop":
             self._stop()
         elif kind == "still":
-            self._pump.post(self._update_still)
+            self._task_thread.post(self._update_still)
         elif kind == "export":
             self._start_export(str(content.get("format")))
 
@@ -125,7 +146,7 @@ class LensWidget(anywidget.AnyWidget):
                 path = Path(folder) / f"lens.{file_format}"
                 self._write_file(file_format, path)
                 buffers = [path.read_bytes()]
-        except Exception as error:  # whatever it is, the one who pressed the button shall read it
+        except Exception as error:  # any error: the user who pressed the button has to see it
             log.exception("saving as %s failed", file_format)
             answer["error"] = f"{type(error).__name__}: {error}"
         self._exporting.discard(file_format)
@@ -151,9 +172,10 @@ class LensWidget(anywidget.AnyWidget):
         publish_display_data(data, metadata, transient={"display_id": display_id})
 
     def _renew_still(self) -> None:
-        """Put the finished picture into the outputs of the notebook, so that its file shows it without a kernel.
+        """Put the finished picture into the cell's output, so that the notebook file shows it without a kernel.
 
-        The exchange draws the view anew; a browser that looks on says when that disturbs nobody.
+        Replacing the output makes the notebook render the view again. An open browser therefore says when the user is
+        idle (message `still`); without a browser the output is replaced at once.
         """
         if not self._display_ids:
             return
@@ -162,7 +184,7 @@ class LensWidget(anywidget.AnyWidget):
             self._update_still()
             return
         self.send({"type": "done"})
-        self._still_timer = threading.Timer(_STILL_PATIENCE, partial(self._pump.post, self._update_still))
+        self._still_timer = threading.Timer(_STILL_PATIENCE, partial(self._task_thread.post, self._update_still))
         self._still_timer.daemon = True
         self._still_timer.start()
 
@@ -178,16 +200,16 @@ class LensWidget(anywidget.AnyWidget):
         for display_id in self._display_ids:
             publish_display_data(data, metadata, transient={"display_id": display_id}, update=True)
 
-    # -- what a subclass knows
+    # -- implemented by a subclass
 
     def _stop(self) -> None:
-        """Stop what is running."""
+        """Cancel the running job, if there is one."""
         raise NotImplementedError
 
     def _write_file(self, file_format: str, path: Path) -> None:
-        """Write what is shown to `path` as "gif" or "html"."""
+        """Write what the widget shows to `path`; `file_format` is "gif" or "html"."""
         raise NotImplementedError
 
     def _still_png(self) -> bytes | None:
-        """What stands in for the widget where none can run; None while there is nothing to see."""
+        """A PNG that replaces the widget where none can run; None while there is no picture."""
         raise NotImplementedError

@@ -1,4 +1,4 @@
-"""RunWidget: what widgets share that show one lens run, also while a job paints it."""
+"""RunWidget: the base of the widgets that show one lens run, finished or still being painted by a job."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ from ..runs.render.front_end import frame_key, shown_layers, steps_of, token_num
 from ..runs.run import LensRun
 from . import _base
 
-_PROGRESS_INTERVAL = 0.2  # seconds between two words on progress
-_DONE_PATIENCE = 2.0  # seconds that a run waits at its end for its widget to have told the browser
+_PROGRESS_INTERVAL = 0.2  # seconds between two progress updates
+_DONE_PATIENCE = 2.0  # seconds that a job waits at its end until its widget has sent everything to the browser
 
 
 class RunWidget(_base.LensWidget):
-    """Base of the widgets of one run; a subclass sets `_esm`, `_name` and answers the questions at the end.
+    """Base of the widgets of one run. A subclass sets `_esm` and `_name` and implements the methods at the end.
 
-    Its traits are told in the subclasses. `_frames` has each layer's picture, and what the subclass adds.
+    The subclasses document the traits. `_frames` holds the picture of each layer and what the subclass adds.
     """
 
-    _name: ClassVar[str]  # what errors and `repr` call it
-    _unsubscribe: Callable[[], None] = staticmethod(lambda: None)  # also of what was never opened
+    _name: ClassVar[str]  # the name of the class in errors and in `repr`
+    _unsubscribe: Callable[[], None] = staticmethod(lambda: None)  # `close` may be called before `__init__` is done
 
     layer = t.Int(0).tag(**_base.CHOICE)
     layers = t.List(t.Int()).tag(sync=True)
@@ -49,14 +49,20 @@ class RunWidget(_base.LensWidget):
             wait_here(source)
         if source is None or _is_running(source):
             super().__init__()
-        else:  # in the state that opens the widget: some front ends look at nothing else
+        else:  # everything goes into the message that opens the widget: some front ends read no other
             self._shown = run = self._run_of(source)
             super().__init__(**self._record_state(run), layer=shown_layers(run)[-1])
         if source is not None and self._shown is None:
             self.show(source)
 
     def show(self, source: LensRun | LensJob) -> None:
-        """Show another run, or follow another job. A job shown before goes on, unseen."""
+        """Show another run, or follow another job. A job that was shown before continues, unseen.
+
+        Raises
+        ------
+        TypeError
+            If `source` is neither a LensRun nor a LensJob.
+        """
         run = self._run_of(source)
         self._check_run(run)
         if isinstance(source, LensJob) and _base.in_colab():
@@ -71,7 +77,7 @@ class RunWidget(_base.LensWidget):
             state = {**self._describe(run), "_run": number} if following else self._record_state(run, number)
             self._run, self._frames, self.layers = number, {}, state["layers"]
             if nothing_before or self.layer not in self.layers:
-                self.layer = self.layers[-1]  # the model's usual picture
+                self.layer = self.layers[-1]  # the picture that the pipeline itself gives
             if following:
                 state |= {"message": "", "notice": "", "progress": {}, "failures": {}, "status": "running"}
             for name, value in state.items():
@@ -80,7 +86,7 @@ class RunWidget(_base.LensWidget):
             self._follow(source, number)
 
     def close(self) -> None:
-        """Take the widget off the page; a job it showed goes on."""
+        """Remove the widget from the page. A job that it showed continues."""
         self._unsubscribe()
         super().close()
 
@@ -88,23 +94,23 @@ class RunWidget(_base.LensWidget):
         self._job = job
         job.focus = self.layer
         self._put_first()
-        self._unsubscribe = job.subscribe(partial(self._hear, number))
+        self._unsubscribe = job.subscribe(partial(self._on_job_event, number))
 
-    # -- the job speaks: in its own thread, so only pass it on
+    # -- events of the job. They come in the job's thread, so each is only posted
 
-    def _hear(self, number: int, event: Event) -> None:
-        self._pump.post(partial(self._on_event, number, event))
-        if isinstance(event, Done):  # nothing is denoised any more: let the browser know before `result()` returns
-            self._pump.drain(_DONE_PATIENCE)
+    def _on_job_event(self, number: int, event: Event) -> None:
+        self._task_thread.post(partial(self._on_event, number, event))
+        if isinstance(event, Done):  # nothing is denoised any more: tell the browser before `result()` returns
+            self._task_thread.flush(_DONE_PATIENCE)
 
     def _on_event(self, number: int, event: Event) -> None:
         with self._lock:
             if number != self._run or self._shown is None:
-                return  # of a job shown before
+                return  # an event of a job shown before
             if isinstance(event, Preview):
                 self._channel.preview(frame_key(event.layer), event.image, event.step)
             elif isinstance(event, LayerImage):
-                self._on_painted(event, self._shown)
+                self._on_layer_image(event, self._shown)
             elif isinstance(event, Progress):
                 self._on_progress(event)
             elif isinstance(event, Message):
@@ -116,8 +122,8 @@ class RunWidget(_base.LensWidget):
             else:
                 self._on_other_event(event, self._shown)
 
-    def _on_painted(self, event: LayerImage, run: LensRun) -> None:
-        """Send it; in place, without notice of the trait: the browser gets all of them once more at the end."""
+    def _on_layer_image(self, event: LayerImage, run: LensRun) -> None:
+        """Send a finished picture and add it to `_frames` in place: the whole trait is sent once, at the end."""
         key = frame_key(event.layer)
         self._frames[key] = self._channel.final(key, event.image, steps_of(run))
 
@@ -125,21 +131,21 @@ class RunWidget(_base.LensWidget):
         now = time.monotonic()
         running = list(event.running)
         tokens = [[layer, token_number(token)] for layer, token in event.running_tokens]
-        # which pictures are being painted is always said: the next word may be a slow step away
-        others = (running, tokens) != (self.progress.get("running"), self.progress.get("running_tokens"))
-        if others or event.complete or now - self._last_progress >= _PROGRESS_INTERVAL:
+        # a change of what is being painted is always sent: the next event may be a slow step away
+        changed = (running, tokens) != (self.progress.get("running"), self.progress.get("running_tokens"))
+        if changed or event.complete or now - self._last_progress >= _PROGRESS_INTERVAL:
             self._last_progress = now
             self.progress = {**vars(event), "running": running, "running_tokens": tokens}
 
     def _on_done(self, event: Done) -> None:
         self._job = None
-        self._channel.restart(self._run)  # all that is finished goes out as one now
+        self._channel.restart(self._run)  # drop what waits: all finished pictures are sent as one now
         self.send_state("_frames")
         self.message = event.message
         self.status = event.status
         self._renew_still()
 
-    # -- the user speaks
+    # -- the user's choice
 
     @t.validate("layer")
     def _known_layer(self, proposal: dict[str, Any]) -> int:
@@ -156,7 +162,7 @@ class RunWidget(_base.LensWidget):
             job.focus = self.layer
 
     def _put_first(self) -> None:
-        """What is on screen goes before all other pictures."""
+        """Let the picture on screen be sent before all others."""
         self._channel.first = self._key_on_screen()
 
     def _stop(self) -> None:
@@ -175,8 +181,8 @@ class RunWidget(_base.LensWidget):
     def __repr__(self) -> str:
         if self._shown is None:
             return f"{self._name}()"
-        painted, asked = len(self._shown.images), len(self._shown.layers)
-        return f"{self._name}({self.prompt!r}, {painted} of {asked} layers, {self.status})"
+        painted, requested = len(self._shown.images), len(self._shown.layers)
+        return f"{self._name}({self.prompt!r}, {painted} of {requested} layers, {self.status})"
 
     def _run_of(self, source: Any) -> LensRun:
         if isinstance(source, LensJob):
@@ -187,28 +193,28 @@ class RunWidget(_base.LensWidget):
             f"{self._name} shows a LensRun or a LensJob, not {type(source).__name__}: try lens.start(prompt)"
         )
 
-    # -- what a subclass knows
+    # -- implemented by a subclass
 
     def _check_run(self, run: LensRun) -> None:
-        """Refuse a run that cannot be shown, before anything is changed."""
+        """Raise if `run` cannot be shown, before anything is changed. By default every run can."""
 
     def _describe(self, run: LensRun) -> dict[str, Any]:
-        """The traits that say what a run is before anything of it is painted."""
+        """The traits of a run of which nothing is painted yet."""
         raise NotImplementedError
 
     def _record_state(self, run: LensRun, number: int = 0) -> dict[str, Any]:
-        """The traits that show a run as it stands; `number` counts the runs that this widget has shown."""
+        """The traits of a run with all that is painted; `number` counts the runs that this widget has shown."""
         raise NotImplementedError
 
     def _draw_still(self, run: LensRun) -> Image.Image:
-        """What stands in for the widget where none can run; at least one layer is painted."""
+        """The picture that replaces the widget where none can run; at least one layer is painted."""
         raise NotImplementedError
 
     def _on_other_event(self, event: Event, run: LensRun) -> None:
-        """Take an event of a kind that not every widget shows."""
+        """Handle an event that not every widget shows. By default it is ignored."""
 
     def _key_on_screen(self) -> str:
-        """The name under which the picture on screen travels."""
+        """The key of the picture on screen, as in `_frames`."""
         return frame_key(self.layer)
 
 
@@ -223,7 +229,7 @@ def _name_layers(layers: list[int]) -> str:
 
 
 def wait_here(job: Any) -> None:
-    """Let the job finish in this cell, where the browser hears nothing from threads; interrupting stops the job."""
+    """Block until the job is done; interrupting the cell stops the job. Used where `in_colab` is true."""
     try:
         while not job.done():
             time.sleep(0.05)

@@ -1,4 +1,4 @@
-"""How the trait `token` says what is kept: a whole number, so that widgets can be linked by it."""
+"""TokenTrait: the trait `token`, an integer so that two widgets can be linked by it."""
 
 from __future__ import annotations
 
@@ -11,8 +11,11 @@ from ..runs.tokens import PromptPart
 
 
 class TokenTrait(t.Int):
-    """A token's number as above, or None; a `PromptPart` may be assigned, and is read as its number."""
+    """The index of a token, -1 (`PromptPart.PADDING`), -2 (`PromptPart.PROMPT`) or None.
+
+    A `PromptPart` may be assigned; reading gives its number.
+    """
 
     def validate(self, obj: Any, value: Any) -> Any:
-        """Take a `PromptPart` for its number."""
+        """Replace a `PromptPart` by its number."""
         return super().validate(obj, token_number(value) if isinstance(value, PromptPart) else value)

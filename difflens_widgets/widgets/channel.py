@@ -1,11 +1,11 @@
-"""Channel: pictures from a running job to the browser, as many as it can take and never more.
+"""Channel: sends pictures of a running job to the browser, no faster than the browser decodes them.
 
-Previews are latest-wins: a newer one of the same key replaces an older one that was not sent yet. Finished frames are
-always sent. At most two frames are on their way at a time; the browser tells in one cumulative number what it has
-painted. Where no word comes back for a second (a kernel that is busy, a notebook without a browser) the channel goes
-on at four frames a second, so nothing ever waits for a browser.
+Previews are latest-wins: a newer preview of a key replaces an older one that was not sent yet. Finished frames are
+always sent. At most two frames are in flight; the browser acknowledges all frames up to a number. If no
+acknowledgement comes for one second (the kernel is busy, or no browser is open), the channel continues at four frames a
+second, so a job never waits for a browser.
 
-It has neither thread nor timer: whoever owns it calls `flush` when it says so.
+A channel has neither thread nor timer: its owner calls `flush` again after the seconds that `flush` returned.
 """
 
 from __future__ import annotations
@@ -22,16 +22,16 @@ from ..runs.render.encoding import Encoder, encode_final, encode_preview
 
 MAX_IN_FLIGHT = 2
 PATIENCE = 1.0
-"""Seconds without an acknowledgement until the channel stops counting on one."""
+"""Seconds without an acknowledgement after which frames are sent at `OPEN_LOOP_INTERVAL`."""
 OPEN_LOOP_INTERVAL = 0.25
-"""Seconds between two frames while no acknowledgement comes."""
+"""Seconds between two frames while no acknowledgement comes (open loop)."""
 
 Sender = Callable[[dict[str, Any], list[bytes]], None]
 
 
 @dataclass(frozen=True)
 class Frame:
-    """One picture waiting to be sent. Finished ones have their `data`; previews are encoded when their turn comes."""
+    """One picture that waits to be sent. Finished ones have encoded `data`; a preview is encoded when it is sent."""
 
     key: str
     step: int
@@ -42,19 +42,19 @@ class Frame:
 
 
 class Channel:
-    """Sends frames; safe to call from several threads.
+    """Sends frames. All methods may be called from any thread.
 
     Parameters
     ----------
     send : callable
-        Takes the content of a message and its binary buffers.
+        Takes the content of a message (dict) and its binary buffers (list of bytes).
     clock : callable
-        Seconds, monotonic.
+        The time in seconds; must be monotonic.
 
     Attributes
     ----------
     first : str or None
-        The key that goes before all others: what is on screen.
+        The key of the picture on screen, which is sent before all others.
     """
 
     def __init__(self, send: Sender, clock: Callable[[], float] = time.monotonic) -> None:
@@ -67,7 +67,7 @@ class Channel:
         self._sent = 0
         self._acknowledged = 0
         self._last_sent = float("-inf")
-        self._last_word = float("-inf")  # when an acknowledgement came, or the browser began to owe one
+        self._last_word = float("-inf")  # when an acknowledgement came, or when one began to be due
 
     @property
     def in_flight(self) -> int:
@@ -75,36 +75,36 @@ class Channel:
         return self._sent - self._acknowledged
 
     def preview(self, key: str, image: Image.Image, step: int) -> None:
-        """Offer an unfinished picture; it may be dropped for a newer one, and never replaces a finished one."""
+        """Queue a preview. A newer one of the same `key` replaces it; it never replaces a finished frame."""
         with self._lock:
             waiting = self._waiting.get(key)
             if waiting is None or not waiting.final:
                 self._waiting[key] = Frame(key, step, False, image)
 
     def final(self, key: str, image: Image.Image, step: int, encode: Encoder = encode_final) -> dict[str, Any]:
-        """Send a picture that will not change in its turn; returns it as the entry of a `_frames` trait."""
+        """Encode and queue a finished picture; returns it as an entry of the `_frames` trait."""
         return self.finished(key, step, *encode(image))
 
     def finished(self, key: str, step: int, mime: str, data: bytes) -> dict[str, Any]:
-        """As `final`, of what is encoded already."""
+        """As `final`, for a picture that is encoded already: its `mime` type and its bytes `data`."""
         with self._lock:
             self._waiting[key] = Frame(key, step, True, None, mime, data)
             return {"mime": mime, "step": step, "final": True, "run": self._run, "data": data}
 
     def acknowledge(self, number: int) -> None:
-        """The browser has every frame up to `number`."""
+        """Note that the browser has decoded every frame up to `number`; a number that was never sent is ignored."""
         with self._lock:
             if self._acknowledged < number <= self._sent:
                 self._acknowledged = number
                 self._last_word = self._clock()
 
     def flush(self) -> float | None:
-        """Send what may be sent now.
+        """Send the frames that may be sent now.
 
         Returns
         -------
         float or None
-            Seconds until there may be more to send; None when nothing waits.
+            Seconds after which to call `flush` again; None if no frame waits.
         """
         with self._lock:
             while self._waiting:
@@ -115,7 +115,7 @@ class Channel:
             return None
 
     def restart(self, run: int) -> None:
-        """Forget what waits: from now on frames belong to the run of this number."""
+        """Drop all frames that wait; frames queued from now on belong to run number `run`."""
         with self._lock:
             self._run = run
             self._waiting.clear()
@@ -130,7 +130,7 @@ class Channel:
         return max(0.0, self._last_sent + OPEN_LOOP_INTERVAL - now)
 
     def _next_key(self) -> str:
-        """What is on screen, then finished frames, then whatever waits longest."""
+        """The picture on screen, then finished frames, then the preview that has waited longest."""
         if self.first in self._waiting:
             return self.first
         return next((key for key, frame in self._waiting.items() if frame.final), next(iter(self._waiting)))

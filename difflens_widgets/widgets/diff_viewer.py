@@ -14,7 +14,7 @@ from ..analysis.comparison.file import CROSSED
 from ..dreambooth.history.events import EpochValidated, TrainingEvent
 from ..dreambooth.history.history import TrainingHistory
 from ..runs.render.encoding import small_png
-from ._base import CHOICE, STATIC, LensWidget, in_colab
+from ._base import CHOICE, LensWidget, in_colab, read_static
 from ._diff_state import diff_state
 from ._run_widget import _name_layers, wait_here
 from ._token import TokenTrait
@@ -72,7 +72,7 @@ class DiffViewer(LensWidget):
     >>> ipywidgets.jslink((slider, "layer"), (viewer, "layer"))  # doctest: +SKIP
     """
 
-    _esm = STATIC / "diff_viewer.js"
+    _esm = read_static("diff_viewer.js")
 
     _unsubscribe: Callable[[], None] = staticmethod(lambda: None)  # also of what was never opened
 
@@ -162,7 +162,7 @@ class DiffViewer(LensWidget):
     def _hear(self, history: TrainingHistory, probe: int, shown: list[int], event: TrainingEvent) -> None:
         """In the job's thread: pass on what is new; `shown` are the epochs that were on the page before."""
         if isinstance(event, EpochValidated) and event.probe == probe and event.epoch and event.epoch not in shown:
-            self._pump.post(partial(self._show_epoch, history, event.epoch, probe))
+            self._task_thread.post(partial(self._show_epoch, history, event.epoch, probe))
 
     def _show_epoch(self, history: TrainingHistory, epoch: int, probe: int) -> None:
         comparison = Comparison(history.run(0, probe), history.run(epoch, probe))

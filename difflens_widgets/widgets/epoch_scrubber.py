@@ -78,7 +78,7 @@ class EpochScrubber(_base.LensWidget):
     >>> ipywidgets.jslink((scrubber, "layer"), (slider, "layer"))  # doctest: +SKIP
     """
 
-    _esm = _base.STATIC / "epoch_scrubber.js"
+    _esm = _base.read_static("epoch_scrubber.js")
     _unsubscribe: Callable[[], None] = staticmethod(lambda: None)  # also of what was never opened
 
     epoch = t.Int(0).tag(**_base.CHOICE)
@@ -147,9 +147,9 @@ class EpochScrubber(_base.LensWidget):
     # -- the job speaks: in its own thread, so only pass it on
 
     def _hear(self, number: int, event: TrainingEvent) -> None:
-        self._pump.post(partial(self._on_event, number, event))
+        self._task_thread.post(partial(self._on_event, number, event))
         if isinstance(event, Done):  # nothing is trained any more: let the browser know before `result()` returns
-            self._pump.drain(_DONE_PATIENCE)
+            self._task_thread.flush(_DONE_PATIENCE)
 
     def _on_event(self, number: int, event: TrainingEvent) -> None:
         with self._lock:

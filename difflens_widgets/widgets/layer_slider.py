@@ -1,4 +1,4 @@
-"""LayerSlider: scrub through the layers of a text encoder, also while they are being painted."""
+"""LayerSlider: scrub through the layers of a text encoder, also while a job paints them."""
 
 from __future__ import annotations
 
@@ -12,41 +12,42 @@ from ..runs.events import Event, Snapshot, TokenFailed, TokenImage
 from ..runs.render.encoding import encode_kept
 from ..runs.render.front_end import describe_slider, frame_key, record_state, static_state, steps_of
 from ..runs.run import LensRun
-from ._base import CHOICE, STATIC
+from ._base import CHOICE, read_static
 from ._run_widget import RunWidget
 from ._token import TokenTrait
 
 
 class LayerSlider(RunWidget):
-    """A big picture, the film of all layers, and a slider over them.
+    """A large picture, a film strip of all layers, and a slider over the layers.
 
-    A run with `snapshots` has a second slider beside the picture, over the denoising steps that were kept. One with
-    `tokens` has a grid in place of the film: a row for the whole prompt and for each token, a column for each layer.
-    Snapshots and token pictures travel as lossy WebP of at most 512 pixels a side, and are in a notebook that saves
-    its widgets: about 45 KB each for 512 × 512, so 2.3 MB for 13 layers × 4 steps.
+    A run with `snapshots` has a second slider beside the picture, over the denoising steps that were kept. A run with
+    `keep_tokens` has a grid instead of the film strip: one row for the whole prompt and one for each kept token, one
+    column for each layer. Snapshots and token pictures are sent as lossy WebP of at most 512 pixels a side. A notebook
+    that saves its widgets contains them: about 45 KB for each picture of 512 × 512, so 2.3 MB for 13 layers × 4 steps.
 
     Parameters
     ----------
     source : LensRun, LensJob or None
-        What to show; a job is followed while it paints. None: nothing yet, see `show`.
+        The run to show, or the job to follow while it paints. None: nothing yet, see `show`.
 
     Attributes
     ----------
     layer : int
-        The layer on screen, one of `layers`. A running job paints it next.
+        The layer on screen, one of `layers`. A running job paints this layer next.
     step : int or None
-        The denoising step on screen, 0 is the first; None: the final picture. Where it was not kept, the nearest below
-        is shown, and said so. Steps are those of the whole prompt.
+        The denoising step on screen, 0 is the first; None: the final picture. If this step was not kept, the nearest
+        kept step below it is shown and the caption says so. Only the whole prompt has steps.
     token : int or None
-        The token kept by itself on screen, as in `LensRun.token_masks`: by its index; -1 is `PromptPart.PADDING`, -2
-        `PromptPart.PROMPT` (a PromptPart may be assigned). None: the whole prompt. An index without pictures of its
-        own is only marked.
+        The kept token on screen, a key of `LensRun.token_masks`: the index of a token, -1 for `PromptPart.PADDING` or
+        -2 for `PromptPart.PROMPT` (a PromptPart may be assigned). None: the whole prompt. An index that has no
+        pictures of its own is only marked in the caption.
     layers, num_layers, prompt, tokens, settings
-        What is shown.
+        As in the run that is shown.
     snapshots : list of int
-        The steps that are kept.
+        The denoising steps that were kept, 0 is the first.
     token_masks : list of dict
-        `token` and `positions` of each token with pictures of its own, in the order of the grid's rows.
+        `token` (int) and `positions` (list of int) of each token that has pictures of its own, in the order of the
+        grid's rows.
     status : "empty", "running", "done", "stopped" or "failed"
     progress : dict
         layers_done, layers_total, running, step, steps, seconds_left, tokens_done, tokens_total, running_tokens.
@@ -59,7 +60,7 @@ class LayerSlider(RunWidget):
     >>> ipywidgets.jslink((raw, "layer"), (tuned, "layer"))  # doctest: +SKIP
     """
 
-    _esm = STATIC / "layer_slider.js"
+    _esm = read_static("layer_slider.js")
     _name = "LayerSlider"
 
     step = t.Int(None, allow_none=True).tag(**CHOICE)
@@ -88,7 +89,7 @@ class LayerSlider(RunWidget):
             self.token_failures = {**self.token_failures, key: event.message}
 
     @t.observe("step", "token")
-    def _on_place(self, _: dict[str, Any]) -> None:
+    def _on_step_or_token(self, _: dict[str, Any]) -> None:
         self._put_first()
 
     def _key_on_screen(self) -> str:

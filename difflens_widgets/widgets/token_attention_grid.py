@@ -24,7 +24,7 @@ from ._attention_state import (
     stock_picture,
 )
 from ._attention_still import draw_still
-from ._base import CHOICE, STATIC
+from ._base import CHOICE, read_static
 from ._run_widget import RunWidget
 from ._token import TokenTrait
 
@@ -97,7 +97,7 @@ class TokenAttentionGrid(RunWidget):
     >>> ipywidgets.jslink((slider, "layer"), (grid, "layer"))  # doctest: +SKIP
     """
 
-    _esm = STATIC / "token_attention_grid.js"
+    _esm = read_static("token_attention_grid.js")
     _name = "TokenAttentionGrid"
 
     step = t.Int(None, allow_none=True).tag(**CHOICE)
@@ -145,8 +145,8 @@ class TokenAttentionGrid(RunWidget):
             "token": self.token if same else None,
         }
 
-    def _on_painted(self, event: LayerImage, run: LensRun) -> None:
-        super()._on_painted(event, run)
+    def _on_layer_image(self, event: LayerImage, run: LensRun) -> None:
+        super()._on_layer_image(event, run)
         attention, key = _maps_of(run), maps_key(event.layer)
         if event.layer in attention:
             self._frames[key] = self._channel.finished(key, steps_of(run), *encode_maps(attention[event.layer]))

@@ -13,10 +13,10 @@ import { AXIS, Instrument } from "./shared/instrument";
 import { nextLayer } from "./shared/layers";
 import { listen } from "./shared/model";
 import { progressText } from "./shared/progress";
-import { fileName } from "./shared/save";
+import { fileName, type Bitmap } from "./shared/save";
 import { Session } from "./shared/session";
 import type { Picture } from "./shared/store";
-import { holes, type Mark, type Place } from "./shared/thumb";
+import { holes, type Mark, type Thumbnail } from "./shared/thumb";
 import { widget } from "./shared/widget";
 
 const WATCHED = [
@@ -124,7 +124,7 @@ class View extends Instrument<DiffTraits> {
     return this.session.store.get(`${run}/${layer}`);
   }
 
-  private place(layer: number): Place {
+  private place(layer: number): Thumbnail {
     const reasons = shownIn("side").map((run) => [run, this.get("failures")[`${run}/${layer}`]]);
     const failed = reasons.filter(([, reason]) => reason).map(([run, reason]) => `${run} failed. ${reason}`);
     const there = shownIn("side").every((run) => this.pictureOf(run, layer));
@@ -147,7 +147,7 @@ class View extends Instrument<DiffTraits> {
     const status = this.status();
     const empty = status === "empty";
     const [mode, layer, column] = [this.get("mode"), this.layer(), this.column()];
-    const { width, height } = store.any?.bitmap ?? { width: empty ? 2 : 1, height: 1 };
+    const { width, height } = store.size ?? { width: empty ? 2 : 1, height: 1 };
     const ratio = width / height;
     this.updateCaption(empty, layer, column);
     for (const { mode: each, el } of this.modes) {
@@ -223,19 +223,20 @@ class View extends Instrument<DiffTraits> {
   }
 
   /** The pictures as they are seen now. */
-  protected override current(): [{ bitmap: ImageBitmap | HTMLCanvasElement } | undefined, string] {
+  protected override async current(): Promise<[Bitmap | undefined, string]> {
     const [mode, layer, column] = [this.get("mode"), this.layer(), this.column()];
     const how = MODES.find(([each]) => each === mode)![1];
     const name = fileName("compare", how, column?.text ?? "", "layer", layer, this.get("prompt"));
-    const of = (run: Run): ImageBitmap | HTMLCanvasElement | undefined => {
-      const bitmap = this.pictureOf(run, layer)?.bitmap;
+    const of = async (run: Run): Promise<Bitmap | undefined> => {
+      const bitmap = await this.pictureOf(run, layer)?.load();
       if (run !== "tuned" || !this.map || !bitmap) return bitmap;
       return overPicture(bitmap, this.panes.heat, this.map.signed ? OPACITY : 1);
     };
-    const shown = mode === "blink" ? [this.panes.raw ? of("raw") : of("tuned")] : shownIn(mode).map(of);
+    const seen = mode === "blink" ? [this.panes.raw ? "raw" : "tuned"] as const : shownIn(mode);
+    const shown = await Promise.all(seen.map(of));
     const first = shown.find((each) => each);
     if (!first) return [undefined, name];
-    if (shown.length === 1) return [{ bitmap: first }, name];
+    if (shown.length === 1) return [first, name];
     const width = Math.max(...shown.map((each) => each?.width ?? 0));
     const height = Math.max(...shown.map((each) => each?.height ?? 0));
     const [columns, rows] = mode === "curtain" ? [1, 1] : mode === "square" ? [2, 2] : [2, 1];
@@ -250,7 +251,7 @@ class View extends Instrument<DiffTraits> {
         pen.drawImage(each, ...source, x + from * width, y, (1 - from) * width, height);
       }
     });
-    return [{ bitmap: sheet }, name];
+    return [sheet, name];
   }
 }
 

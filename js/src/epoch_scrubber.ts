@@ -14,9 +14,8 @@ import type { Row } from "./shared/grid";
 import { AXIS, Instrument } from "./shared/instrument";
 import { listen, type Model, type Status } from "./shared/model";
 import { progressText } from "./shared/progress";
-import { fileName, savePng } from "./shared/save";
+import { fileName, savePng, type Bitmap } from "./shared/save";
 import { Session } from "./shared/session";
-import type { Picture } from "./shared/store";
 import { widget } from "./shared/widget";
 
 const WATCHED = [
@@ -34,7 +33,7 @@ class View extends Instrument<ScrubTraits> {
     probe: (probe) => this.goTo({ probe }),
     colour: (colour) => this.session.set("colour", colour),
   });
-  private readonly whole = button("Matrix", "Save the whole matrix as PNG", () => this.saveMatrix());
+  private readonly whole = button("Matrix", "Save the whole matrix as PNG", () => void this.saveMatrix());
 
   constructor(session: Session<ScrubTraits>) {
     super(session, HELP, "Epoch", () => {});
@@ -69,23 +68,23 @@ class View extends Instrument<ScrubTraits> {
     return true;
   }
 
-  protected override current(): [Picture | undefined, string] {
+  protected override async current(): Promise<[Bitmap | undefined, string]> {
     const spot = this.scene.spot();
     const name = fileName("training", "epoch", spot.epoch, "layer", spot.layer, this.scene.probe()?.prompt ?? "");
-    return [this.scene.pictureOf(spot), name];
+    return [await this.scene.pictureOf(spot)?.load(), name];
   }
 
   private rows(status: Status): Row<number>[] {
     return this.get("layers").map((layer) => {
-      return { key: layer, label: String(layer), title: `layer ${layer}`, places: this.scene.places(layer, status) };
+      return { key: layer, label: String(layer), title: `layer ${layer}`, thumbnails: this.scene.places(layer, status) };
     });
   }
 
-  private saveMatrix(): void {
+  private async saveMatrix(): Promise<void> {
     const colour = this.get("colour");
     const note = colour ? `${MEASURES[colour][1]}: dark 0, bright ${digits(this.scene.most(colour))}` : "";
     const prompt = this.scene.probe()?.prompt ?? "";
-    savePng(sheet(this.rows(this.status()), prompt, note), fileName("training", prompt));
+    savePng(await sheet(this.rows(this.status()), prompt, note), fileName("training", prompt));
   }
 
   protected override update(): void {
@@ -94,7 +93,7 @@ class View extends Instrument<ScrubTraits> {
     const [columns, colour] = [this.get("columns"), this.get("colour")];
     const empty = status === "empty" || !columns.length || !this.get("layers").length;
     const [picture, probe] = [scene.pictureOf(spot), scene.probe()];
-    const { width, height } = this.session.store.any?.bitmap ?? { width: 1, height: 1 };
+    const { width, height } = this.session.store.size ?? { width: 1, height: 1 };
     const ratio = width / height;
     const of = this.get("progress").epochs ?? columns.at(-1);
     const where = `epoch ${spot.epoch} of ${of}`;

@@ -1,15 +1,16 @@
 // LayerSlider: a picture, the film of all layers, a slider over them.
 //
-// The default export is an anywidget definition, and also all that a page without a notebook needs: build a model with
+// The default export makes an anywidget definition. A page without a notebook needs nothing else: build a model with
 // `get`, `set`, `save_changes`, `on`, `off` and `send` over the dict of `LayerSlider.static_state(run)`, with each
 // `_frames[key].data` as a DataView, then call
 //
-//     widget.initialize({ model }); widget.render({ model, el });
+//     const widget = define(); widget.initialize({ model }); widget.render({ el });
 //
 // `set` must call the listeners of `change:<name>`; `send` and `save_changes` may do nothing.
 import { HELP } from "./layer_slider_help";
-import { settingFacts, SPECIAL } from "./shared/caption";
-import { fileName } from "./shared/save";
+import { layerText, list, stepText, tokenLabel } from "./layer_slider_words";
+import { settingFacts } from "./shared/caption";
+import { fileName, type Bitmap } from "./shared/save";
 import { layerName, listen, type Status } from "./shared/model";
 import { Session } from "./shared/session";
 import { AXIS, Instrument } from "./shared/instrument";
@@ -17,7 +18,7 @@ import { progressText } from "./shared/progress";
 import { PictureGrid, type Row } from "./shared/grid";
 import { keptOf, keyOf, spotOf, spotsAlong, waysFrom, type Spot, type SpotTraits } from "./shared/spots";
 import { Steps } from "./shared/steps";
-import { holes, type Mark, type Place } from "./shared/thumb";
+import { holes, type Mark, type Thumbnail } from "./shared/thumb";
 import type { Picture } from "./shared/store";
 import { widget } from "./shared/widget";
 
@@ -31,14 +32,12 @@ const WATCHED = [
   ...["status", "message", "notice", "progress", "failures", "token_failures"],
 ].map((trait) => `change:${trait}`);
 
-const list = (...parts: string[]) => parts.filter(Boolean).join(", ");
-
-/** Tell the traits where to go; what is not named stays. */
+/** Set the traits of the axes that `spot` names. */
 function go(session: Session<Traits>, spot: Partial<Spot>): void {
   for (const axis of ["token", "step", "layer"] as const) if (axis in spot) session.set(axis, spot[axis]!);
 }
 
-/** Show the next picture there is on the way that is played. */
+/** Show the next picture on the way that is played; false if there is none. */
 function goOn(session: Session<Traits>): boolean {
   const { model, player, store } = session;
   const next = spotsAlong(model, player.way).find((spot) => store.get(keyOf(spot)));
@@ -83,11 +82,11 @@ class View extends Instrument<Traits> {
     return true;
   }
 
-  protected override current(): [Picture | undefined, string] {
+  protected override async current(): Promise<[Bitmap | undefined, string]> {
     const spot = this.spot();
     const { layer, step, token } = spot;
     const part = token !== null ? [this.label(token)] : step !== null ? ["step", step + 1] : [];
-    return [this.pictureOf(spot), fileName("lens", this.get("prompt"), "layer", layer, ...part)];
+    return [await this.pictureOf(spot)?.load(), fileName("lens", this.get("prompt"), "layer", layer, ...part)];
   }
 
   protected override update(): void {
@@ -97,16 +96,15 @@ class View extends Instrument<Traits> {
     const empty = status === "empty";
     const spot = this.spot();
     const picture = this.pictureOf(spot);
-    const name = layerName(settings, spot.layer);
-    const where = settings.method === "ablation" ? name : `${name} of ${this.get("num_layers") - 1}`;
+    const where = layerText(settings, spot.layer, this.get("num_layers"));
     const part = kept.length ? this.name(spot.token) : "";
     const unfinished = picture && (!picture.final || spot.step !== null);
-    const places = empty ? holes() : this.places(spot, status);
-    const place = places.find(({ value }) => value === spot.layer);
-    const missing = { failed: "failed", running: "being painted" }[place?.mark as string] ?? "not computed";
+    const thumbnails = empty ? holes() : this.thumbnails(spot, status);
+    const thumbnail = thumbnails.find(({ value }) => value === spot.layer);
+    const missing = { failed: "failed", running: "being painted" }[thumbnail?.mark as string] ?? "not computed";
     const at = spot.step === null ? "" : `step ${spot.step + 1} `;
     const what = picture ? this.stepping(spot, picture) : at + missing;
-    const { width, height } = store.any?.bitmap ?? { width: empty ? 4 : 1, height: 1 };
+    const { width, height } = store.size ?? { width: empty ? 4 : 1, height: 1 };
     const ratio = width / height;
 
     const facts = empty ? [] : [where, part, what, ...settingFacts(settings)].filter(Boolean);
@@ -114,11 +112,11 @@ class View extends Instrument<Traits> {
     const marked = keptOf(model)?.positions ?? [this.get("token")];
     this.caption.update(this.get("tokens"), marked, facts, (settings.model ?? "") + negative);
     const label = list(`${where} of “${this.get("prompt")}”`, part, what);
-    this.picture.update(picture, ratio, label, this.hole(spot, status, place), unfinished ? what : "");
+    this.picture.update(picture, ratio, label, this.hole(spot, status, thumbnail), unfinished ? what : "");
     const value = list(where, part, picture && !unfinished ? "" : what);
-    this.film.update(places, spot.layer, empty ? "" : value, ratio);
+    this.film.update(thumbnails, spot.layer, empty ? "" : value, ratio);
     const ticks = (snapshots.length ? [...snapshots, null] : []).map((step) => {
-      return { step, ...this.place({ ...spot, step, token: null }, status) };
+      return { step, ...this.thumbnail({ ...spot, step, token: null }, status) };
     });
     this.steps.update(ticks, spot.step, what, spot.token === null ? "" : "Steps are kept of the whole prompt only");
     const open = kept.length > 0 && !folded;
@@ -139,7 +137,7 @@ class View extends Instrument<Traits> {
     });
   }
 
-  /** What is on screen; where a linked widget went to what is not here, the nearest below. */
+  /** The picture on screen; where a linked widget requests one that is not here, the next lower one. */
   private spot(): Spot {
     return spotOf(this.session.model);
   }
@@ -148,18 +146,18 @@ class View extends Instrument<Traits> {
     return spot.token === null ? this.get("failures")[spot.layer] : this.get("token_failures")[keyOf(spot)];
   }
 
-  /** What there is to show: of what failed not its last preview. */
+  /** The picture to show, if there is one: not the last preview of one that failed. */
   private pictureOf(spot: Spot): Picture | undefined {
     const picture = this.session.store.get(keyOf(spot));
     return picture && (picture.final || !this.reason(spot)) ? picture : undefined;
   }
 
-  /** All layers at the step, or of the token, of a spot. */
-  private places(spot: Spot, status: Status): Place[] {
-    return this.get("layers").map((layer) => this.place({ ...spot, layer }, status));
+  /** The thumbnails of all layers, at the step or of the token of a spot. */
+  private thumbnails(spot: Spot, status: Status): Thumbnail[] {
+    return this.get("layers").map((layer) => this.thumbnail({ ...spot, layer }, status));
   }
 
-  private place(spot: Spot, status: Status): Place {
+  private thumbnail(spot: Spot, status: Status): Thumbnail {
     const { layer, step, token } = spot;
     const [picture, reason] = [this.pictureOf(spot), this.reason(spot)];
     const { running, running_tokens } = this.get("progress");
@@ -176,29 +174,24 @@ class View extends Instrument<Traits> {
   }
 
   private title({ layer, step, token }: Spot): string {
-    return list(layerName(this.get("settings"), layer), token !== null ? this.name(token) : step !== null ? `step ${step + 1}` : "");
+    const part = token !== null ? this.name(token) : step !== null ? `step ${step + 1}` : "";
+    return list(layerName(this.get("settings"), layer), part);
   }
 
-  /** The tokens of the grid's rows. */
+  /** The tokens of the grid's rows; null is the whole prompt. */
   private tokens(): (number | null)[] {
     return [null, ...this.get("token_masks").map((row) => row.token)];
   }
 
   private rows(spot: Spot, status: Status): Row<number | null>[] {
     return this.tokens().map((token) => {
-      const places = this.places({ ...spot, step: token === null ? spot.step : null, token }, status);
-      return { key: token, label: this.label(token), title: this.name(token), places };
+      const thumbnails = this.thumbnails({ ...spot, step: token === null ? spot.step : null, token }, status);
+      return { key: token, label: this.label(token), title: this.name(token), thumbnails };
     });
   }
 
-  /** What a row of the grid keeps: “pink”, or a part of the prompt. */
   private label(token: number | null): string {
-    const parts: Record<string, string> = { null: "whole prompt", "-1": "padding only", "-2": "prompt only" };
-    if (token === null || token < 0) return parts[String(token)] ?? "";
-    const places = this.get("token_masks").find((row) => row.token === token)?.positions ?? [token];
-    const pieces = this.get("tokens").filter(({ index }) => places.includes(index));
-    const texts = pieces.map(({ text, kind, is_continuation }) => (is_continuation ? "" : " ") + (kind === "word" ? text : (SPECIAL[kind] ?? kind)));
-    return texts.join("").trim();
+    return tokenLabel(token, this.get("tokens"), this.get("token_masks"));
   }
 
   private name(token: number | null): string {
@@ -208,21 +201,16 @@ class View extends Instrument<Traits> {
     return this.label(token) + (missing ? ` (“${this.label(marked)}” by itself is not kept)` : "");
   }
 
-  /** How far a picture is: `step 20/20`, `prediction at step 6/20` or `preview · step 12/20`. */
-  private stepping(spot: Spot, { step, final }: Picture): string {
-    const of = this.get("settings").num_inference_steps;
-    const count = `step ${step}${of ? `/${of}` : ""}`;
-    const wanted = spot.token === null ? this.get("step") : null;
-    const missing = wanted === null || wanted === spot.step ? "" : ` (step ${wanted + 1} is not kept)`;
-    if (spot.step !== null) return `prediction at ${count}${missing}`;
-    return final ? of ? count + missing : "" : `preview · ${count}`;
+  private stepping(spot: Spot, picture: Picture): string {
+    const requested = spot.token === null ? this.get("step") : null;
+    return stepText(spot, picture, this.get("settings").num_inference_steps, requested);
   }
 
-  private hole(spot: Spot, status: Status, place: Place | undefined): string {
+  private hole(spot: Spot, status: Status, thumbnail: Thumbnail | undefined): string {
     if (status === "empty") return 'Nothing yet. Show a run:\nwidget.show(lens.start("a pink cat"))';
     const [what, reason] = [this.title(spot), this.reason(spot)];
     if (reason) return `${what} failed.\n${reason}`;
-    if (place?.mark === "running") return `${what}: being painted`;
+    if (thumbnail?.mark === "running") return `${what}: being painted`;
     return `${what}: ${status === "running" ? "waiting for its turn" : "not computed"}`;
   }
 

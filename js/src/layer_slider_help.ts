@@ -1,4 +1,4 @@
-// What the LayerSlider says of itself.
+// The help of the LayerSlider.
 import type { HelpText } from "./shared/help";
 
 export const HELP: HelpText = {

@@ -15,7 +15,7 @@ import { AXIS, Instrument } from "./shared/instrument";
 import { nextLayer } from "./shared/layers";
 import { listen, type Model, type Status } from "./shared/model";
 import { progressText } from "./shared/progress";
-import { fileName } from "./shared/save";
+import { fileName, type Bitmap } from "./shared/save";
 import { Session } from "./shared/session";
 import { holes } from "./shared/thumb";
 import { widget } from "./shared/widget";
@@ -159,7 +159,7 @@ class View extends Instrument<GridTraits> {
       return values.length ? `here: ${values.join(" · ")}` : "";
     }
     const spot = this.grid.spotOf(target);
-    const place = spot?.row?.places.find(({ value }) => value === spot.value) as MapPlace | undefined;
+    const place = spot?.row?.thumbnails.find(({ value }) => value === spot.value) as MapPlace | undefined;
     const box = target.closest(".dlw-cell")?.firstElementChild;
     return place?.heat && box ? `here, ${spot!.row!.label}: ${at(place.text, place.heat.plane, box)}` : "";
   }
@@ -269,14 +269,14 @@ class View extends Instrument<GridTraits> {
   }
 
   /** The picture as it is seen, with the maps that are on it. */
-  protected override current(): [{ bitmap: ImageBitmap | HTMLCanvasElement } | undefined, string] {
+  protected override async current(): Promise<[Bitmap | undefined, string]> {
     const { layer, block, step } = this.scene.look();
-    const picture = this.scene.pictureOf(layer);
+    const picture = await this.scene.pictureOf(layer)?.load();
     const words = this.shown.map(({ column }) => column.text);
     const parts = [...words, block ?? "", step === null ? "" : `step ${step + 1}`];
     const name = fileName("attention", ...parts, this.scene.name(layer), this.get("prompt"));
     if (!picture || !this.shown.length) return [picture, name];
-    return [{ bitmap: overPicture(picture.bitmap, this.heat, this.get("opacity")) }, name];
+    return [overPicture(picture, this.heat, this.get("opacity")), name];
   }
 }
 

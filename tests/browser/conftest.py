@@ -1,4 +1,4 @@
-"""One browser and one JupyterLab server for each module of this folder; each test has its own notebook or page."""
+"""One browser and one JupyterLab server for this folder; each test has its own notebook, or its own page."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from playwright.sync_api import Browser, expect, sync_playwright
 
 from browser import lab
 
-expect.set_options(timeout=20_000)  # two cores that others use too: what comes late is not what never comes
+expect.set_options(timeout=20_000)  # ms; on two busy cores much comes late
 
 OLD_PYTHON = os.environ.get("DIFFLENS_OLD_KERNEL_PYTHON")
-"""An interpreter with an older ipykernel; the tests that depend on the kernel run with it too."""
+"""A Python with an older ipykernel; the tests that take `kernel` run with it as well."""
 
 KERNELS = ["python3", *(["old"] if OLD_PYTHON else [])]
 
@@ -25,18 +25,19 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.path.is_relative_to(lab.FOLDER):
             item.add_marker("browser")
-            # a page, a server and a kernel on two shared cores; what passed the second time only is listed at the end
+            # timing on two busy cores; tests that passed only the second time are listed at the end
             item.add_marker(pytest.mark.flaky(reruns=1))
 
 
 @pytest.fixture(params=KERNELS)
 def kernel(request: pytest.FixtureRequest) -> str:
-    """The name of a kernel; a test that takes it runs once with each."""
+    """The name of a kernel; a test that takes this runs once with each kernel."""
     return request.param
 
 
-# Of a module, not of the session: while Playwright is open no other test could run an event loop.
-@pytest.fixture(scope="module")
+# For this folder, not for the session: while Playwright is open no other test can run an event loop. The scope
+# "package" needs the `__init__.py` of this folder.
+@pytest.fixture(scope="package")
 def browser() -> Iterator[Browser]:
     if lab.find_chromium() is None:
         reason = "no Chromium is installed"
@@ -49,7 +50,7 @@ def browser() -> Iterator[Browser]:
         started.close()
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="package")
 def server(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterator[lab.LabServer]:
     started = lab.LabServer(tmp_path_factory.mktemp("lab"), OLD_PYTHON)
     yield started
@@ -61,7 +62,7 @@ _numbers = count()
 
 @pytest.fixture
 def open_notebook(browser: Browser, server: lab.LabServer) -> Iterator[Opener]:
-    """Opens a notebook of the cells given in a browser that knows nothing yet; nothing has run."""
+    """A function that opens a notebook with the given cells in a new browser context; no cell has run."""
     contexts = []
 
     def open_one(cells: Sequence[str] = (), *, kernel: str = "python3", name: str = "") -> lab.Notebook:

@@ -30,12 +30,13 @@ _WATCH = """prompt => {
   }).observe(prompt, { childList: true, characterData: true, subtree: true });
 }"""
 _SETTLED = """async canvas => {
+  const busy = () => canvas.closest("[aria-busy=true]") !== null;
   const look = () => (canvas.hidden ? "" : canvas.toDataURL());
   let before = look();
-  for (let looks = 0; looks < 20; looks++) {
+  for (let looks = 0; looks < 100; looks++) {
     await new Promise((after) => setTimeout(after, 50));
     const now = look();
-    if (now === before) break;
+    if (now === before && !busy()) break;
     before = now;
   }
   return before;
@@ -106,12 +107,12 @@ class LabServer:
         return f"{self.url}/lab/tree/{name}?token={self._token}&reset"
 
     def trusts(self, name: str) -> bool:
-        """Whether Jupyter takes the outputs of a notebook for the user's own."""
+        """Whether Jupyter trusts the outputs of a notebook."""
         cells = self._call("GET", f"contents/{name}?content=1")["content"]["cells"]
         return all(cell["metadata"].get("trusted") for cell in cells)
 
     def kernel_is_ready(self, name: str) -> bool:
-        """Whether the kernel of a notebook is idle, and a page is connected to it."""
+        """Whether the kernel of a notebook is idle and a page is connected to it."""
         kernels = [session["kernel"] for session in self._call("GET", "sessions") if session["path"] == name]
         return any(kernel["connections"] and kernel["execution_state"] == "idle" for kernel in kernels)
 
@@ -198,15 +199,15 @@ class Notebook:
         self.panel.locator(".jp-Cell").first.wait_for(timeout=60_000)
 
     def widget(self, index: int = 0) -> Slider:
-        """One of the widgets of the notebook, in their order."""
+        """The widget of this number in the notebook."""
         return Slider(self.panel.locator(".dlw-root").nth(index))
 
     def grid(self, index: int = 0) -> Grid:
-        """One of the widgets of the notebook, in their order, which is a TokenAttentionGrid."""
+        """The widget of this number in the notebook, a TokenAttentionGrid."""
         return Grid(self.panel.locator(".dlw-root").nth(index))
 
     def wait_for_kernel(self) -> None:
-        """Until the kernel is there and idle, for the server and for the page (which says so too early by itself)."""
+        """Wait until the kernel is idle, for the server and for the page (the page alone says so too early)."""
         deadline = time.monotonic() + 60
         while not self._server.kernel_is_ready(self.name):
             assert time.monotonic() < deadline, "the kernel did not start"
@@ -214,10 +215,10 @@ class Notebook:
         expect(self.page.get_by_role("button", name="| Idle")).to_be_visible(timeout=30_000)
 
     def run_cell(self, index: int) -> None:
-        """Run one cell, and wait until the kernel has it behind it."""
+        """Run one cell, and wait until it has finished."""
         cell = self.panel.locator(".jp-CodeCell").nth(index)
         prompt = cell.locator(".jp-InputArea-prompt")
-        prompt.evaluate(_WATCH)  # a cell that ran before still has its number when the keys are pressed
+        prompt.evaluate(_WATCH)  # a cell that ran before still shows its former number when the keys are pressed
         cell.locator(".cm-content").click()
         self.page.keyboard.press("Control+Enter")
         expect(prompt).to_have_attribute("data-has-run", "1", timeout=30_000)
@@ -228,12 +229,12 @@ class Notebook:
         return self.panel.locator(".jp-CodeCell").nth(index).locator(".jp-Cell-outputArea")
 
     def text_of(self, index: int) -> str:
-        """Run a cell and read what it says."""
+        """Run a cell and return the text of its output."""
         self.run_cell(index)
         return self.output(index).locator(".jp-OutputArea-output").last.inner_text()
 
     def save(self) -> None:
-        """Save as a user does, and wait until the file is written; once more if the page changed meanwhile."""
+        """Save with Ctrl+S, and wait until the file is written; again if the notebook changed meanwhile."""
         unsaved = self.page.locator(".lm-TabBar-tab.jp-mod-dirty")
         for patience in (4_000, 4_000, 15_000):
             self.page.keyboard.press("Control+s")
@@ -275,11 +276,11 @@ class Slider:
         return self.root.get_by_role("button", name=name, exact=True)
 
     def pixels(self) -> str:
-        """What the canvas holds, as text that can be compared; empty where nothing is painted."""
+        """The pixels of the canvas as text that can be compared; empty where there is no picture."""
         return settled(self.root.locator(".dlw-picture"))
 
     def wait_until_done(self, layers: int = 13) -> None:
-        """Until all is painted, and the output was exchanged for one with the still picture."""
+        """Wait until all layers are painted."""
         expect(self.progress).to_have_text(f"{layers} layers", timeout=30_000)
         expect(self.done_marks).to_have_count(layers)
 
@@ -311,11 +312,11 @@ class Grid(Slider):
         return self.root.get_by_role("columnheader", name=word, exact=True)
 
     def heat(self) -> str:
-        """The map on the big picture, as text that can be compared; empty where there is none."""
+        """The pixels of the map over the large picture as text; empty where there is none."""
         return settled(self.picture.locator(".dlw-heat"))
 
     def point_at(self, target: Locator, across: float, down: float) -> None:
-        """Hover over a place of a picture, 0..1 across and down."""
+        """Hover over a point of a picture; `across` and `down` are 0..1."""
         target.scroll_into_view_if_needed()
         box = target.bounding_box()
         assert box is not None
@@ -323,7 +324,7 @@ class Grid(Slider):
 
 
 def settled(canvas: Locator) -> str:
-    """What a canvas holds once it is the same in two looks: pictures are decoded a moment after their words change."""
+    """The pixels of a canvas, once its picture is decoded and two looks at it give the same."""
     return str(canvas.evaluate(_SETTLED))
 
 

@@ -20,7 +20,7 @@ STEPS = "attention=scripted.AttentionOptions(steps=[0, 5, 10, 15])"
 DIFF = "from difflens_widgets import DiffViewer; w = DiffViewer(scripted.comparison(size={}))"
 CELLS = {
     "empty": "LayerSlider()",
-    "running": "LayerSlider(scripted.job(seconds=2, hold_after=6, chunk=3))",
+    "running": "LayerSlider(scripted.job(seconds=2, hold_after=6, batch_size=3))",
     "done": "LayerSlider(scripted.job('a photo of a xon bear beside the chameleons', seconds=0.4))",
     "large": "LayerSlider(scripted.finished_run(size=512))",
     "stopped": "LayerSlider(scripted.job(seconds=1, hold_after=4))",

@@ -1,6 +1,6 @@
-"""A lens job that needs no model: it paints drawn scenes slowly, and says what a real one says.
+"""A lens job without a model: it "paints" drawn scenes slowly, and emits the events of a real job.
 
-Notebooks of the browser tests import it in the kernel, so it needs the record and the job only, no torch.
+Notebooks of the browser tests import it in the kernel, so it imports no torch.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ KINDS = ("ring", "circle", "heart", "star", "bear", "dog", "bear", "rabbit", "ca
 
 @cache
 def picture(layer: int, size: int = 64) -> Image.Image:
-    """What layer `layer` shows: another thing in another colour each."""
+    """The picture of a layer; each layer shows another thing in another colour."""
     item = Item(KINDS[layer], COLOURS[layer], 0.5, 0.52, 0.1 + 0.02 * layer)
     background = "white" if layer < 4 else "blue" if COLOURS[layer] != "blue" else "yellow"
     return draw(Scene((item,), background, "object", ""), size)
@@ -63,19 +63,19 @@ def picture(layer: int, size: int = 64) -> Image.Image:
 
 @cache
 def token_picture(layer: int, token: TokenKey, size: int = 64) -> Image.Image:
-    """What layer `layer` shows with only `token` kept."""
+    """The picture of a layer with only `token` kept."""
     number = [PromptPart.PADDING, PromptPart.PROMPT].index(token) + 7 if isinstance(token, PromptPart) else token
     item = Item(KINDS[(3 * number + layer // 4) % 13], COLOURS[(5 * number) % 13], 0.5, 0.5, 0.12 + 0.015 * layer)
     return draw(Scene((item,), "white", "object", ""), size)
 
 
 def snapshot(layer: int, step: int, steps: int = 20, size: int = 64) -> Image.Image:
-    """What is predicted of layer `layer` at denoising step `step`."""
+    """The prediction of a layer at denoising step `step`."""
     return _noisy(layer, (step + 1) / steps, size, np.random.default_rng(step))
 
 
 def tokens(prompt: str) -> tuple[Token, ...]:
-    """Cut at blanks, and words of more than six letters in two."""
+    """One token for each word, and two for a word of more than six letters."""
     found = [Token(0, "<|startoftext|>", "bos")]
     for word in prompt.split():
         cut = len(word) - 3 if len(word) > 6 else len(word)
@@ -89,26 +89,26 @@ def tokens(prompt: str) -> tuple[Token, ...]:
 
 @dataclass
 class CrossLayer:
-    """A cross-attention layer of a U-Net that there is not, as a plan asks for it."""
+    """A cross-attention layer of a U-Net that does not exist, with what a plan asks of it."""
 
     block: str
     halvings: int
     heads: int = 2
 
     def size(self, height: int, width: int) -> tuple[int, int]:
-        """The resolution there."""
+        """The resolution of the layer, in positions."""
         return height >> self.halvings, width >> self.halvings
 
 
 def plan(tokens: tuple[Token, ...], options: AttentionOptions, size: int = 64) -> Plan:
-    """What is kept of the attention of pictures of `size` pixels a side, with latents of 16 × 16."""
+    """The plan of the attention maps of pictures of `size` pixels a side, with latents of 16 × 16."""
     layers = [CrossLayer("down_blocks.0", 0), CrossLayer("mid_block", 2), CrossLayer("up_blocks.2", 0)]
     sizes = {"grid": (16, 16), "factor": size // 16, "steps": 20, "pictures": NUM_LAYERS}
     return plan_capture(layers, tokens, options, **sizes)
 
 
 def attention_maps(plan: Plan, layer: int) -> AttentionMaps:
-    """Each token looks at a spot of its own, higher up in every layer; the start token at all of it, and most."""
+    """Maps in which each token looks at a spot of its own, higher up in every layer, and the start token everywhere."""
     return AttentionMaps(
         plan,
         Summed({block.name: _spots(plan.rows, layer, block.height, block.width) * 40 for block in plan.blocks}, 40),
@@ -134,15 +134,15 @@ def empty_run(
     words: Sequence[str | PromptPart] = (),
     attention: AttentionOptions | None = None,
 ) -> LensRun:
-    """A record with nothing painted; `snapshots`, pictures of single `words` and `attention` are to be."""
+    """A record of which nothing is painted yet, that has room for `snapshots`, single `words` and `attention`."""
     settings = {"num_inference_steps": 20, "guidance_scale": 7.5, "negative_prompt": "", "model": "difflens-tiny"}
     run = LensRun(prompt, tokens(prompt), tuple(layers), NUM_LAYERS, 0, {**settings, "snapshots": list(snapshots)})
-    for wanted in words:
-        if isinstance(wanted, PromptPart):
-            kinds = ("pad",) if wanted is PromptPart.PADDING else ("word", "eos")
-            run.token_masks[wanted] = tuple(token.index for token in run.tokens if token.kind in kinds)
+    for requested in words:
+        if isinstance(requested, PromptPart):
+            kinds = ("pad",) if requested is PromptPart.PADDING else ("word", "eos")
+            run.token_masks[requested] = tuple(token.index for token in run.tokens if token.kind in kinds)
         else:
-            found = next(word for word in read_words(run.tokens) if "".join(piece.text for piece in word) == wanted)
+            found = next(word for word in read_words(run.tokens) if "".join(piece.text for piece in word) == requested)
             run.token_masks[found[0].index] = tuple(piece.index for piece in found)
     run.attention = LensAttention(plan(run.tokens, attention)) if attention else None
     return run
@@ -193,7 +193,7 @@ def job(
     *,
     seconds: float = 3.0,
     size: int = 64,
-    chunk: int = 4,
+    batch_size: int = 4,
     fail_after: int | None = None,
     fail_layer: int | None = None,
     hold_after: int | None = None,
@@ -216,7 +216,7 @@ def job(
         ]
         total, finished = len(todo), 0
         rng = np.random.default_rng(0)
-        pause = seconds / (-(-total // chunk) * steps)
+        pause = seconds / (-(-total // batch_size) * steps)
 
         def tell(now: Sequence[tuple[int, TokenKey | None]], step: int, left: float | None) -> None:
             layers = tuple(layer for layer, token in now if token is None)
@@ -229,7 +229,7 @@ def job(
             if (job.focus, None) in todo:
                 todo.remove((job.focus, None))
                 todo.insert(0, (job.focus, None))
-            now, todo = todo[:chunk], todo[chunk:]
+            now, todo = todo[:batch_size], todo[batch_size:]
             for step in range(1, steps + 1):
                 holding = hold_after is not None and finished >= hold_after and step == steps // 2
                 while holding and not job.cancelled() and not go_on.wait(0.02):
@@ -239,7 +239,7 @@ def job(
                 if fail_after is not None and finished >= fail_after and step == steps // 2:
                     raise RuntimeError("the decoder gave NaN. Try dtype=torch.float32.")
                 time.sleep(pause)
-                tell(now, step, pause * (steps - step + steps * (-(-len(todo) // chunk))))
+                tell(now, step, pause * (steps - step + steps * (-(-len(todo) // batch_size))))
                 for layer, token in now:
                     if token is None and step - 1 in snapshots:
                         job.emit(Snapshot(layer, step - 1, snapshot(layer, step - 1, steps, size)))

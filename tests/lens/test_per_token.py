@@ -205,7 +205,7 @@ def test_the_layer_slider_shows_the_whole_prompt_and_each_token(lens, run, tmp_p
     job = lens.start(PROMPT, layers=[0, 4], keep_tokens=["circle"], **QUICK)
     slider = LayerSlider(job)
     job.result(60)
-    assert slider._pump.drain(30)
+    assert slider._task_thread.flush(30)
     (token,) = job.run.token_masks
     assert set(slider._frames) == {f"layer/{k}{part}" for k in (0, 4) for part in ("", f"/token/{token}")}
     assert slider.status == "done"

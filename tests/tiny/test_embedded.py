@@ -6,6 +6,7 @@ catch broken weights or a broken loader, not a slightly worse training.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -13,29 +14,21 @@ import pytest
 import torch
 from PIL import Image
 
-from difflens_widgets import DiffusionLens, EmergenceTable
+from difflens_widgets import EmergenceTable
 from difflens_widgets.models.loading import WEIGHTS
 from difflens_widgets.models.weight_hash import weight_hash
 from difflens_widgets.tiny.claims import Check, background_right, claim_of, objects_right
 from difflens_widgets.tiny.clip import SmallClip
 from difflens_widgets.tiny.drawing import draw
-from difflens_widgets.tiny.evaluation.score import clip_scores, judge_accuracy, paint, scored_scenes
+from difflens_widgets.tiny.evaluation.score import clip_scores, judge_accuracy, scored_scenes
 from difflens_widgets.tiny.judge import Judge
 from difflens_widgets.tiny.scenes import COLOURS, KINDS, Scene
 
+Painter = Callable[..., list[Image.Image]]
 RESULTS = Path(__file__).parents[2] / "notebooks" / "results"
 
 
-@pytest.fixture(scope="module")
-def lens() -> DiffusionLens:
-    return DiffusionLens.from_pretrained(device="cpu")
-
-
-@pytest.fixture(scope="module")
-def judge() -> Judge:
-    return Judge.load()
-
-
+@pytest.mark.versions
 def test_it_is_a_stable_diffusion_in_miniature(lens) -> None:
     assert type(lens.pipe).__name__ == "StableDiffusionPipeline"
     assert lens.num_layers == 13
@@ -80,30 +73,24 @@ def test_its_text_encoder_tells_kinds_apart(lens) -> None:
     assert torch.pdist(of_kinds).min() > 3
 
 
-@pytest.fixture(scope="module")
-def single_things(lens) -> tuple[list[Scene], list[Image.Image]]:
-    """Scenes with one thing, and the model's pictures of them."""
-    return painted_scenes(lens, "object")
-
-
-def painted_scenes(lens: DiffusionLens, kind: str) -> tuple[list[Scene], list[Image.Image]]:
+def painted_scenes(painted: Painter, kind: str) -> tuple[list[Scene], list[Image.Image]]:
     """24 scored scenes, and the model's pictures of them."""
     scenes = scored_scenes(kind, 24)
-    return scenes, paint(lens.pipe, [scene.caption for scene in scenes], steps=20, guidance_scale=7.5)
+    return scenes, painted([scene.caption for scene in scenes])
 
 
-def test_it_paints_the_background(single_things, judge) -> None:
-    assert share(background_right, *single_things, judge) >= 0.9
+def test_it_paints_the_background(painted, judge) -> None:
+    assert share(background_right, *painted_scenes(painted, "object"), judge) >= 0.9
 
 
-def test_it_knows_kinds_of_things(single_things, judge) -> None:
+def test_it_knows_kinds_of_things(painted, judge) -> None:
     """The card says 88 %; one of 288 by chance, in its colour."""
-    assert share(objects_right, *single_things, judge) >= 0.7
+    assert share(objects_right, *painted_scenes(painted, "object"), judge) >= 0.7
 
 
-def test_it_paints_two_things_each_in_its_colour(lens, judge) -> None:
+def test_it_paints_two_things_each_in_its_colour(painted, judge) -> None:
     """The card says 83 %."""
-    assert share(objects_right, *painted_scenes(lens, "pair"), judge) >= 0.5
+    assert share(objects_right, *painted_scenes(painted, "pair"), judge) >= 0.5
 
 
 def test_the_thing_in_front_has_its_colour(lens) -> None:
@@ -134,6 +121,7 @@ def test_the_published_experiment_is_of_these_weights(lens) -> None:
     assert min(map(len, table.prompts.values())) >= 40
 
 
+@pytest.mark.versions
 def test_any_word_can_be_asked_for(lens) -> None:
     words = [
         token.text

@@ -48,7 +48,7 @@ def test_one_is_warm_and_one_is_cool() -> None:
 
 
 def test_the_browser_has_the_same_ramps() -> None:
-    program = (_base.STATIC / "token_attention_grid.js").read_text("utf-8")
+    program = _base.read_static("token_attention_grid.js")
     assert program.count(f'"{WARM}"') == program.count(f'"{COOL}"') == 1
 
 

@@ -119,7 +119,7 @@ def test_nothing_yet_and_the_still_picture(comparison, show) -> None:
     data = widget._repr_mimebundle_()[0]
     assert data["text/plain"] == f"DiffViewer({comparison!r})"
     assert max(Image.open(io.BytesIO(base64.b64decode(data["image/png"]))).size) <= 768
-    assert not widget._pump.running
+    assert not widget._task_thread.running
 
 
 def test_show_keeps_what_the_other_comparison_has_too(comparison, show) -> None:
@@ -176,7 +176,7 @@ def test_a_run_that_was_stopped_or_failed_says_so(show) -> None:
 def test_a_training_is_compared_with_the_model_before_it(tmp_path, show) -> None:
     history = training.finished((0, 50, 200), folder=tmp_path)
     widget = show(history, probe=1)
-    assert widget._pump.drain(10)
+    assert widget._task_thread.flush(10)
     assert widget.models == {"raw": "difflens-tiny, epoch 0", "tuned": "difflens-tiny, epoch 200"}
     assert widget.prompt == "a photo of a dog"
     expected = show(Comparison(history.run(0, 1), history.run(200, 1)))
@@ -191,7 +191,7 @@ def test_a_job_is_followed_from_epoch_to_epoch(tmp_path, show) -> None:
     assert "no epoch after epoch 0" in widget.notice
     job.go_on.set()
     job.result(60)
-    assert widget._pump.drain(10)
+    assert widget._task_thread.flush(10)
     assert widget.models["tuned"] == "difflens-tiny, epoch 200"
     assert (widget.layer, widget.notice) == (12, "")
 
@@ -202,7 +202,7 @@ def test_a_training_shown_before_says_no_more(tmp_path, comparison, show) -> Non
     widget.show(comparison)
     job.go_on.set()
     job.result(60)
-    assert widget._pump.drain(10)
+    assert widget._task_thread.flush(10)
     assert widget.prompt == comparison.prompt
     assert not any("epoch" in model for model in widget.models.values())
 

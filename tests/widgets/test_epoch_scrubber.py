@@ -38,7 +38,7 @@ class Recorded(EpochScrubber):
         return [(content, buffers) for content, buffers in found if content["type"] == kind]
 
     def settle(self):
-        assert self._pump.drain(10)
+        assert self._task_thread.flush(10)
 
 
 @pytest.fixture
@@ -88,7 +88,7 @@ def test_a_finished_training_is_complete_in_the_state_that_opens_the_widget(show
     assert picture_of(frame).tobytes() == history.run(50, 1).images[7].tobytes()
     assert (frame["mime"], frame["final"]) == ("image/webp", True)
     assert [alarm["epoch"] for alarm in widget.alarms] == [alarm.epoch for alarm in history.alarms] == [200]
-    assert not widget._pump.running
+    assert not widget._task_thread.running
     assert repr(widget).endswith("3 epochs painted, done)")
 
 

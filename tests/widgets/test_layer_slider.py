@@ -39,7 +39,7 @@ class Recorded(LayerSlider):
         self._handle_custom_msg(content, [])
 
     def settle(self):
-        assert self._pump.drain(5)
+        assert self._task_thread.flush(5)
 
 
 class Stage:
@@ -117,13 +117,13 @@ def test_a_finished_run_is_complete_in_the_state_that_opens_the_widget(show):
     assert widget.layer == 12  # the model's usual picture
     assert widget.settings["seed"] == 0
     assert widget.settings["model"] == "difflens-tiny"
-    assert widget.tokens[1] == {"index": 1, "text": "a", "kind": "word", "joined": False}
+    assert widget.tokens[1] == {"index": 1, "text": "a", "kind": "word", "is_continuation": False}
     assert set(widget._frames) == {f"layer/{layer}" for layer in range(13)}
     frame = widget._frames["layer/4"]
     back = Image.open(io.BytesIO(frame["data"])).convert("RGB")
     assert back.tobytes() == run.images[4].tobytes()
     assert (frame["mime"], frame["step"], frame["final"]) == ("image/webp", 20, True)
-    assert not widget._pump.running
+    assert not widget._task_thread.running
     assert [message for message, _ in widget.messages if message["method"] == "custom"] == []
 
 
@@ -206,8 +206,8 @@ def test_pictures_are_sent_as_state_once_and_only_at_the_end(show, stage):
     assert widget.status == "done"
 
 
-def test_when_result_returns_the_browser_has_been_told(show):
-    """A notebook run without a browser ends right after it: what is not sent by then is lost."""
+def test_when_result_returns_everything_is_sent(show):
+    """A notebook that runs without a browser ends at once: what is not sent by then is lost."""
     job = scripted.job(seconds=0.2)
     widget = show(job)
     job.result(20)
@@ -225,12 +225,12 @@ def test_no_browser_never_holds_a_run_up(show):
 
 def test_progress_and_notices(show, stage):
     widget = show(stage.job)
-    stage.emit(Progress(3, 13, (4, 5), 7, 20, 4.1), Message("smaller chunk"))
+    stage.emit(Progress(3, 13, (4, 5), 7, 20, 4.1), Message("smaller batches"))
     widget.settle()
     expected = {"layers_done": 3, "layers_total": 13, "running": [4, 5], "step": 7, "steps": 20, "seconds_left": 4.1}
     expected |= {"tokens_done": 0, "tokens_total": 0, "running_tokens": []}
     assert widget.progress == expected
-    assert widget.notice == "smaller chunk"
+    assert widget.notice == "smaller batches"
 
 
 def test_what_is_being_painted_is_never_old_news(show, stage):
@@ -328,7 +328,7 @@ def test_close_lets_go_of_the_job_and_of_its_thread(show, stage):
     stage.emit(LayerImage(2, scripted.picture(2)))
     widget.settle()
     widget.close()
-    wait_until(lambda: not widget._pump.running)
+    wait_until(lambda: not widget._task_thread.running)
     stage.emit(LayerImage(3, scripted.picture(3)))
     assert set(widget._frames) == {"layer/2"}
     assert not stage.job.cancelled()
@@ -495,7 +495,7 @@ def test_in_colab_everything_happens_in_the_cell(show, monkeypatch):
     widget = show(scripted.job(seconds=0.2))
     assert widget.status == "done"
     assert len(widget._frames) == 13
-    assert not widget._pump.running
+    assert not widget._task_thread.running
     widget.show(scripted.job("a dog", seconds=0.2))
     assert (widget.status, widget.prompt) == ("done", "a dog")
 
@@ -521,7 +521,7 @@ def test_static_state_is_what_the_widget_has(show):
     state = LayerSlider.static_state(run)
     widget = show(run)
     live = widget.get_state()
-    for name in set(state) - {"_uid", "_static"}:
+    for name in set(state) - {"_static"}:
         assert state[name] == live[name], name
     needed = {name for name in live if name in LayerSlider.class_trait_names(sync=True) and not name.startswith("_")}
     ours = {"layer", "step", "token", "layers", "prompt", "tokens", "settings", "progress", "failures", "status"}
@@ -540,7 +540,7 @@ def test_static_state_opens_no_comm(monkeypatch):
 # -- steps and tokens
 
 WORDS = ("pink", PromptPart.PADDING, PromptPart.PROMPT)
-PINK = 2  # its place in the prompt
+PINK = 2  # its position in the prompt
 
 
 def opened(entry):
@@ -552,7 +552,7 @@ def test_a_record_with_snapshots_and_tokens_is_there_at_once(show):
     widget = show(run)
     assert (widget.snapshots, widget.step, widget.token) == ([0, 18], None, None)
     assert [row["token"] for row in widget.token_masks] == [PINK, -1, -2]
-    assert widget.token_masks[0]["places"] == [PINK]
+    assert widget.token_masks[0]["positions"] == [PINK]
     assert len(widget._frames) == 13 * (1 + 2 + 3)
     assert widget._frames["layer/3/step/18"]["step"] == 19  # the prediction at step 19 of 20
     assert widget._frames["layer/3/token/-2"]["step"] == 20

@@ -178,7 +178,7 @@ def test_a_finished_run_is_complete_in_the_state_that_opens_the_widget(show, run
     assert (widget.pinned, widget.token, widget.per_cell, widget.opacity) == ([], None, False, 0.65)
     assert repr(widget) == "TokenAttentionGrid('a pink cat on a blue background', 13 of 13 layers, done)"
     assert widget._views[0] == {"block": None, "step": None, "height": 16, "width": 16}
-    assert not widget._pump.running
+    assert not widget._task_thread.running
     assert widget._esm
 
 
@@ -376,7 +376,7 @@ def test_a_job_joined_in_the_middle_has_the_maps_that_are_there(show) -> None:
     job = scripted.job(seconds=0.2, hold_after=4, attention=KEPT)
     wait_until(lambda: len(job.run.images) == 4)
     widget = show(job)
-    assert widget._pump.drain(5)
+    assert widget._task_thread.flush(5)
     assert len(widget._frames) == 8
     job.go_on.set()
     job.result(20)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import uuid
 from dataclasses import asdict
 from typing import Any
 
@@ -132,6 +131,5 @@ def static_state(run: RunRecord, layer: int | None = None) -> dict[str, Any]:
         "step": None,
         "token": None,
         "_acknowledged": 0,
-        "_uid": uuid.uuid4().hex,
         "_static": True,  # not a trait: there never was a kernel, so do not offer what would need one
     }

@@ -1,10 +1,10 @@
 // MapGrid: words across; each cell is a picture with the map of its word over it.
 import { h } from "../shared/dom";
 import { PictureGrid, type Key, type Row } from "../shared/grid";
-import { Thumb, type Place } from "../shared/thumb";
+import { Thumb, type Thumbnail } from "../shared/thumb";
 import { paintHeat, type Heat } from "./heat";
 
-export interface MapPlace extends Place {
+export interface MapPlace extends Thumbnail {
   text: string;
   /** What is told of the word itself. */
   about: string;
@@ -39,7 +39,7 @@ export class MapGrid extends PictureGrid<Key> {
   /** Mark the columns that are on the picture, each in its colour. */
   mark(rampOf: (token: number) => number): void {
     this.heads.forEach((head, column) => {
-      const place = this.rows[0]!.places[column] as MapPlace;
+      const place = this.rows[0]!.thumbnails[column] as MapPlace;
       const ramp = rampOf(place.value);
       head.title = place.about;
       head.classList.toggle("dlw-current", ramp >= 0);
@@ -50,7 +50,7 @@ export class MapGrid extends PictureGrid<Key> {
   /** The row (none for the heads) and the column that an element belongs to. */
   spotOf(target: Element): { row: Row | undefined; value: number } | undefined {
     const cell = target.closest("[role=columnheader], [role=gridcell]");
-    const column = (cells: (Element | undefined)[]) => this.rows[0]?.places[cells.indexOf(cell ?? undefined)]?.value;
+    const column = (cells: (Element | undefined)[]) => this.rows[0]?.thumbnails[cells.indexOf(cell ?? undefined)]?.value;
     if (!cell) return undefined;
     const lines = this.lines.map(({ thumbs }) => thumbs.map(({ el }) => el));
     const row = lines.findIndex((line) => line.includes(cell as HTMLDivElement));
@@ -62,7 +62,7 @@ export class MapGrid extends PictureGrid<Key> {
     return new MapCell();
   }
 
-  protected override name(place: Place): string {
+  protected override name(place: Thumbnail): string {
     return (place as MapPlace).text;
   }
 }

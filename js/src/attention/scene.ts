@@ -3,7 +3,7 @@ import type { Key, Row } from "../shared/grid";
 import { layerName, type Status } from "../shared/model";
 import type { Session } from "../shared/session";
 import type { Picture } from "../shared/store";
-import type { Mark, Place } from "../shared/thumb";
+import type { Mark, Thumbnail } from "../shared/thumb";
 import type { MapPlace } from "./cells";
 import type { Heat } from "./heat";
 import { digits, Maps, type Column, type GridTraits, type Look, type MapView, type Plane } from "./maps";
@@ -140,7 +140,7 @@ export class Scene {
   }
 
   /** One layer of the film. */
-  place(layer: number, status: Status): Place {
+  place(layer: number, status: Status): Thumbnail {
     const [picture, reason] = [this.pictureOf(layer), this.get("failures")[layer]];
     const running = status === "running" && this.get("progress").running?.includes(layer);
     let mark: Mark = "hollow";
@@ -162,7 +162,7 @@ export class Scene {
     const counted = name && this.get("settings").method !== "ablation";
     const where = counted ? `${name} of ${this.get("num_layers") - 1}` : name;
     const missing = { failed: "failed", running: "being painted" }[place?.mark as string] ?? "not computed";
-    const { width, height } = this.session.store.any?.bitmap ?? { width: 1, height: 1 };
+    const { width, height } = this.session.store.size ?? { width: 1, height: 1 };
     const ratio = width / height;
     return { look, picture, ratio, places, place, where, what: picture ? this.stepping(picture) : missing };
   }
@@ -186,7 +186,7 @@ export class Scene {
         version: heat ? [this.get("_run"), ...Object.values(look), heat.most, ramp].join() : "",
       };
     });
-    return { key, label, title, places };
+    return { key, label, title, thumbnails: places };
   }
 
   /** Which of the layer's maps are shown, as the caption says it. */
@@ -198,7 +198,7 @@ export class Scene {
   }
 
   /** Why there is no picture. */
-  hole(status: Status, place: Place | undefined): string {
+  hole(status: Status, place: Thumbnail | undefined): string {
     const way = 'widget.show(lens.start("a pink cat", attention=True))';
     if (status === "empty") return `Nothing yet. Show a run with its attention:\n${way}`;
     const name = this.name(place?.value ?? 0);

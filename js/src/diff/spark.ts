@@ -66,7 +66,7 @@ export class Spark {
   private draw(lines: Line[], at: number, low: number, high: number): void {
     const count = this.layers.length;
     const across = (place: number) => `${(100 * (place + 0.5)) / count}%`;
-    const height = (value: number) => 100 - ROOM - (100 - 2 * ROOM) * (high > low ? (value - low) / (high - low) : 0.5);
+    const height = (value: number) => heightOf(value, low, high);
     const parts = [drawn("line", { class: "dlw-cursor", x1: across(at), x2: across(at), y1: "0%", y2: "100%" })];
     for (const { look, values } of lines) {
       values.forEach((value, place) => {
@@ -90,7 +90,7 @@ interface Line {
 }
 
 /** The lines of a measure, raw first: where it has none of its own, what it has with itself. */
-function linesOf({ itself, series }: Measure, count: number): Line[] {
+export function linesOf({ itself, series }: Measure, count: number): Line[] {
   const look = (label: string) => `dlw-line-${label.toLowerCase()}`;
   const values = Array<number>(count).fill(itself ?? 0);
   const raw = itself === null ? [] : [{ label: "raw with itself", look: look("raw"), values }];
@@ -103,8 +103,13 @@ function told({ label, look, values }: Line, at: number): Node[] {
   return [h("span", { class: `dlw-key ${look}` }, `${label} `, h("b", {}, words))];
 }
 
+/** Where a value is drawn, in % from the top; a curve that is flat is in the middle. */
+export function heightOf(value: number, low: number, high: number): number {
+  return 100 - ROOM - (100 - 2 * ROOM) * (high > low ? (value - low) / (high - low) : 0.5);
+}
+
 /** Four digits: cosines differ in the last of them; what is hardly more than rounding is 0. */
-function number(value: number): string {
+export function number(value: number): string {
   return Math.abs(value) < 1e-6 ? "0" : String(Number(value.toPrecision(4))).replace("-", "−");
 }
 

@@ -14,6 +14,16 @@ export function placeOf(columns: number[], epoch: number): number {
   return Math.min(columns.length, Math.max(0, place + 0.5));
 }
 
+/** The points of the curve in a drawing of `HEIGHT`, 100 wide for each column; the curve keeps 6 % above and below. */
+export function curveOf(points: [epoch: number, loss: number][], columns: number[]): [x: number, y: number][] {
+  const losses = points.map(([, loss]) => loss);
+  const [least, most] = [Math.min(...losses), Math.max(...losses)];
+  return points.map(([epoch, loss]) => [
+    100 * placeOf(columns, epoch),
+    HEIGHT * (0.94 - 0.88 * ((loss - least) / (most - least || 1))),
+  ]);
+}
+
 export class LossChart {
   readonly row: HTMLElement;
   private readonly head = h("div", { class: "dlw-row-head", role: "rowheader" });
@@ -41,9 +51,8 @@ export class LossChart {
     this.version = version;
     const losses = points.map(([, loss]) => loss);
     const [least, most] = [Math.min(...losses), Math.max(...losses)];
-    const high = (loss: number) => HEIGHT * (0.94 - 0.88 * ((loss - least) / (most - least || 1)));
     this.svg.setAttribute("viewBox", `0 0 ${100 * columns.length} ${HEIGHT}`);
-    this.line.setAttribute("points", points.map(([at, loss]) => `${100 * placeOf(columns, at)},${high(loss)}`).join(" "));
+    this.line.setAttribute("points", curveOf(points, columns).join(" "));
     write(this.most, digits(most));
     write(this.least, digits(least));
     const mean = steps > 1 ? `, each point the mean of ${steps} steps` : "";

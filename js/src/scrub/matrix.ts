@@ -22,7 +22,7 @@ export class Matrix extends PictureGrid<number> {
   /** Put a flag on each epoch at which an alarm began. */
   flag(alarms: Alarm[]): void {
     this.heads.forEach((head, column) => {
-      const epoch = this.rows[0]!.places[column]!.value;
+      const epoch = this.rows[0]!.thumbnails[column]!.value;
       const mine = alarms.filter((alarm) => alarm.epoch === epoch);
       head.classList.toggle("dlw-flagged", mine.length > 0);
       head.title = mine.map(({ message }) => message).join("\n");

@@ -3,7 +3,7 @@
 import { digits } from "../attention/maps";
 import type { CommonTraits, Model, Progress, Status, Token } from "../shared/model";
 import type { Session } from "../shared/session";
-import type { Mark, Place } from "../shared/thumb";
+import type { Mark, Thumbnail } from "../shared/thumb";
 import type { Picture } from "../shared/store";
 
 export type Measure = "cosine_distance" | "latent_rms" | "ssim_distance";
@@ -57,7 +57,7 @@ export interface Spot {
   layer: number;
 }
 
-export interface DriftPlace extends Place {
+export interface DriftPlace extends Thumbnail {
   /** 0..1 of the scale; null: nothing to colour. */
   share: number | null;
   flagged: boolean;

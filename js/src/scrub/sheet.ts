@@ -11,8 +11,8 @@ const LEFT = 76;
 const TOP = 72;
 
 /** `title` and `note` stand above; the paper is white whatever the notebook's colours are. */
-export function sheet(rows: Row<number>[], title: string, note: string): HTMLCanvasElement {
-  const columns = rows[0]!.places;
+export async function sheet(rows: Row<number>[], title: string, note: string): Promise<HTMLCanvasElement> {
+  const columns = rows[0]!.thumbnails;
   const step = CELL + GAP;
   const canvas = h("canvas", { width: LEFT + columns.length * step, height: TOP + rows.length * step });
   const pen = canvas.getContext("2d")!;
@@ -28,20 +28,21 @@ export function sheet(rows: Row<number>[], title: string, note: string): HTMLCan
   write(note, GAP, 40, "left", 12);
   write("layer · epoch", GAP, TOP - 10, "left", 11);
   columns.forEach(({ value }, across) => write(String(value), LEFT + across * step + CELL / 2, TOP - 10, "center"));
-  rows.forEach(({ key, places }, down) => {
+  for (const [down, { key, thumbnails }] of rows.entries()) {
     const y = TOP + down * step;
     write(String(key), LEFT - 12, y + CELL / 2, "right");
-    (places as DriftPlace[]).forEach(({ picture, share }, across) => {
+    for (const [across, { picture, share }] of (thumbnails as DriftPlace[]).entries()) {
       const box = [LEFT + across * step, y, CELL, CELL] as const;
       pen.strokeStyle = "#d0d0d0";
       pen.strokeRect(box[0] + 0.5, box[1] + 0.5, CELL - 1, CELL - 1);
-      if (!picture) return;
-      pen.imageSmoothingEnabled = Math.max(picture.bitmap.width, picture.bitmap.height) >= CELL;
+      const bitmap = await picture?.load();
+      if (!bitmap) continue;
+      pen.imageSmoothingEnabled = Math.max(bitmap.width, bitmap.height) >= CELL;
       const frame = share === null ? 0 : FRAME;
       if (share !== null) pen.fillStyle = colourOf(share, 0);
       if (share !== null) pen.fillRect(...box);
-      pen.drawImage(picture.bitmap, box[0] + frame, box[1] + frame, CELL - 2 * frame, CELL - 2 * frame);
-    });
-  });
+      pen.drawImage(bitmap, box[0] + frame, box[1] + frame, CELL - 2 * frame, CELL - 2 * frame);
+    }
+  }
   return canvas;
 }

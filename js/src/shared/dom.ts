@@ -1,12 +1,12 @@
-// Elements without HTML: text of a prompt or an error only ever becomes a text node.
+// Elements made without HTML: the text of a prompt or an error always becomes a text node.
 
-/** JupyterLab takes arrow keys and space from a focused element that does not have this attribute itself. */
+/** JupyterLab takes arrow keys and space away from a focused element unless the element itself has this attribute. */
 export const SUPPRESS = "data-lm-suppress-shortcuts";
 
 type Child = Node | string | null | false;
 type Attributes = Record<string, string | number | boolean | null | ((event: any) => void)>;
 
-/** Make an element; attributes that are functions are listeners, `true` is an attribute without value. */
+/** Make an element. An attribute that is a function is a listener; `true` is an attribute without value. */
 export function h<K extends keyof HTMLElementTagNameMap>(
   tag: K,
   attributes: Attributes = {},
@@ -21,17 +21,17 @@ export function h<K extends keyof HTMLElementTagNameMap>(
   return element;
 }
 
-/** Replace what is in an element. */
+/** Replace the children of an element; null and false are left out. */
 export function put(element: Element, ...children: Child[]): void {
   element.replaceChildren(...children.filter((child): child is Node | string => child !== null && child !== false));
 }
 
-/** Write text only where it changed, so that a reader's selection and a screen reader's place survive. */
+/** Set the text of an element only if it changed, to keep the user's selection and a screen reader's position. */
 export function write(element: Element, text: string): void {
   if (element.textContent !== text) element.textContent = text;
 }
 
-/** A native slider over the places of an axis. */
+/** A native slider over an axis; `go` is called with the index that the user goes to. */
 export function axisRange(name: string, look: string, go: (index: number) => void): HTMLInputElement {
   const input = () => go(Number(range.value));
   const axis = { type: "range", min: 0, step: 1, "aria-label": name, [SUPPRESS]: "true" };
@@ -39,7 +39,7 @@ export function axisRange(name: string, look: string, go: (index: number) => voi
   return range;
 }
 
-/** A quiet button. */
+/** A button; `title` is its tooltip. */
 export function button(label: string, title: string, press: () => void): HTMLButtonElement {
   return h("button", { type: "button", class: "dlw-button", title, [SUPPRESS]: "true", click: press }, label);
 }

@@ -1,15 +1,15 @@
-// Emitter: something that tells its listeners when it has changed.
+// Emitter: calls its listeners when it has changed.
 import type { Off } from "./model";
 
 export class Emitter {
-  private readonly listeners = new Set<() => void>();
+  readonly #listeners = new Set<() => void>();
 
   listen(listener: () => void): Off {
-    this.listeners.add(listener);
-    return () => this.listeners.delete(listener);
+    this.#listeners.add(listener);
+    return () => this.#listeners.delete(listener);
   }
 
   protected notify(): void {
-    for (const listener of this.listeners) listener();
+    for (const listener of this.#listeners) listener();
   }
 }

@@ -1,4 +1,4 @@
-// Foot: play and speed, progress and Stop, save, help.
+// Foot: the row below the film: play, way and speed; progress and Stop; save; help.
 import { button, h, put, SUPPRESS, write } from "./dom";
 import type { Format } from "./kernel";
 import { SPEEDS } from "./player";
@@ -8,28 +8,28 @@ import { WAYS, type Way } from "./spots";
 export interface FootState {
   playable: boolean;
   ways: Way[];
-  /** There is a grid to open. */
+  /** There is a grid that can be opened. */
   grid: boolean;
   progress: string;
   running: boolean;
   /** There is a picture on screen. */
   picture: boolean;
-  /** There is a finished picture; undefined: the kernel writes no files of this widget. */
+  /** A picture is finished, so a file can be written; undefined: the kernel writes no files of this widget. */
   anything?: boolean;
-  /** What the GIF shows, where it is not all layers and there is no page. */
+  /** What the GIF shows, where it is not all layers; such a widget writes no HTML page. */
   film?: string;
 }
 
 export class Foot {
   readonly el = h("div", { class: "dlw-foot" });
-  private readonly play: HTMLButtonElement;
-  private readonly way: HTMLSelectElement;
-  private readonly speed: HTMLSelectElement;
-  private readonly grid: HTMLButtonElement;
-  private readonly progress = h("span", { class: "dlw-progress" });
-  private readonly stop: HTMLButtonElement;
+  readonly #play: HTMLButtonElement;
+  readonly #way: HTMLSelectElement;
+  readonly #speed: HTMLSelectElement;
+  readonly #grid: HTMLButtonElement;
+  readonly #progress = h("span", { class: "dlw-progress" });
+  readonly #stop: HTMLButtonElement;
   readonly png: HTMLButtonElement;
-  private readonly files: Record<Format, HTMLButtonElement>;
+  readonly #files: Record<Format, HTMLButtonElement>;
 
   constructor(
     private readonly session: Session<any>,
@@ -38,8 +38,8 @@ export class Foot {
     fold: () => void,
   ) {
     const { kernel, player } = session;
-    this.play = button("", "", () => player.toggle());
-    this.play.append(h("i", { class: "dlw-icon" }));
+    this.#play = button("", "", () => player.toggle());
+    this.#play.append(h("i", { class: "dlw-icon" }));
     type Options = [value: string | number, text: string][];
     const select = (label: string, title: string, options: Options, choose: (value: string) => void) =>
       h(
@@ -53,16 +53,16 @@ export class Foot {
         },
         ...options.map(([value, text]) => h("option", { value }, text)),
       );
-    this.way = select("Play", "What is played, and which way", Object.entries(WAYS), (way) =>
+    this.#way = select("Play", "What is played, and which way", Object.entries(WAYS), (way) =>
       player.setWay(way as Way),
     );
-    this.speed = select("Speed", "Pictures per second", SPEEDS.map((speed) => [speed, `${speed} / s`]), (speed) =>
+    this.#speed = select("Speed", "Pictures per second", SPEEDS.map((speed) => [speed, `${speed} / s`]), (speed) =>
       player.setSpeed(Number(speed)),
     );
-    this.grid = button("Grid", "Tokens and layers, or only one strip", fold);
-    this.stop = button("Stop", "Stop the run; what is painted stays", () => kernel.stop());
+    this.#grid = button("Grid", "Tokens and layers, or only one strip", fold);
+    this.#stop = button("Stop", "Stop the run; what is painted stays", () => kernel.stop());
     this.png = button("PNG", "Save this picture", png);
-    this.files = {
+    this.#files = {
       gif: button("GIF", "", () => kernel.write("gif")),
       html: button("HTML", "", () => kernel.write("html")),
     };
@@ -70,15 +70,15 @@ export class Foot {
     question.setAttribute("aria-label", "Help");
     put(
       this.el,
-      h("div", { class: "dlw-group" }, this.play, this.way, this.speed, this.grid),
-      h("div", { class: "dlw-group dlw-grow" }, this.progress, this.stop),
+      h("div", { class: "dlw-group" }, this.#play, this.#way, this.#speed, this.#grid),
+      h("div", { class: "dlw-group dlw-grow" }, this.#progress, this.#stop),
       h(
         "div",
         { class: "dlw-group", role: "group", "aria-label": "Save" },
         h("span", { class: "dlw-label", "aria-hidden": "true" }, "Save"),
         this.png,
-        this.files.gif,
-        this.files.html,
+        this.#files.gif,
+        this.#files.html,
         question,
       ),
     );
@@ -86,32 +86,32 @@ export class Foot {
 
   update(state: FootState): void {
     const { kernel, player } = this.session;
-    this.play.disabled = this.way.disabled = this.speed.disabled = !state.playable;
-    for (const option of this.way.options) option.hidden = option.disabled = !state.ways.includes(option.value as Way);
-    this.way.value = state.ways.includes(player.way) ? player.way : player.way.replace("step", "layer");
-    this.grid.hidden = !state.grid;
-    this.grid.setAttribute("aria-pressed", String(!this.session.folded));
+    this.#play.disabled = this.#way.disabled = this.#speed.disabled = !state.playable;
+    for (const option of this.#way.options) option.hidden = option.disabled = !state.ways.includes(option.value as Way);
+    this.#way.value = state.ways.includes(player.way) ? player.way : player.way.replace("step", "layer");
+    this.#grid.hidden = !state.grid;
+    this.#grid.setAttribute("aria-pressed", String(!this.session.folded));
     const name = player.playing ? "Pause" : "Play";
-    this.play.className = `dlw-button dlw-${name.toLowerCase()}`;
-    this.play.setAttribute("aria-label", name);
-    this.play.title = `${name} (space)`;
-    this.speed.value = String(player.speed);
-    write(this.progress, state.progress);
-    this.stop.hidden = !state.running;
-    this.stop.disabled = kernel.stopping;
-    write(this.stop, kernel.stopping ? "Stopping…" : "Stop");
+    this.#play.className = `dlw-button dlw-${name.toLowerCase()}`;
+    this.#play.setAttribute("aria-label", name);
+    this.#play.title = `${name} (space)`;
+    this.#speed.value = String(player.speed);
+    write(this.#progress, state.progress);
+    this.#stop.hidden = !state.running;
+    this.#stop.disabled = kernel.stopping;
+    write(this.#stop, kernel.stopping ? "Stopping…" : "Stop");
     this.png.disabled = !state.picture;
     const film = state.film ?? "all layers";
-    this.updateFile("gif", `Save the film of ${film} as an animation`, state.anything);
+    this.#updateFile("gif", `Save the film of ${film} as an animation`, state.anything);
     const page = state.film ? undefined : state.anything;
-    this.updateFile("html", "Save a page with this slider that needs no notebook", page);
+    this.#updateFile("html", "Save a page with this slider that needs no notebook", page);
   }
 
-  private updateFile(format: Format, title: string, anything?: boolean): void {
+  #updateFile(format: Format, title: string, anything?: boolean): void {
     const { kernel, model } = this.session;
-    const [file, name] = [this.files[format], format.toUpperCase()];
+    const [file, name] = [this.#files[format], format.toUpperCase()];
     const busy = kernel.writing.has(format);
-    // there never was a kernel: do not offer what needs one
+    // an exported page never had a kernel
     file.hidden = !!model.get("_static") || anything === undefined;
     file.disabled = busy || !anything || kernel.liveness !== "alive";
     file.title = kernel.liveness === "absent" ? `${name} is made by the kernel, and there is none` : title;

@@ -1,6 +1,6 @@
-// PictureGrid: small pictures in rows, each known by its key, and in columns, each by the value of its places.
+// PictureGrid: small pictures in rows and columns. A row has a key; a column has the value of its thumbnails.
 import { h, put, SUPPRESS } from "./dom";
-import { Thumb, type Place } from "./thumb";
+import { Thumb, type Thumbnail } from "./thumb";
 
 export type Key = number | string | null;
 
@@ -8,7 +8,7 @@ export interface Row<K extends Key = Key> {
   key: K;
   label: string;
   title: string;
-  places: Place[];
+  thumbnails: Thumbnail[];
 }
 
 export class PictureGrid<K extends Key = Key> {
@@ -16,94 +16,95 @@ export class PictureGrid<K extends Key = Key> {
   protected heads: HTMLElement[] = [];
   protected lines: { head: HTMLElement; thumbs: Thumb[] }[] = [];
   protected rows: Row<K>[] = [];
-  private shape = "";
-  private row = -1;
-  private column = -1;
-  private readonly observer = new ResizeObserver(() => this.reveal());
+  #shape = "";
+  #row = -1;
+  #column = -1;
+  readonly #observer = new ResizeObserver(() => this.#reveal());
 
-  /** `choose` is told of a column and a row; of the click too, where it was not a key. */
+  /** `choose` is called with the value of a column, the key of a row, and the click if it was one and not a key. */
   constructor(
     name: string,
     private readonly choose: (value: number, key: K, click?: MouseEvent) => void,
   ) {
     this.el = h("div", { class: "dlw-grid", role: "grid", "aria-label": name, hidden: true });
-    this.observer.observe(this.el);
+    this.#observer.observe(this.el);
   }
 
-  /** The one cell that the Tab key comes to. */
+  /** The current cell, the only one that the Tab key stops at. */
   get current(): HTMLElement | undefined {
-    return this.lines[this.row]?.thumbs[this.column]?.el;
+    return this.lines[this.#row]?.thumbs[this.#column]?.el;
   }
 
-  /** `axis` is what the rows or columns count. */
+  /** `axis` names what the rows or columns count, for example "layer"; `key` and `value` are the current cell. */
   update(axis: string, rows: Row<K>[], key: K, value: number, ratio: number): void {
     const focused = this.el.contains(document.activeElement);
-    const shape = JSON.stringify([axis, rows.map(({ label, places }) => [label, places.map((place) => place.value)])]);
-    if (shape !== this.shape) this.build(axis, rows);
-    this.shape = shape;
+    const values = ({ label, thumbnails }: Row<K>) => [label, thumbnails.map((each) => each.value)];
+    const shape = JSON.stringify([axis, rows.map(values)]);
+    if (shape !== this.#shape) this.build(axis, rows);
+    this.#shape = shape;
     this.rows = rows;
     this.el.style.setProperty("--dlw-ratio", String(ratio));
     const row = rows.findIndex((each) => each.key === key);
-    const column = rows[0]!.places.findIndex((place) => place.value === value);
+    const column = rows[0]!.thumbnails.findIndex((each) => each.value === value);
     this.heads.forEach((head, index) => head.classList.toggle("dlw-current", index === column));
     this.lines.forEach(({ head, thumbs }, down) => {
       head.classList.toggle("dlw-current", down === row);
       thumbs.forEach((thumb, across) => {
         const current = down === row && across === column;
-        thumb.show(rows[down]!.places[across]!, current);
+        thumb.show(rows[down]!.thumbnails[across]!, current);
         thumb.el.tabIndex = current ? 0 : -1;
         thumb.el.setAttribute("aria-selected", String(current));
       });
     });
-    if (row === this.row && column === this.column) return;
-    [this.row, this.column] = [row, column];
+    if (row === this.#row && column === this.#column) return;
+    [this.#row, this.#column] = [row, column];
     if (focused) this.current?.focus({ preventScroll: true });
-    this.reveal();
+    this.#reveal();
   }
 
-  /** Take an arrow key, Home or End; false for any other. */
+  /** Handle an arrow key, Home or End; returns false for any other key. */
   key(key: string): boolean {
-    const { row, column } = this;
-    if (key === "ArrowLeft") this.go(row, column - 1);
-    else if (key === "ArrowRight") this.go(row, column + 1);
-    else if (key === "ArrowUp") this.go(row - 1, column);
-    else if (key === "ArrowDown") this.go(row + 1, column);
-    else if (key === "Home") this.go(row, 0);
-    else if (key === "End") this.go(row, this.heads.length - 1);
+    const [row, column] = [this.#row, this.#column];
+    if (key === "ArrowLeft") this.#go(row, column - 1);
+    else if (key === "ArrowRight") this.#go(row, column + 1);
+    else if (key === "ArrowUp") this.#go(row - 1, column);
+    else if (key === "ArrowDown") this.#go(row + 1, column);
+    else if (key === "Home") this.#go(row, 0);
+    else if (key === "End") this.#go(row, this.heads.length - 1);
     else return false;
     return true;
   }
 
   dispose(): void {
-    this.observer.disconnect();
+    this.#observer.disconnect();
   }
 
   protected thumb(): Thumb {
     return new Thumb();
   }
 
-  /** What stands over a column. */
-  protected name({ value }: Place): string {
+  /** The text over a column. */
+  protected name({ value }: Thumbnail): string {
     return String(value);
   }
 
-  private go(row: number, column: number, click?: MouseEvent): void {
-    const place = this.rows[row]?.places[column];
-    if (place) this.choose(place.value, this.rows[row]!.key, click);
+  #go(row: number, column: number, click?: MouseEvent): void {
+    const thumbnail = this.rows[row]?.thumbnails[column];
+    if (thumbnail) this.choose(thumbnail.value, this.rows[row]!.key, click);
   }
 
   protected build(axis: string, rows: Row<K>[]): void {
-    const places = rows[0]!.places;
-    this.row = this.column = -1;
-    this.el.style.setProperty("--dlw-places", String(places.length));
-    this.heads = places.map((place, column) => {
-      const press = { click: (event: MouseEvent) => this.go(this.row, column, event) };
-      return h("div", { class: "dlw-number", role: "columnheader", ...press }, this.name(place));
+    const thumbnails = rows[0]!.thumbnails;
+    this.#row = this.#column = -1;
+    this.el.style.setProperty("--dlw-count", String(thumbnails.length));
+    this.heads = thumbnails.map((thumbnail, column) => {
+      const press = { click: (event: MouseEvent) => this.#go(this.#row, column, event) };
+      return h("div", { class: "dlw-number", role: "columnheader", ...press }, this.name(thumbnail));
     });
     this.lines = rows.map(({ label, title }, row) => {
-      const press = { click: () => this.go(row, this.column) };
+      const press = { click: () => this.#go(row, this.#column) };
       const head = h("div", { class: "dlw-row-head", role: "rowheader", title, ...press }, h("span", {}, label));
-      return { head, thumbs: places.map((_, column) => this.cell(row, column)) };
+      return { head, thumbs: thumbnails.map((_, column) => this.#cell(row, column)) };
     });
     const line = (...cells: HTMLElement[]) => h("div", { class: "dlw-row", role: "row" }, ...cells);
     put(
@@ -113,19 +114,19 @@ export class PictureGrid<K extends Key = Key> {
     );
   }
 
-  private cell(row: number, column: number): Thumb {
+  #cell(row: number, column: number): Thumb {
     const thumb = this.thumb();
     thumb.el.setAttribute("role", "gridcell");
     thumb.el.setAttribute(SUPPRESS, "true");
     thumb.el.addEventListener("click", (event) => {
-      this.go(row, column, event);
+      this.#go(row, column, event);
       thumb.el.focus({ preventScroll: true });
     });
     return thumb;
   }
 
-  /** Bring the current cell into sight, from under the heads too; the page stays where it is. */
-  private reveal(): void {
+  /** Scroll the grid until the current cell is visible beside the sticky heads; the page does not scroll. */
+  #reveal(): void {
     if (!this.current) return;
     const [frame, box] = [this.el, this.current].map((el) => el.getBoundingClientRect()) as [DOMRect, DOMRect];
     const [left, top] = [this.lines[0]!.head.offsetWidth, this.heads[0]!.getBoundingClientRect().bottom - frame.top];

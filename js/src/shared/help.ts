@@ -1,4 +1,4 @@
-// Help: a sheet over the widget that says what is seen and which keys there are.
+// Help: a dialog over the widget that explains the pictures, the keys and the marks.
 import { button, h } from "./dom";
 
 export interface HelpText {
@@ -10,15 +10,15 @@ export interface HelpText {
 
 export class Help {
   readonly el: HTMLElement;
-  private readonly close: HTMLButtonElement;
-  private opener: HTMLElement | null = null;
+  readonly #close: HTMLButtonElement;
+  #opener: HTMLElement | null = null;
 
   constructor(text: HelpText) {
-    this.close = button("Close", "Close (Esc)", () => this.hide());
+    this.#close = button("Close", "Close (Esc)", () => this.hide());
     this.el = h(
       "div",
       { class: "dlw-help", role: "dialog", "aria-label": text.title, hidden: true },
-      h("div", { class: "dlw-help-head" }, h("h3", {}, text.title), this.close),
+      h("div", { class: "dlw-help-head" }, h("h3", {}, text.title), this.#close),
     );
     const table = (title: string, rows: [string, string][], cell: (name: string) => Node) => {
       const lines = rows.flatMap(([name, meaning]) => [cell(name), h("span", {}, meaning)]);
@@ -41,18 +41,18 @@ export class Help {
 
   toggle(): void {
     if (this.open) this.hide();
-    else this.show();
+    else this.#show();
   }
 
   hide(): void {
     if (!this.open) return;
     this.el.hidden = true;
-    this.opener?.focus();
+    this.#opener?.focus();
   }
 
-  private show(): void {
-    this.opener = document.activeElement instanceof HTMLElement ? document.activeElement : null;
+  #show(): void {
+    this.#opener = document.activeElement instanceof HTMLElement ? document.activeElement : null;
     this.el.hidden = false;
-    this.close.focus();
+    this.#close.focus();
   }
 }

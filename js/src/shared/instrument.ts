@@ -1,4 +1,4 @@
-// Instrument: the common frame of the widgets: caption, picture, axis, foot, help, and the keys.
+// Instrument: the frame that all widgets have: caption, picture, axis, foot, help, and the keyboard.
 import { Caption } from "./caption";
 import { h, put, SUPPRESS } from "./dom";
 import { Film } from "./film";
@@ -7,7 +7,7 @@ import { Help, type HelpText } from "./help";
 import type { CommonTraits, Off, Status } from "./model";
 import { NoticeLine } from "./notice";
 import { PictureCanvas } from "./picture";
-import { savePng } from "./save";
+import { savePng, type Bitmap } from "./save";
 import type { Session } from "./session";
 
 export const AXIS = "input, [role=gridcell]";
@@ -21,10 +21,10 @@ export abstract class Instrument<T extends CommonTraits> {
   protected readonly foot: Foot;
   protected readonly help: Help;
   protected readonly offs: Off[] = [];
-  private frame = 0;
-  private stale = false;
-  // comes to life again when the notebook puts a cell back that was scrolled away
-  private readonly observer = new ResizeObserver(() => this.stale && this.schedule());
+  #frame = 0;
+  #stale = false;
+  // JupyterLab takes a cell that is scrolled away off the page, and puts it back later
+  readonly #observer = new ResizeObserver(() => this.#stale && this.schedule());
 
   constructor(
     protected readonly session: Session<T>,
@@ -37,7 +37,7 @@ export abstract class Instrument<T extends CommonTraits> {
     this.help = new Help(help);
     this.foot = new Foot(
       session,
-      () => this.savePng(),
+      () => void this.#savePng(),
       () => this.help.toggle(),
       () => {
         session.folded = !session.folded;
@@ -47,12 +47,12 @@ export abstract class Instrument<T extends CommonTraits> {
     const parts = [this.caption, this.notice, this.picture, this.film, this.foot, this.help];
     put(this.root, ...parts.map((part) => part.el));
     this.picture.frame.addEventListener("click", () => this.keyboard().focus());
-    this.listenToUser();
+    this.#listenToUser();
     for (const part of [kernel, player, store]) this.offs.push(part.listen(() => this.schedule()));
-    this.observer.observe(this.root);
+    this.#observer.observe(this.root);
   }
 
-  /** Put the view on the page; take the keyboard if the view that this one replaces had it. */
+  /** Put the view on the page. If the view that it replaces had the keyboard focus, take it. */
   attach(el: HTMLElement): void {
     put(el, this.root);
     const owner = this.session.focusOwner;
@@ -63,58 +63,58 @@ export abstract class Instrument<T extends CommonTraits> {
 
   dispose(): void {
     for (const off of this.offs) off();
-    cancelAnimationFrame(this.frame);
-    this.observer.disconnect();
+    cancelAnimationFrame(this.#frame);
+    this.#observer.disconnect();
     this.film.dispose();
     this.root.remove();
   }
 
-  /** Draw what is known now. */
+  /** Draw the current state. */
   protected abstract update(): void;
-  /** The picture on screen, and the name of its file. */
-  protected abstract current(): [{ bitmap: ImageBitmap | HTMLCanvasElement } | undefined, string];
+  /** The picture on screen, if there is one, and the name of its file. */
+  protected abstract current(): Promise<[Bitmap | undefined, string]>;
 
-  /** The element of the axis that takes the keys. */
+  /** The element that has the arrow keys. */
   protected keyboard(): HTMLElement {
     return this.film.range;
   }
 
-  /** Take a key of an axis; false leaves it to the element that has it. */
+  /** Handle a key on an axis; returns false where the browser has to handle it. */
   protected abstract onOwnKey(key: string, target: Element, shift: boolean): boolean;
 
   protected get<K extends keyof T & string>(name: K): T[K] {
     return this.session.model.get(name);
   }
 
-  /** A run whose kernel is gone does not run any more. */
+  /** The status of the run; one whose kernel is gone is stopped. */
   protected status(): Status {
     const status = this.session.model.get("status");
     return status === "running" && this.session.kernel.liveness === "absent" ? "stopped" : status;
   }
 
-  /** Draw with the next frame of the screen, however much has changed until then. */
+  /** Draw with the next frame of the screen: once, however many changes come before it. */
   protected schedule(): void {
-    cancelAnimationFrame(this.frame);
-    this.frame = requestAnimationFrame(() => {
-      this.stale = !this.root.isConnected;
-      if (!this.stale) this.update();
+    cancelAnimationFrame(this.#frame);
+    this.#frame = requestAnimationFrame(() => {
+      this.#stale = !this.root.isConnected;
+      if (!this.#stale) this.update();
     });
   }
 
-  private savePng(): void {
-    const [picture, name] = this.current();
-    if (picture) savePng(picture.bitmap, name);
+  async #savePng(): Promise<void> {
+    const [bitmap, name] = await this.current();
+    if (bitmap) savePng(bitmap, name);
   }
 
-  private listenToUser(): void {
+  #listenToUser(): void {
     const { session, root } = this;
-    root.addEventListener("keydown", (event) => this.onKey(event));
+    root.addEventListener("keydown", (event) => this.#onKey(event));
     for (const type of ["keydown", "keyup"] as const) root.addEventListener(type, letShortcutsPass);
     root.addEventListener("pointerdown", () => session.touch(true));
     for (const end of ["pointerup", "pointercancel"]) root.addEventListener(end, () => session.touch());
     root.addEventListener("focusin", () => (session.focusOwner = root));
     root.addEventListener("focusout", () =>
-      // an element that is taken off the page loses the focus too, but its user did not leave
+      // an element that is taken off the page loses the focus as well, though the user did not leave it
       queueMicrotask(() => {
         const left = root.isConnected && !root.contains(document.activeElement);
         if (left && session.focusOwner === root) session.focusOwner = null;
@@ -122,7 +122,7 @@ export abstract class Instrument<T extends CommonTraits> {
     );
   }
 
-  private onKey(event: KeyboardEvent): void {
+  #onKey(event: KeyboardEvent): void {
     this.session.touch();
     if (event.ctrlKey || event.metaKey || event.altKey) return;
     if (event.key === "Escape" && this.help.open) this.help.hide();
@@ -134,7 +134,7 @@ export abstract class Instrument<T extends CommonTraits> {
   }
 }
 
-/** What keeps JupyterLab from taking our plain keys also keeps Ctrl+S from it, so it goes while Ctrl is held. */
+/** The attribute that keeps plain keys from JupyterLab also keeps Ctrl+S from it: remove it while Ctrl is held. */
 function letShortcutsPass({ target, ctrlKey, metaKey }: KeyboardEvent): void {
   const ours = (target as Element).matches(`${AXIS}, button, select`);
   if (ours && (ctrlKey || metaKey)) (target as Element).removeAttribute(SUPPRESS);

@@ -1,4 +1,4 @@
-// Layers: the way through a run's layers, for widgets that have no other axis to play.
+// Layers: plays a run's layers, for widgets that have no other axis.
 import type { CommonTraits } from "./model";
 import type { Session } from "./session";
 
@@ -7,7 +7,7 @@ interface LayerTraits extends CommonTraits {
   layers: number[];
 }
 
-/** Shows the next layer that has a picture called `KIND/LAYER`, round and round, and says whether there was one. */
+/** Returns what a player calls: go to the next layer that has a picture `KIND/LAYER`; false if there is none. */
 export function nextLayer<T extends LayerTraits>(kind: string): (session: Session<T>) => boolean {
   return (session) => {
     const { model, player, store } = session as unknown as Session<LayerTraits>;

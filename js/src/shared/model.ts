@@ -1,4 +1,4 @@
-// The part of an anywidget model that the widgets use, so that a page without a kernel can hand in a small one.
+// The part of an anywidget model that the widgets use: a page without a kernel can pass a small object instead.
 import type { AnyModel } from "@anywidget/types";
 
 export interface FrameEntry {
@@ -35,7 +35,7 @@ export interface Settings {
   method?: string;
 }
 
-/** What a layer's picture is called; as `LensRun.name_of`. */
+/** The name of a layer's picture, as `RunRecord.name_of`. */
 export function layerName(settings: Settings, layer: number): string {
   if (settings.method !== "ablation") return `layer ${layer}`;
   return layer ? `block ${layer} skipped` : "nothing skipped";
@@ -43,7 +43,7 @@ export function layerName(settings: Settings, layer: number): string {
 
 export type Status = "empty" | "running" | "done" | "stopped" | "failed";
 
-/** The synced traits of every widget; `_base.py` and `_state.py` are the other side. */
+/** The synced traits of every widget; `widgets/_base.py` and `runs/render/front_end.py` are the other side. */
 export interface CommonTraits {
   status: Status;
   message: string;
@@ -54,7 +54,6 @@ export interface CommonTraits {
   settings: Settings;
   progress: Progress;
   failures: Record<string, string>;
-  _uid: string;
   _run: number;
   _acknowledged: number;
   _frames: Record<string, FrameEntry>;
@@ -68,7 +67,7 @@ export type Model<T extends CommonTraits = CommonTraits> = Pick<
 
 export type Off = () => void;
 
-/** Listen to some events of a model; returns what ends it. */
+/** Call `callback` at each of some events of a model; returns a function that ends it. */
 export function listen(model: Model<any>, events: readonly string[], callback: (...args: any[]) => void): Off {
   for (const event of events) model.on(event, callback);
   return () => events.forEach((event) => model.off(event, callback));

@@ -1,4 +1,4 @@
-// Notice: one line for what the user should know, and why something failed.
+// NoticeLine: what the user should know, and why something failed.
 import { h, write } from "./dom";
 
 export class NoticeLine {

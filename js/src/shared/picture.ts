@@ -1,8 +1,8 @@
-// PictureCanvas: one picture, as large as there is room, or the words for why there is none.
+// PictureCanvas: one large picture, or words that say why there is none.
 import { h, put, write } from "./dom";
 import type { Picture } from "./store";
 
-/** Below this many pixels a side a picture is enlarged pixel by pixel, above it smoothly. */
+/** A picture with fewer pixels a side is enlarged pixel by pixel, a larger one smoothly. */
 export const CRISP_BELOW = 96;
 
 /** Draw a picture into a canvas of its own size, or at most `limit` pixels a side. */
@@ -21,26 +21,41 @@ export function paint(canvas: HTMLCanvasElement, bitmap: ImageBitmap, limit = In
 export class PictureCanvas {
   readonly el = h("div", { class: "dlw-stage" });
   readonly frame = h("div", { class: "dlw-frame" });
-  private readonly canvas = h("canvas", { class: "dlw-picture", role: "img" });
-  private readonly words = h("div", { class: "dlw-hole" });
-  private readonly badge = h("div", { class: "dlw-badge", "aria-hidden": "true" });
-  private shown: ImageBitmap | null = null;
+  readonly #canvas = h("canvas", { class: "dlw-picture", role: "img" });
+  readonly #words = h("div", { class: "dlw-hole" });
+  readonly #badge = h("div", { class: "dlw-badge", "aria-hidden": "true" });
+  #picture: Picture | undefined;
 
   constructor() {
-    put(this.frame, this.canvas, this.words, this.badge);
+    put(this.frame, this.#canvas, this.#words, this.#badge);
     put(this.el, this.frame);
   }
 
-  /** `words` are shown where there is no picture, `badge` on top of one that is not finished. */
+  /** `words` are shown where there is no picture; `badge` is shown on a picture that is not finished. */
   update(picture: Picture | undefined, ratio: number, label: string, words: Node | string, badge: string): void {
     this.frame.style.setProperty("--dlw-ratio", String(ratio));
-    this.canvas.hidden = !picture;
-    this.words.hidden = !!picture;
-    this.badge.hidden = !badge;
-    write(this.badge, badge);
-    this.canvas.setAttribute("aria-label", label);
-    if (picture && picture.bitmap !== this.shown) paint(this.canvas, picture.bitmap);
-    this.shown = picture?.bitmap ?? null;
-    if (!picture) put(this.words, words);
+    this.#words.hidden = !!picture;
+    this.#badge.hidden = !badge;
+    write(this.#badge, badge);
+    this.#canvas.setAttribute("aria-label", label);
+    if (!picture) put(this.#words, words);
+    if (picture === this.#picture) return;
+    this.#picture = picture;
+    if (picture) void this.#paint(picture);
+    else this.#end(true);
+  }
+
+  /** The former picture stays until the new one is decoded, which is a few milliseconds: nothing flickers. */
+  async #paint(picture: Picture): Promise<void> {
+    this.frame.setAttribute("aria-busy", "true");
+    const bitmap = await picture.load();
+    if (picture !== this.#picture) return;
+    if (bitmap) paint(this.#canvas, bitmap);
+    this.#end(!bitmap);
+  }
+
+  #end(hidden: boolean): void {
+    this.#canvas.hidden = hidden;
+    this.frame.removeAttribute("aria-busy");
   }
 }

@@ -1,4 +1,4 @@
-// Player: goes through the pictures, one way or another, at a chosen speed, round and round; one per model.
+// Player: shows one picture after another, round and round, at a chosen speed; one per model.
 import { Emitter } from "./emitter";
 import type { Way } from "./spots";
 
@@ -6,11 +6,11 @@ export const SPEEDS = [1, 2, 4, 8] as const;
 
 export class Player extends Emitter {
   playing = false;
-  speed: number = 2;
+  speed: number = 2; // pictures per second
   way: Way = "layer+";
-  private timer = 0;
+  #timer = 0;
 
-  /** `next` goes one place on, and says whether it could. */
+  /** `next` shows the next picture, and returns false if there is none. */
   constructor(private readonly next: () => boolean) {
     super();
   }
@@ -22,12 +22,12 @@ export class Player extends Emitter {
 
   play(): void {
     this.playing = this.next();
-    if (this.playing) this.schedule();
+    if (this.playing) this.#schedule();
     this.notify();
   }
 
   pause(): void {
-    clearTimeout(this.timer);
+    clearTimeout(this.#timer);
     if (!this.playing) return;
     this.playing = false;
     this.notify();
@@ -35,7 +35,7 @@ export class Player extends Emitter {
 
   setSpeed(speed: number): void {
     this.speed = speed;
-    if (this.playing) this.schedule();
+    if (this.playing) this.#schedule();
     this.notify();
   }
 
@@ -44,8 +44,8 @@ export class Player extends Emitter {
     this.notify();
   }
 
-  private schedule(): void {
-    clearTimeout(this.timer);
-    this.timer = window.setTimeout(() => (this.next() ? this.schedule() : this.pause()), 1000 / this.speed);
+  #schedule(): void {
+    clearTimeout(this.#timer);
+    this.#timer = window.setTimeout(() => (this.next() ? this.#schedule() : this.pause()), 1000 / this.speed);
   }
 }

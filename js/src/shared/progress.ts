@@ -1,6 +1,7 @@
-// Progress in words: how much is there, and how long the rest takes.
+// Progress in words: how many pictures are finished, and how long the rest takes.
 import type { Status } from "./model";
 
+/** For example `9 of 13 layers · 4.1 s left`; `left` is in seconds, `unit` is what is counted. */
 export function progressText(
   status: Status,
   painted: number,

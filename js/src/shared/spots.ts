@@ -1,7 +1,7 @@
-// Spots: which picture is on screen, where a linked widget asks for one that is not here, and which come next.
+// Spots: which picture of a run is on screen, and which come next when it is played.
 import type { CommonTraits, Model } from "./model";
 
-/** The picture of a layer; at a denoising step (null: finished), with one token kept (null: the whole prompt). */
+/** A picture: of a layer, at a denoising step (null: finished), with one token kept (null: the whole prompt). */
 export interface Spot {
   layer: number;
   step: number | null;
@@ -21,17 +21,18 @@ export interface SpotTraits extends CommonTraits {
   token_masks: TokenMask[];
 }
 
-/** As `frame_key` in `_state.py`. */
+/** The key of a picture in `_frames`, as `frame_key` in `runs/render/front_end.py`. */
 export function keyOf({ layer, step, token }: Spot): string {
   const part = token !== null ? `/token/${token}` : step !== null ? `/step/${step}` : "";
   return `layer/${layer}${part}`;
 }
 
-/** The nearest there is: a value itself, else one below, else the first. */
-function nearest(values: number[], wanted: number): number | undefined {
-  return values.includes(wanted) ? wanted : (values.findLast((each) => each <= wanted) ?? values[0]);
+/** The requested value if it is there, else the next lower one, else the first. */
+function nearest(values: number[], requested: number): number | undefined {
+  return values.includes(requested) ? requested : (values.findLast((each) => each <= requested) ?? values[0]);
 }
 
+/** The picture on screen. A linked widget may request one that is not there: then the next lower one. */
 export function spotOf(model: Model<any>): Spot {
   const get: Model<SpotTraits>["get"] = (name) => model.get(name);
   const [layer, step, token] = [get("layer"), get("step"), keptOf(model)?.token ?? null];
@@ -42,30 +43,30 @@ export function spotOf(model: Model<any>): Spot {
   };
 }
 
-/** What the marked token stands in, if it has pictures of its own: a word by any of its pieces. */
+/** The mask that the chosen token is kept by, if it has pictures of its own; any piece of a word finds the word. */
 export function keptOf(model: Model<any>): TokenMask | undefined {
   const [token, kept] = [model.get("token") as number | null, model.get("token_masks") as TokenMask[]];
   if (token === null) return undefined;
   return kept.find((row) => row.token === token) ?? kept.find((row) => row.token >= 0 && row.positions.includes(token));
 }
 
-/** The ways through the pictures, named as the keys that go there. */
+/** The ways to play the pictures: the axis, and whether its values rise or fall. */
 export const WAYS = {
   ...{ "epoch+": "epochs →", "epoch-": "epochs ←" },
   ...{ "layer+": "layers →", "layer-": "layers ←", "step+": "steps ↑", "step-": "steps ↓" },
 };
 export type Way = keyof typeof WAYS;
 
-/** Which ways there are: only the whole prompt has steps. */
+/** The ways that a LayerSlider can play now: only the whole prompt has steps. */
 export function waysFrom(model: Model<any>): Way[] {
-  const steps = model.get("snapshots").length && spotOf(model).token === null;
-  return (Object.keys(WAYS) as Way[]).filter((way) => steps || way.startsWith("layer"));
+  const axes = model.get("snapshots").length && spotOf(model).token === null ? ["layer", "step"] : ["layer"];
+  return (Object.keys(WAYS) as Way[]).filter((way) => axes.some((axis) => way.startsWith(axis)));
 }
 
-/** All other spots on a way, from the next one on, round and round. */
-export function spotsAlong(model: Model<any>, wanted: Way): Spot[] {
+/** All other pictures on a way in their order, from the next one on and round to the one before. */
+export function spotsAlong(model: Model<any>, requested: Way): Spot[] {
   const spot = spotOf(model);
-  const way = waysFrom(model).includes(wanted) ? wanted : wanted.replace("step", "layer");
+  const way = waysFrom(model).includes(requested) ? requested : requested.replace("step", "layer");
   const values: (number | null)[] = way.startsWith("step") ? [...model.get("snapshots"), null] : model.get("layers");
   const axis = way.startsWith("step") ? "step" : "layer";
   const at = values.indexOf(spot[axis]);

@@ -1,4 +1,4 @@
-// Steps: the second axis. A vertical slider over the denoising steps that are kept; the finished picture is on top.
+// Steps: the second axis: a vertical slider over the kept denoising steps, with the finished picture on top.
 import { axisRange, h, put, write } from "./dom";
 import { thin, type Mark } from "./thumb";
 
@@ -12,25 +12,26 @@ const LABEL_HEIGHT = 17; // CSS pixels that a number needs
 
 export class Steps {
   readonly el = h("div", { class: "dlw-steps", hidden: true });
-  readonly range = axisRange("Denoising step", "dlw-range dlw-range-up", (index) => this.go(index));
-  private readonly scale = h("div", { class: "dlw-scale", "aria-hidden": "true" });
-  private ticks: Tick[] = [];
-  private rows: HTMLElement[] = [];
-  private readonly observer = new ResizeObserver(() => this.thin());
+  readonly range = axisRange("Denoising step", "dlw-range dlw-range-up", (index) => this.#go(index));
+  readonly #scale = h("div", { class: "dlw-scale", "aria-hidden": "true" });
+  #ticks: Tick[] = [];
+  #rows: HTMLElement[] = [];
+  readonly #observer = new ResizeObserver(() => this.#thin());
 
   constructor(private readonly choose: (step: number | null) => void) {
-    put(this.el, h("div", { class: "dlw-label", "aria-hidden": "true" }, "step"), h("div", {}, this.range, this.scale));
-    this.observer.observe(this.scale);
+    const label = h("div", { class: "dlw-label", "aria-hidden": "true" }, "step");
+    put(this.el, label, h("div", {}, this.range, this.#scale));
+    this.#observer.observe(this.#scale);
   }
 
-  /** `why` it cannot be moved; empty where it can. */
+  /** `why` is the reason that the slider cannot be moved; empty where it can. */
   update(ticks: Tick[], step: number | null, valueText: string, why: string): void {
     this.el.hidden = !ticks.length;
-    if (ticks.length !== this.ticks.length) this.build(ticks.length);
-    this.ticks = ticks;
+    if (ticks.length !== this.#ticks.length) this.#build(ticks.length);
+    this.#ticks = ticks;
     const current = ticks.findIndex((tick) => tick.step === step);
     ticks.forEach(({ step, mark, title }, index) => {
-      const row = this.rows[index]!;
+      const row = this.#rows[index]!;
       row.className = `dlw-tick dlw-is-${mark}${index === current ? " dlw-current" : ""}`;
       row.title = why || title;
       write(row.lastElementChild!, step === null ? "final" : String(step + 1));
@@ -41,32 +42,32 @@ export class Steps {
     this.range.title = why;
   }
 
-  /** Go some ticks up. */
+  /** Go `by` ticks up. */
   move(by: number): void {
-    this.go(Number(this.range.value) + by);
+    this.#go(Number(this.range.value) + by);
   }
 
   dispose(): void {
-    this.observer.disconnect();
+    this.#observer.disconnect();
   }
 
-  private go(index: number): void {
-    const tick = this.ticks[index];
+  #go(index: number): void {
+    const tick = this.#ticks[index];
     if (tick && !this.range.disabled) this.choose(tick.step);
   }
 
-  private build(count: number): void {
-    this.rows = Array.from({ length: count }, (_, index) =>
-      h("div", { click: () => this.go(index) }, h("i", { class: "dlw-mark" }), h("span", { class: "dlw-number" })),
+  #build(count: number): void {
+    this.#rows = Array.from({ length: count }, (_, index) =>
+      h("div", { click: () => this.#go(index) }, h("i", { class: "dlw-mark" }), h("span", { class: "dlw-number" })),
     );
-    put(this.scale, ...this.rows.toReversed());
-    this.el.style.setProperty("--dlw-places", String(count));
+    put(this.#scale, ...this.#rows.toReversed());
+    this.el.style.setProperty("--dlw-count", String(count));
     this.range.max = String(count - 1);
-    this.thin();
+    this.#thin();
   }
 
-  private thin(): void {
-    const labels = this.rows.toReversed().map((row) => row.lastElementChild!);
-    thin(labels, LABEL_HEIGHT, this.scale.clientHeight);
+  #thin(): void {
+    const labels = this.#rows.toReversed().map((row) => row.lastElementChild!);
+    thin(labels, LABEL_HEIGHT, this.#scale.clientHeight);
   }
 }

@@ -1,91 +1,113 @@
-// FrameStore: the newest picture of each key, decoded; one per model, shared by all its views.
+// FrameStore: the newest picture of each key; one per model, shared by all its views. Pictures are kept as they came,
+// in bytes, and decoded when a view shows them.
+import { BitmapCache } from "./bitmaps";
 import { Emitter } from "./emitter";
 import type { FrameEntry } from "./model";
 
+/** A picture that is there. The same object stands for it until another one replaces it. */
 export interface Picture {
-  bitmap: ImageBitmap;
-  step: number;
-  final: boolean;
+  readonly step: number;
+  readonly final: boolean;
+  /** Decode it. Draw the bitmap before the next `await`: it is closed when others need the room. */
+  load(): Promise<ImageBitmap | undefined>;
 }
 
-interface Known {
-  ticket: number;
-  final: boolean;
-  bytes: number;
+class Frame implements Picture {
+  readonly step: number;
+  readonly final: boolean;
+  /** Someone has shown it. */
+  seen = false;
+
+  constructor(
+    readonly entry: FrameEntry,
+    private readonly decode: (frame: Frame) => Promise<ImageBitmap | undefined>,
+  ) {
+    this.step = entry.step;
+    this.final = entry.final;
+  }
+
+  load(): Promise<ImageBitmap | undefined> {
+    this.seen = true;
+    return this.decode(this);
+  }
 }
 
 export class FrameStore extends Emitter {
-  private run = 0;
-  private tickets = 0;
-  private readonly pictures = new Map<string, Picture>();
-  private readonly known = new Map<string, Known>();
-  private closed = false;
+  /** Width and height of the pictures of this run, which are all of one size; undefined until one is decoded. */
+  size: { width: number; height: number } | undefined;
   /** What came that is no picture. */
   readonly others = new Map<string, FrameEntry>();
 
+  #run = 0;
+  readonly #frames = new Map<string, Frame>();
+  readonly #arriving = new Map<string, Frame>(); // decoded before they replace a picture that is on screen
+  readonly #bitmaps = new BitmapCache();
+  #closed = false;
+
   get(key: string): Picture | undefined {
-    return this.pictures.get(key);
+    return this.#frames.get(key);
   }
 
-  /** Any picture of the run: they all have one shape. */
-  get any(): Picture | undefined {
-    return this.pictures.values().next().value;
-  }
-
-  /** Take a picture in; resolves when it is there, or was passed over for a better one. */
+  /** Take a picture in; resolves when a view may show it, or when it was passed over for a better one. */
   async offer(key: string, entry: FrameEntry): Promise<void> {
-    if (this.closed || !this.begin(entry.run)) return;
+    if (this.#closed || !this.begin(entry.run)) return;
     if (!entry.mime.startsWith("image/")) {
       this.others.set(key, entry);
       return this.notify();
     }
-    const known = this.known.get(key);
-    const bytes = entry.data.byteLength;
-    if (known?.final && (!entry.final || known.bytes === bytes)) return;
-    const ticket = ++this.tickets;
-    this.known.set(key, { ticket, final: entry.final, bytes });
-    const bitmap = await decode(entry);
-    if (this.closed || this.known.get(key)?.ticket !== ticket) {
-      bitmap?.close();
-    } else if (bitmap) {
-      this.pictures.get(key)?.bitmap.close();
-      this.pictures.set(key, { bitmap, step: entry.step, final: entry.final });
-      this.notify();
-    } else {
-      this.known.delete(key); // broken: let another try
+    const newest = this.#arriving.get(key) ?? this.#frames.get(key);
+    const same = newest?.entry.data.byteLength === entry.data.byteLength;
+    if (newest?.final && (!entry.final || same)) return;
+    const frame = new Frame(entry, (each) => this.#load(key, each));
+    if (this.#frames.get(key)?.seen) {
+      const former = this.#arriving.get(key);
+      if (former) this.#bitmaps.drop(former.entry);
+      this.#arriving.set(key, frame);
+      const bitmap = await frame.load();
+      if (this.#arriving.get(key) !== frame) return;
+      this.#arriving.delete(key);
+      if (!bitmap) return; // broken: the one before stays
     }
+    const replaced = this.#frames.get(key);
+    if (replaced) this.#bitmaps.drop(replaced.entry);
+    this.#frames.set(key, frame);
+    this.notify();
   }
 
   /** Later runs replace earlier ones; false for a frame that comes late. */
   begin(run: number | undefined): boolean {
-    if (run === undefined || run === this.run) return true;
-    if (run < this.run) return false;
-    this.run = run;
-    this.clear();
+    if (run === undefined || run === this.#run) return true;
+    if (run < this.#run) return false;
+    this.#run = run;
+    this.#clear();
     return true;
   }
 
   dispose(): void {
-    this.closed = true;
-    this.clear();
+    this.#closed = true;
+    this.#clear();
   }
 
-  private clear(): void {
-    for (const { bitmap } of this.pictures.values()) bitmap.close();
-    this.pictures.clear();
-    this.known.clear();
+  async #load(key: string, frame: Frame): Promise<ImageBitmap | undefined> {
+    const current = () => this.#frames.get(key) === frame || this.#arriving.get(key) === frame;
+    if (!current()) return undefined; // of an earlier run, or replaced
+    const bitmap = await this.#bitmaps.load(frame.entry);
+    if (bitmap && !this.size) {
+      this.size = { width: bitmap.width, height: bitmap.height };
+      this.notify();
+    } else if (!bitmap && this.#frames.get(key) === frame) {
+      this.#frames.delete(key); // broken: let another try
+      this.notify();
+    }
+    return bitmap;
+  }
+
+  #clear(): void {
+    this.#bitmaps.clear();
+    this.#frames.clear();
+    this.#arriving.clear();
     this.others.clear();
+    this.size = undefined;
     this.notify();
-  }
-}
-
-async function decode(entry: FrameEntry): Promise<ImageBitmap | null> {
-  const { buffer, byteOffset, byteLength } = entry.data; // a view into a larger message
-  const bytes = new Uint8Array(buffer as ArrayBuffer, byteOffset, byteLength);
-  try {
-    return await createImageBitmap(new Blob([bytes], { type: entry.mime }));
-  } catch (error) {
-    console.warn("difflens: a picture cannot be decoded", error);
-    return null;
   }
 }

@@ -1,33 +1,37 @@
-// Widget: the anywidget definition that all widgets have: one session for a model, a view for each of its outputs.
+// Widget: the anywidget definition of all widgets: one session for each model, one view for each of its outputs.
 import type { CommonTraits, Model } from "./model";
-import { Session, sessionsOf } from "./session";
+import type { Session } from "./session";
 
 interface View {
   attach(el: HTMLElement): void;
   dispose(): void;
 }
 
+/**
+ * A function that makes the definition of one model. Every host (anywidget in JupyterLab, in Colab and in VS Code, and
+ * marimo) calls it once for each model, so what it closes over belongs to that model. No other key works everywhere:
+ * `initialize` and `render` get different proxies of the model, and marimo gives each proxy a new `widget_manager`.
+ */
 export function widget<T extends CommonTraits>(
   begin: (model: Model<T>) => Session<T>,
   open: (session: Session<T>) => View,
 ) {
-  return {
-    initialize({ model }: { model: Model<T> }) {
-      const session = begin(model);
-      const known = sessionsOf(model);
-      const uid = model.get("_uid");
-      known.set(uid, session);
-      return () => {
-        session.dispose();
-        if (known.get(uid) === session) known.delete(uid);
-      };
-    },
-    render({ model, el }: { model: Model<T>; el: HTMLElement }) {
-      const session = sessionsOf(model).get(model.get("_uid"));
-      if (!session) throw new Error("the widget was not initialized");
-      const view = open(session);
-      view.attach(el);
-      return () => view.dispose();
-    },
+  return () => {
+    let session: Session<T> | undefined;
+    return {
+      initialize({ model }: { model: Model<T> }) {
+        const begun = (session = begin(model));
+        return () => {
+          begun.dispose();
+          if (session === begun) session = undefined;
+        };
+      },
+      render({ el }: { el: HTMLElement }) {
+        if (!session) throw new Error("the widget was not initialized");
+        const view = open(session);
+        view.attach(el);
+        return () => view.dispose();
+      },
+    };
   };
 }

@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from difflens_widgets import DiffusionLens
 from difflens_widgets.runs.maps.maps import AttentionMaps, Summed
 from difflens_widgets.runs.maps.plan import Block, Plan
 from difflens_widgets.runs.tokens import Token
@@ -193,11 +192,6 @@ def test_pictures_without_an_object_are_said_not_averaged() -> None:
 
 
 # on the embedded model
-
-
-@pytest.fixture(scope="module")
-def pipe() -> Any:
-    return DiffusionLens.from_pretrained(device="cpu").pipe
 
 
 QUICK: dict[str, Any] = {"steps": 6, "guidance_scale": 7.5, "aggregator": "mean"}

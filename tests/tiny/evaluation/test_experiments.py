@@ -9,13 +9,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from difflens_widgets import Comparison, DiffusionLens, DreamBoothConfig, TrainingHistory
+from difflens_widgets import Comparison, DreamBoothConfig, TrainingHistory
 from difflens_widgets.analysis.comparison.comparison import CROSSED
 from difflens_widgets.dreambooth.training.trainer import train_with
 from difflens_widgets.tiny.drawing import SIZE
 from difflens_widgets.tiny.evaluation import dreambooth_results as results
 from difflens_widgets.tiny.evaluation.experiments import CONFIG, main
-from difflens_widgets.tiny.judge import Judge
 from difflens_widgets.tiny.subject import draw_subject
 from drawn_runs import drawn_run, picture
 from dreambooth_configs import small_config
@@ -92,21 +91,21 @@ def test_raw_and_tuned_are_compared_by_prompt_and_seed(found) -> None:
     assert {"subject/raw", "subject/tuned", "subject/tuned-raw", "subject/raw-tuned"} <= measures.keys()
 
 
-def test_the_course_projects_comparison_has_one_unet_for_both() -> None:
+def test_the_course_projects_comparison_has_one_unet_for_both(judge) -> None:
     """Where the U-Net alone has learnt, it sees nothing; and the judge is asked about each of the four."""
     raw, tuned = drawn_run(), drawn_run(images={layer: picture(layer + 100) for layer in range(13)})
     learnt = Comparison(raw, tuned, {("tuned", "raw"): raw, ("raw", "tuned"): tuned})
-    measures = results.compared(learnt, Judge.load())
+    measures = results.compared(learnt, judge)
     assert measures["same_unet_ssim"] == [1.0] * 13
     assert max(measures["ssim"]) < 0.9
     assert measures["subject/raw"] == measures["subject/tuned-raw"]
 
 
-def test_the_judge_knows_the_subject_from_other_pictures() -> None:
+def test_the_judge_knows_the_subject_from_other_pictures(judge) -> None:
     subject, other = draw_subject()[0], picture(3, SIZE)
     run = drawn_run(images={0: other, 12: subject}, layers=(0, 5, 12))
     same = Comparison(run, run, dict.fromkeys(CROSSED, run))
-    assert results.compared(same, Judge.load())["subject/tuned"] == [0, None, 1]
+    assert results.compared(same, judge)["subject/tuned"] == [0, None, 1]
 
 
 def test_the_cosines_are_of_every_training(place, found) -> None:
@@ -165,7 +164,7 @@ def test_a_training_of_another_model_or_config_is_refused(place, found, capsys) 
         told.write_text(was)
 
 
-def test_the_prompts_have_the_words_that_are_compared() -> None:
+def test_the_prompts_have_the_words_that_are_compared(lens) -> None:
     """On the shipped config: the course project's prompts are among those asked."""
     config = DreamBoothConfig.from_yaml(CONFIG)
     specific, general = results.TEMPLATES[0]
@@ -174,6 +173,6 @@ def test_the_prompts_have_the_words_that_are_compared() -> None:
     assert general.format(things[1]) == config.class_prompt
     assert words[0] == config.unique_identifier
     assert config.unique_identifier in results.COMPARED
-    cosines = np.array(results.cosines(DiffusionLens.from_pretrained(device="cpu")))
+    cosines = np.array(results.cosines(lens))
     assert np.isfinite(cosines).all()
     assert (np.abs(cosines) <= 1).all()

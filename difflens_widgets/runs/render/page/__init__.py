@@ -1,8 +1,8 @@
-"""Pages of their own: the notebook's working layer slider in one HTML file, without kernel, server or network.
+"""HTML pages: a working layer slider in one file, without kernel, server or network.
 
-The page carries the widget's own bundle and the trait values of each run; `page.js` stands in for the kernel's side.
-A prompt is data throughout: it enters the page as JSON or as escaped text, and the page's own content security policy
-lets nothing run but its one script and the bundle, and nothing be fetched at all.
+The page contains the bundle of the widget and the trait values of each run; `page.js` replaces the kernel. A prompt is
+always data: it enters the page as JSON or as escaped text. The content security policy of the page allows only its own
+script and the bundle to run, and nothing to be fetched.
 """
 
 from __future__ import annotations
@@ -31,26 +31,35 @@ _STILL_WIDTH = 128  # CSS pixels; twice as many are kept for dense screens
 
 
 def to_html(run: RunRecord, path: Path) -> Path:
-    """Write a page with one run; see `runs_to_html`."""
+    """Write an HTML page with the slider of one run; see `runs_to_html` for errors."""
     return runs_to_html([run], path)
 
 
 def runs_to_html(runs: Sequence[RunRecord], path: Path, title: str | None = None) -> Path:
-    """Write one self-contained page with a working layer slider for each run, one under another.
+    """Write one self-contained HTML page with a working layer slider for each run, one below the other.
 
-    Where scripts are switched off, all pictures are shown side by side.
+    Where scripts are switched off, the pictures of the layers are shown side by side.
 
     Parameters
     ----------
+    runs : sequence of RunRecord
+        At least one; each with at least one picture.
+    path : Path
+        The file to write. A file that is there is replaced, once the page is complete.
     title : str, optional
-        The page's heading; by default the prompt of the first run.
+        The heading of the page; by default the prompt of the first run.
+
+    Returns
+    -------
+    Path
+        `path`.
 
     Raises
     ------
     ValueError
-        If there is no run, or one has no pictures yet.
+        If there is no run, or if a run has no pictures yet.
     OSError
-        If it cannot be written (a file that was there before is untouched), or the bundle is not built.
+        If the file cannot be written (a file that was there before is unchanged), or if the bundle is not built.
     """
     if not runs:
         raise ValueError("there is no run to write a page of")
@@ -60,7 +69,7 @@ def runs_to_html(runs: Sequence[RunRecord], path: Path, title: str | None = None
     title = _name(runs[0]) if title is None else " ".join(title.split())
     page = _render(runs, title)
     with replacing(Path(path), f"the page {title[:40]!r}") as file:
-        file.write(page.encode("utf-8", "replace"))  # half a surrogate pair in a prompt is shown as "?"
+        file.write(page.encode("utf-8", "replace"))  # half a surrogate pair in a prompt becomes "?"
     return Path(path)
 
 
@@ -75,8 +84,8 @@ def _render(runs: Sequence[RunRecord], title: str) -> str:
         "data": _json_for_html(data),
         "runs": "\n".join(_section(run, run_is_title=len(runs) == 1 and title == _name(run)) for run in runs),
     }
-    # all places at once: what a prompt brings in is not searched for places again
-    return re.sub(r"\{\{(\w+)\}\}", lambda place: parts[place[1]], (_HERE / "page.html").read_text("utf-8"))
+    # all at once, so that a prompt with {{data}} in it is not filled in
+    return re.sub(r"\{\{(\w+)\}\}", lambda match: parts[match[1]], (_HERE / "page.html").read_text("utf-8"))
 
 
 def _policy(script: str) -> str:
@@ -88,30 +97,30 @@ def _policy(script: str) -> str:
 
 
 def _packed(state: dict[str, Any]) -> dict[str, Any]:
-    """Take the bytes out of a widget's state, as the kernel's messages do: their places, and base64 beside."""
+    """A state without its bytes, and beside it the path and the base64 text of each of them, as in kernel messages."""
     buffers: list[dict[str, Any]] = []
 
-    def strip(value: Any, place: list[str | int]) -> Any:
+    def strip(value: Any, path: list[str | int]) -> Any:
         if isinstance(value, (bytes, bytearray, memoryview)):
-            buffers.append({"place": place, "base64": base64.b64encode(value).decode("ascii")})
+            buffers.append({"path": path, "base64": base64.b64encode(value).decode("ascii")})
             return None
         if isinstance(value, dict):
-            return {key: strip(item, [*place, key]) for key, item in value.items()}
+            return {key: strip(item, [*path, key]) for key, item in value.items()}
         if isinstance(value, (list, tuple)):
-            return [strip(item, [*place, index]) for index, item in enumerate(value)]
+            return [strip(item, [*path, index]) for index, item in enumerate(value)]
         return value
 
     return {"state": strip(state, []), "buffers": buffers}
 
 
 def _json_for_html(value: Any) -> str:
-    """JSON that cannot end the script element it stands in, nor begin a comment in it."""
+    """JSON that can neither end the script element that contains it nor begin a comment there."""
     text = json.dumps(value, separators=(",", ":"))
     return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
 
 
 def _section(run: RunRecord, run_is_title: bool) -> str:
-    """The place of one slider, and the pictures for where no script runs."""
+    """The section of one slider, and its pictures for a browser without scripts."""
     name = html.escape(_name(run))
     heading = "" if run_is_title else f"<h2>{name}</h2>"
     stills = "".join(

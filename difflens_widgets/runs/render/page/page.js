@@ -1,4 +1,4 @@
-// Stands in for the kernel: gives each slider of the page a model whose state is in the page.
+// Replaces the kernel: each slider of the page gets a model whose state is in the page itself.
 
 class StaticModel {
   #state;
@@ -16,13 +16,13 @@ class StaticModel {
     const changes = typeof names === "string" ? { [names]: value } : names;
     const changed = Object.keys(changes).filter((name) => !Object.is(this.#state[name], changes[name]));
     for (const name of changed) this.#state[name] = changes[name];
-    for (const name of changed) this.#tell(`change:${name}`, this, changes[name]);
-    if (changed.length) this.#tell("change", this);
+    for (const name of changed) this.#notify(`change:${name}`, this, changes[name]);
+    if (changed.length) this.#notify("change", this);
   }
 
-  save_changes() {} // nobody else holds the state
+  save_changes() {} // no kernel has a copy of the state
 
-  send() {} // nobody listens
+  send() {} // no kernel listens
 
   on(events, listener) {
     for (const event of events.split(" ")) {
@@ -38,16 +38,16 @@ class StaticModel {
     }
   }
 
-  #tell(event, ...what) {
+  #notify(event, ...what) {
     for (const listener of [...(this.#listeners.get(event) ?? [])]) listener(...what);
   }
 }
 
 function unpack({ state, buffers }) {
-  for (const { place, base64 } of buffers) {
+  for (const { path, base64 } of buffers) {
     const bytes = Uint8Array.from(atob(base64), (letter) => letter.charCodeAt(0));
-    const holder = place.slice(0, -1).reduce((value, key) => value[key], state);
-    holder[place.at(-1)] = new DataView(bytes.buffer);
+    const holder = path.slice(0, -1).reduce((value, key) => value[key], state);
+    holder[path.at(-1)] = new DataView(bytes.buffer);
   }
   return state;
 }
@@ -55,7 +55,8 @@ function unpack({ state, buffers }) {
 async function show(packed, section) {
   const view = section.querySelector(".view");
   try {
-    const { default: widget } = await bundle;
+    const { default: define } = await bundle;
+    const widget = define(); // one for each model
     const model = new StaticModel(unpack(packed));
     await widget.initialize?.({ model });
     await widget.render({ model, el: view });

@@ -1,3 +1,5 @@
+"""TaskThread: order, timing, failures, and when its thread exists."""
+
 from __future__ import annotations
 
 import logging
@@ -6,20 +8,20 @@ import time
 
 import pytest
 
-from difflens_widgets.widgets._pump import Pump
+from difflens_widgets.widgets._task_thread import TaskThread
 
 
 @pytest.fixture
 def make():
-    pumps = []
+    threads_made = []
 
     def build(tick=lambda: None):
-        pumps.append(Pump(tick))
-        return pumps[-1]
+        threads_made.append(TaskThread(tick))
+        return threads_made[-1]
 
     yield build
-    for pump in pumps:
-        pump.close()
+    for thread in threads_made:
+        thread.close()
 
 
 def wait_until(condition, seconds=5.0):
@@ -30,10 +32,10 @@ def wait_until(condition, seconds=5.0):
 
 
 def test_tasks_run_in_order_in_one_other_thread(make):
-    pump, seen = make(), []
+    thread, seen = make(), []
     for number in range(50):
-        pump.post(lambda number=number: seen.append((number, threading.current_thread())))
-    assert pump.drain(5)
+        thread.post(lambda number=number: seen.append((number, threading.current_thread())))
+    assert thread.flush(5)
     assert [number for number, _ in seen] == list(range(50))
     threads = {thread for _, thread in seen}
     assert len(threads) == 1
@@ -53,47 +55,47 @@ def test_tick_is_called_when_it_asked_to_be(make):
 
 
 def test_a_task_that_fails_is_logged_and_the_next_runs(make, caplog):
-    pump, seen = make(), []
+    thread, seen = make(), []
 
     def fail():
         raise ValueError("an observer of the user's")
 
     with caplog.at_level(logging.ERROR):
-        pump.post(fail)
-        pump.post(lambda: seen.append(1))
-        assert pump.drain(5)
+        thread.post(fail)
+        thread.post(lambda: seen.append(1))
+        assert thread.flush(5)
     assert seen == [1]
     assert "an observer of the user's" in caplog.text
 
 
-def test_drain_gives_up_in_time_and_never_waits_for_itself(make):
-    pump, hold, seen = make(), threading.Event(), []
-    pump.post(lambda: seen.append(pump.drain(5)))
-    pump.post(hold.wait)
-    assert not pump.drain(0.05)
+def test_flush_gives_up_in_time_and_never_waits_for_itself(make):
+    thread, hold, seen = make(), threading.Event(), []
+    thread.post(lambda: seen.append(thread.flush(5)))
+    thread.post(hold.wait)
+    assert not thread.flush(0.05)
     hold.set()
-    assert pump.drain(5)
+    assert thread.flush(5)
     assert seen == [False]
 
 
 def test_close_ends_the_thread_and_takes_nothing_more(make):
-    pump, seen = make(), []
-    pump.post(lambda: None)
-    assert pump.drain(5)
-    assert pump.running
-    pump.close()
-    wait_until(lambda: not pump.running)
-    pump.post(lambda: seen.append(1))
-    pump.wake()
-    assert not pump.running
+    thread, seen = make(), []
+    thread.post(lambda: None)
+    assert thread.flush(5)
+    assert thread.running
+    thread.close()
+    wait_until(lambda: not thread.running)
+    thread.post(lambda: seen.append(1))
+    thread.wake()
+    assert not thread.running
     assert seen == []
 
 
 def test_at_rest_there_is_no_thread(make, monkeypatch):
-    monkeypatch.setattr("difflens_widgets.widgets._pump._LINGER", 0.05)
-    pump = make()
-    pump.post(lambda: None)
-    wait_until(lambda: not pump.running)
+    monkeypatch.setattr("difflens_widgets.widgets._task_thread._LINGER", 0.05)
+    thread = make()
+    thread.post(lambda: None)
+    wait_until(lambda: not thread.running)
     seen = []
-    pump.post(lambda: seen.append(1))
+    thread.post(lambda: seen.append(1))
     wait_until(lambda: seen == [1])

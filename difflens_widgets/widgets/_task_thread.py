@@ -1,4 +1,4 @@
-"""Pump: one thread that does a widget's work beside the denoising: encode, send, set traits."""
+"""TaskThread: the thread in which a widget encodes pictures, sends them and sets traits while a job denoises."""
 
 from __future__ import annotations
 
@@ -10,18 +10,19 @@ from collections.abc import Callable
 
 log = logging.getLogger(__name__)
 
-_LINGER = 2.0  # seconds without work until the thread ends
+_LINGER = 2.0  # seconds; an idle thread ends after this time
 
 
-class Pump:
-    """Runs posted tasks in order, and `tick` between them.
+class TaskThread:
+    """Runs posted tasks one after another in a thread of its own, and calls `tick` after each of them.
 
-    The thread begins with the first task and ends when there is nothing to do, so a widget at rest has none.
+    The thread starts with the first task and ends after two idle seconds: an idle widget has no thread.
 
     Parameters
     ----------
     tick : callable
-        Called after each task and whenever it asked to be; returns the seconds until the next call, None for no wish.
+        Called after each task, after `wake`, and when the time that it returned is over. It returns the seconds until
+        it wants to be called again, or None.
     """
 
     def __init__(self, tick: Callable[[], float | None]) -> None:
@@ -34,7 +35,7 @@ class Pump:
         self._closed = False
 
     def post(self, task: Callable[[], None]) -> None:
-        """Run `task` soon, after those posted before; ignored once closed."""
+        """Run `task` after those posted before; after `close` it is ignored. An exception in `task` is logged."""
         with self._changed:
             if self._closed:
                 return
@@ -43,7 +44,7 @@ class Pump:
             self._changed.notify_all()
 
     def wake(self) -> None:
-        """Call `tick` soon."""
+        """Call `tick` as soon as the thread is free."""
         with self._changed:
             if self._closed:
                 return
@@ -51,15 +52,26 @@ class Pump:
             self._ensure_thread()
             self._changed.notify_all()
 
-    def drain(self, timeout: float) -> bool:
-        """Wait until everything posted has run; False if that took longer than `timeout` seconds."""
+    def flush(self, timeout: float) -> bool:
+        """Wait until every posted task has run.
+
+        Parameters
+        ----------
+        timeout : float
+            Seconds to wait at most.
+
+        Returns
+        -------
+        bool
+            False if the time was too short, or if the caller is a task of this thread, which would wait for itself.
+        """
         if threading.current_thread() is self._thread:
             return False
         with self._changed:
             return self._changed.wait_for(lambda: not self._tasks and not self._busy, timeout)
 
     def close(self) -> None:
-        """Drop what is left and let the thread end."""
+        """Drop the tasks that have not begun and end the thread."""
         with self._changed:
             self._closed = True
             self._tasks.clear()
@@ -67,7 +79,7 @@ class Pump:
 
     @property
     def running(self) -> bool:
-        """True while there is a thread."""
+        """True while the thread is alive."""
         return self._thread is not None
 
     def _ensure_thread(self) -> None:
@@ -82,7 +94,7 @@ class Pump:
             wait = self._guarded(self._tick)
 
     def _await_work(self, wait: float | None) -> bool:
-        """Sleep until a task, a wake or the time is there; False when the thread shall end."""
+        """Sleep until there is a task or a call of `wake`, or for `wait` seconds; False when the thread has to end."""
         until = time.monotonic() + (_LINGER if wait is None else wait)
         with self._changed:
             while not (self._tasks or self._woken or self._closed):
@@ -113,6 +125,6 @@ class Pump:
     def _guarded(call: Callable[[], float | None] | Callable[[], None]) -> float | None:
         try:
             return call()
-        except Exception:  # also a user's observer of a trait: it must not end the pictures of the run
+        except Exception:  # for example in a user's observer of a trait: the pictures that follow still have to be sent
             log.exception("a widget's update failed")
             return None

@@ -1,0 +1,76 @@
+// BitmapCache: pictures decoded on demand; when there are too many, the least recently used are closed.
+import type { FrameEntry } from "./model";
+
+/** Pixels of all decoded pictures together: 64 MB, which is 64 pictures of 512 × 512. */
+export const MOST_PIXELS = 64 * 512 * 512;
+const MOST_DECODERS = 8; // at a time
+
+export class BitmapCache {
+  readonly #ready = new Map<FrameEntry, ImageBitmap>(); // the least recently used one comes first
+  readonly #pending = new Map<FrameEntry, Promise<ImageBitmap | undefined>>();
+  readonly #queue: (() => void)[] = [];
+  #decoders = 0;
+  #pixels = 0;
+
+  /**
+   * The decoded picture; undefined if it cannot be decoded, or was dropped meanwhile. Use it before the next `await`:
+   * it is closed when others need the room.
+   */
+  async load(entry: FrameEntry): Promise<ImageBitmap | undefined> {
+    const bitmap = this.#ready.get(entry);
+    if (bitmap) {
+      this.#ready.delete(entry);
+      this.#ready.set(entry, bitmap);
+      return bitmap;
+    }
+    const pending = this.#pending.get(entry) ?? Promise.resolve().then(() => this.#decode(entry));
+    this.#pending.set(entry, pending);
+    return pending;
+  }
+
+  drop(entry: FrameEntry): void {
+    this.#pending.delete(entry);
+    const bitmap = this.#ready.get(entry);
+    if (!bitmap) return;
+    this.#ready.delete(entry);
+    this.#pixels -= bitmap.width * bitmap.height; // before it is closed: a closed one has no size
+    bitmap.close();
+  }
+
+  clear(): void {
+    this.#pending.clear();
+    for (const entry of [...this.#ready.keys()]) this.drop(entry);
+  }
+
+  async #decode(entry: FrameEntry): Promise<ImageBitmap | undefined> {
+    if (this.#decoders >= MOST_DECODERS) await new Promise<void>((begin) => this.#queue.push(begin));
+    else this.#decoders++;
+    const bitmap = this.#pending.has(entry) ? await decode(entry) : undefined;
+    const next = this.#queue.shift();
+    if (next) next(); // hands its decoder on
+    else this.#decoders--;
+    if (!this.#pending.delete(entry)) {
+      bitmap?.close(); // dropped meanwhile
+      return undefined;
+    }
+    if (bitmap) {
+      this.#ready.set(entry, bitmap);
+      this.#pixels += bitmap.width * bitmap.height;
+      for (const oldest of [...this.#ready.keys()]) {
+        if (this.#pixels <= MOST_PIXELS || oldest === entry) break;
+        this.drop(oldest);
+      }
+    }
+    return bitmap;
+  }
+}
+
+async function decode({ data, mime }: FrameEntry): Promise<ImageBitmap | undefined> {
+  const bytes = new Uint8Array(data.buffer as ArrayBuffer, data.byteOffset, data.byteLength); // part of a message
+  try {
+    return await createImageBitmap(new Blob([bytes], { type: mime }));
+  } catch (error) {
+    console.warn("difflens: a picture cannot be decoded", error);
+    return undefined;
+  }
+}
