@@ -15,7 +15,7 @@ from difflens_widgets.tiny.drawing import draw
 from difflens_widgets.tiny.scenes import sample_scene
 
 SETTINGS: dict[str, Any] = {
-    "steps": 4,
+    "num_inference_steps": 4,
     "guidance_scale": 7.5,
     "negative_prompt": "",
     "height": 64,

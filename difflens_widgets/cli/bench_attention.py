@@ -38,7 +38,7 @@ class Painted(NamedTuple):
     held: int
 
 
-def bench_attention(model: str, steps: int, repeats: int) -> Iterator[str]:
+def bench_attention(model: str, num_inference_steps: int, repeats: int) -> Iterator[str]:
     """Compare the lens without and with attention capture, and with storing all probabilities; yields lines to print.
 
     The ways take turns, `repeats` times, so that a busy machine slows all alike; ratios are those of one turn. All
@@ -51,7 +51,7 @@ def bench_attention(model: str, steps: int, repeats: int) -> Iterator[str]:
     OSError
         If the model cannot be loaded, or a fresh process fails.
     """
-    checks.whole("steps", steps, at_least=1)
+    steps = checks.whole("num_inference_steps", num_inference_steps, at_least=1)
     checks.whole("repeats", repeats, at_least=1)
     lens = open_lens(model)
     threads = f"{torch.get_num_threads()} threads, {lens.pipe.device}"

@@ -21,7 +21,7 @@ from difflens_widgets import AttentionOptions, DiffusionLens, PromptPart, captur
 from pipelines import small_pipeline
 from stock import PROMPT
 
-QUICK = {"steps": 2, "guidance_scale": 4.0, "layers": [4]}
+QUICK = {"num_inference_steps": 2, "guidance_scale": 4.0, "layers": [4]}
 
 
 @pytest.fixture(scope="module")

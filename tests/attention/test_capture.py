@@ -94,11 +94,11 @@ def test_pictures_are_the_same_to_the_bit(lens, attention) -> None:
 
 
 @pytest.mark.parametrize(
-    "options", [{"guidance_scale": 1.0}, {"height": 24, "width": 56}, {"tokens": "circle"}], ids=str
+    "options", [{"guidance_scale": 1.0}, {"height": 24, "width": 56}, {"keep_tokens": "circle"}], ids=str
 )
 def test_also_with_other_arguments_and_several_prompts(sd1, options) -> None:
     prompts, options = ["a red dog", PROMPT], {"layers": [1, 4], **QUICK, **options}
-    if "tokens" in options:
+    if "keep_tokens" in options:
         prompts = [PROMPT]
     plain = sd1(prompts, **options)
     seen = sd1(prompts, attention=AttentionOptions(steps=[0, 2]), **options)
@@ -113,7 +113,7 @@ def test_also_with_other_arguments_and_several_prompts(sd1, options) -> None:
 
 def test_on_the_embedded_model() -> None:
     tiny = DiffusionLens.from_pretrained(device="cpu")
-    prompt, options = "a pink cat on a blue background", {"layers": [3, 12], "steps": 2, "seed": 1}
+    prompt, options = "a pink cat on a blue background", {"layers": [3, 12], "num_inference_steps": 2, "seed": 1}
     plain = tiny(prompt, **options)
     run = tiny(prompt, attention=True, **options)
     assert all(run.images[layer].tobytes() == plain.images[layer].tobytes() for layer in (3, 12))

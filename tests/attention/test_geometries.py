@@ -88,7 +88,8 @@ def assert_shares(maps: Any) -> None:
 
 def test_a_lens_run(geometry) -> None:
     lens = DiffusionLens(geometry.pipe, batch_size=2)
-    options = {"layers": [1, 2], "steps": STEPS, "seed": 3, "height": HEIGHT, "width": WIDTH, "guidance_scale": 4.0}
+    options = {"layers": [1, 2], "num_inference_steps": STEPS, "seed": 3, "height": HEIGHT, "width": WIDTH}
+    options["guidance_scale"] = 4.0
     plain, seen = lens(PROMPT, **options), lens(PROMPT, attention=True, **options)
     for layer in (1, 2):
         assert seen.images[layer].tobytes() == plain.images[layer].tobytes()

@@ -9,7 +9,7 @@ import pytest
 import torch
 from diffusers import DDIMScheduler
 
-from difflens_widgets import DiffusionLens
+from difflens_widgets import DiffusionLens, capture_attention
 from difflens_widgets.runs.events import Event, LayerImage
 from pipelines import small_pipeline
 from stock import PROMPT
@@ -72,8 +72,9 @@ def test_a_layer_without_a_picture_has_no_maps(lens) -> None:
     assert np.isfinite(run.attention.map("circle", layer=4)).all()
 
 
+@torch.inference_mode()
 def test_the_users_own_hooks_and_modes_stay(lens) -> None:
-    """A `TorchFunctionMode` of the caller's around the call, and a hook on the module."""
+    """A `TorchFunctionMode` of the caller's around a stock call, and a hook on the module."""
     seen, heard = [], []
 
     class Mode(torch.overrides.TorchFunctionMode):
@@ -84,10 +85,12 @@ def test_the_users_own_hooks_and_modes_stay(lens) -> None:
 
     module = lens.pipe.unet.mid_block.attentions[0].transformer_blocks[0].attn2
     hook = module.register_forward_hook(lambda *_: seen.append(1))
+    lens.pipe.set_progress_bar_config(disable=True)
     with Mode():
-        run = lens._jobs(PROMPT, attention=True, layers=[4], **QUICK)[0].wait()
+        with capture_attention(lens.pipe, PROMPT) as maps:
+            lens.pipe(PROMPT, num_inference_steps=2, output_type="latent")
         assert torch.overrides._len_torch_function_stack() == 1
     hook.remove()
     assert len(seen) == 2
     assert len(heard) >= 2 * 6  # both of each of three transformer blocks, in each step
-    assert run.attention.layers == (4,)
+    assert maps[0].words == tuple(PROMPT.split())

@@ -155,7 +155,7 @@ def test_the_ways_take_turns(model, monkeypatch) -> None:
 
     monkeypatch.setattr(bench_attention, "paint", painted)
     monkeypatch.setattr(bench_attention, "_peak_in_fresh_process", lambda model, way, steps: None)
-    lines = list(bench_attention.bench_attention(model, steps=7, repeats=3))
+    lines = list(bench_attention.bench_attention(model, num_inference_steps=7, repeats=3))
     assert asked == [(way, 1) for way in WAYS] + 3 * [(way, 7) for way in WAYS]
     assert lines[-1] == "not measured: this system does not tell; Linux and CUDA do"
 

@@ -87,7 +87,7 @@ def decoded(widget, layer):
 
 
 def test_the_maps_are_those_of_the_run(lens, show) -> None:
-    options = {"layers": [0, 4], "steps": 3, "guidance_scale": 4.0}
+    options = {"layers": [0, 4], "num_inference_steps": 3, "guidance_scale": 4.0}
     run = lens(PROMPT, attention=AttentionOptions(steps=[0, 2]), **options)
     widget = show(run)
     assert set(widget._frames) == {"layer/0", "layer/4", "maps/0", "maps/4"}

@@ -97,7 +97,7 @@ def mass_over_area(maps: AttentionMaps, mask: npt.NDArray[np.bool_], word: str) 
 
 
 def measure(
-    pipe: Any, scenes: Sequence[Scene], *, steps: int, guidance_scale: float, aggregator: Aggregator
+    pipe: Any, scenes: Sequence[Scene], *, num_inference_steps: int, guidance_scale: float, aggregator: Aggregator
 ) -> Iterator[Measured]:
     """Paint each scene's caption, scene i with seed i, and measure its words."""
     pipe.set_progress_bar_config(disable=True)
@@ -106,7 +106,8 @@ def measure(
         texts = [scene.caption for scene in some]
         generators = [torch.Generator().manual_seed(start + row) for row in range(len(some))]
         with capture_attention(pipe, texts, attention=aggregator) as maps:
-            images = pipe(texts, generator=generators, num_inference_steps=steps, guidance_scale=guidance_scale).images
+            options = {"num_inference_steps": num_inference_steps, "guidance_scale": guidance_scale}
+            images = pipe(texts, generator=generators, **options).images
         for scene, image, of_picture in zip(some, images, maps, strict=True):
             mask = object_mask(image)
             ratios = {} if mask is None else _ratios(of_picture, mask, scene)
@@ -170,12 +171,19 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     try:
         scenes = measured_scenes(checks.whole("count", options.count, at_least=1))
-        checks.whole("steps", options.steps, at_least=1)
+        steps = checks.whole("num_inference_steps", options.steps, at_least=1)
         pipe, name = load_pipeline(options.model, None, None)
         made = f"{options.steps} steps · guidance {options.guidance_scale:g} · {options.aggregator}"
         sys.stdout.write(f"{name} {weight_hash(pipe)} · {made}\n")
-        asked = {"steps": options.steps, "guidance_scale": options.guidance_scale, "aggregator": options.aggregator}
-        measured = list(measure(pipe, scenes, **asked))
+        measured = list(
+            measure(
+                pipe,
+                scenes,
+                num_inference_steps=steps,
+                guidance_scale=options.guidance_scale,
+                aggregator=options.aggregator,
+            )
+        )
         if options.sheet:
             pairs = [image for one in measured for image in (one.image, cut_out(one.image, one.mask))]
             contact_sheet(pairs).save(options.sheet)

@@ -1,4 +1,4 @@
-"""Attention maps in .lens files: since version 1.2, bit by bit, and as strictly read as the rest."""
+"""Attention maps in .lens files: bit by bit, and as strictly read as the rest."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def lens() -> DiffusionLens:
     return DiffusionLens(small_pipeline(DDIMScheduler), batch_size=2)
 
 
-QUICK = {"layers": [1, 4], "steps": 3, "guidance_scale": 4.0, "height": 32, "width": 48}
+QUICK = {"layers": [1, 4], "num_inference_steps": 3, "guidance_scale": 4.0, "height": 32, "width": 48}
 
 
 @pytest.mark.parametrize("aggregator", ["mean", "daam"])
@@ -100,7 +100,7 @@ def test_a_run_saved_while_it_goes_on_has_the_layers_painted_so_far(lens, tmp_pa
             seen.append(LensRun.load(job.run.save(tmp_path / "a.lens")).attention.layers)
 
     job.subscribe(listen)
-    run = job.run_here()
+    run = job.wait()
     assert [len(layers) for layers in seen] == [1, 2, 3, 4, 5]
     assert_same(LensRun.load(run.save(tmp_path / "a.lens")), run)
 
@@ -165,25 +165,43 @@ def test_reading_needs_no_torch(saved: Path) -> None:
 # versions
 
 
-def test_a_file_of_version_1_1_has_none(tmp_path: Path) -> None:
-    path = attention_run(attention=None).save(tmp_path / "a.lens")
+def as_version_1(minor: int, attention: bool) -> Any:
+    """Rewrite a record in the words of version 1.`minor`, with its attention or without."""
 
     def older(record: dict[str, Any]) -> None:
-        record["version"] = [1, 1]
-        del record["attention"]
+        record["version"] = [1, minor]
+        kinds = {"bos": "start", "eos": "end"}
+        for token in record["tokens"]:
+            token["joined"] = token.pop("is_continuation")
+            token["kind"] = kinds.get(token["kind"], token["kind"])
+        record["kept"] = [{"token": mask["token"], "places": mask["positions"]} for mask in record.pop("token_masks")]
+        old = {"num_inference_steps": "steps", "method": "question", "batch_size": "chunk", "text_encoder": "encoder"}
+        record["settings"] = {old.get(name, name): value for name, value in record["settings"].items()}
+        if not attention:
+            del record["attention"]
 
-    rewrite_record(path, older)
+    return older
+
+
+def test_a_file_of_version_1_1_has_none(tmp_path: Path) -> None:
+    path = attention_run(attention=None).save(tmp_path / "a.lens")
+    rewrite_record(path, as_version_1(1, attention=False))
     assert_same(LensRun.load(path), attention_run(attention=None))
 
 
+def test_a_file_of_version_1_2_is_read(saved: Path) -> None:
+    rewrite_record(saved, as_version_1(2, attention=True))
+    assert_same(LensRun.load(saved), attention_run())
+
+
 def test_maps_in_a_file_that_says_it_is_older_are_not_part_of_its_run(saved: Path) -> None:
-    rewrite_record(saved, lambda record: record.update(version=[1, 1]))
+    rewrite_record(saved, as_version_1(1, attention=True))
     refused(saved, "entry 'attention.safetensors' is not part of its run")
 
 
 def test_a_later_minor_version_is_read(saved: Path) -> None:
     def later(record: dict[str, Any]) -> None:
-        record["version"] = [1, 7]
+        record["version"] = [2, 7]
         record["attention"]["colour"] = "viridis"
 
     rewrite_record(saved, later)
@@ -191,5 +209,5 @@ def test_a_later_minor_version_is_read(saved: Path) -> None:
 
 
 def test_a_later_major_version_is_refused(saved: Path) -> None:
-    rewrite_record(saved, lambda record: record.update(version=[2, 0]))
+    rewrite_record(saved, lambda record: record.update(version=[3, 0]))
     refused(saved, "a newer difflens_widgets is needed")

@@ -215,14 +215,14 @@ def test_the_largest_maps_of_steps_are_pooled_first() -> None:
 @pytest.mark.parametrize("aggregator", ["mean", "daam"])
 @pytest.mark.parametrize(("budget", "sides"), [(64.0, (8, 8)), (0.03, (8, 4)), (0.012, (4, 4))])
 def test_the_estimate_is_what_is_kept_and_pooling_keeps_the_mean(lens, aggregator, budget, sides) -> None:
-    options = {"layers": [1, 4], "steps": 2, "guidance_scale": 4.0}
+    options = {"layers": [1, 4], "num_inference_steps": 2, "guidance_scale": 4.0}
     budget *= 1.5 if aggregator == "daam" else 1  # its middle block is as large as the others
     asked = AttentionOptions(aggregator, steps="all", budget_mb=budget)
     job = lens._jobs(PROMPT, attention=asked, **options)[0]
     estimate = job.run.attention.plan.bytes
     events: list[Event] = []
     job.subscribe(events.append)
-    run = job.run_here()
+    run = job.wait()
     assert sum(run.attention[layer].nbytes for layer in run.attention) == estimate <= budget * 1e6
     assert run.attention.map("red", block="down_blocks.0").shape == (sides[0],) * 2
     assert run.attention.map("red", block="down_blocks.0", step=1).shape == (sides[1],) * 2

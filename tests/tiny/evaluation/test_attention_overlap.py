@@ -200,7 +200,7 @@ def pipe() -> Any:
     return DiffusionLens.from_pretrained(device="cpu").pipe
 
 
-QUICK: dict[str, Any] = {"steps": 6, "guidance_scale": 7.5, "aggregator": "mean"}
+QUICK: dict[str, Any] = {"num_inference_steps": 6, "guidance_scale": 7.5, "aggregator": "mean"}
 
 
 @pytest.fixture(scope="module")
@@ -218,7 +218,9 @@ def test_the_pictures_are_the_stock_pipelines_and_the_numbers_are_of_their_masks
             assert all(0 < number < 1 / one.mask.mean() for number in one.ratios.values())
 
 
-@pytest.mark.parametrize("change", [{"steps": 5}, {"guidance_scale": 3.0}, {"aggregator": "daam"}], ids=str)
+@pytest.mark.parametrize(
+    "change", [{"num_inference_steps": 5}, {"guidance_scale": 3.0}, {"aggregator": "daam"}], ids=str
+)
 def test_every_argument_counts(pipe, few, change) -> None:
     other = list(measure(pipe, SCENES[:3], **{**QUICK, **change}))
     same_pictures = [a.image.tobytes() == b.image.tobytes() for a, b in zip(few, other, strict=True)]
