@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from ..attention.probe import Call, heard
+from ..attention.sdpa_hook import SdpaCall, capture_sdpa
 from ..models import checks
 from ..runs.tokens import Token
 
@@ -82,7 +82,7 @@ def encoder_attention(lens: DiffusionLens, prompt: str) -> EncoderAttention:
     }
     weights: dict[str, npt.NDArray[np.float32]] = {}
 
-    def listen(name: str, call: Call) -> None:
+    def listen(name: str, call: SdpaCall) -> None:
         if name not in weights:  # the first encode is the stock one
             weights[name] = call.probabilities(0).cpu().numpy()
 
@@ -93,6 +93,6 @@ def encoder_attention(lens: DiffusionLens, prompt: str) -> EncoderAttention:
                 'can be read there; what helps: its set_attn_implementation("sdpa")'
             )
 
-    with lens._lock, torch.inference_mode(), heard(modules, listen, end):
+    with lens._lock, torch.inference_mode(), capture_sdpa(modules, listen, end):
         conditioning.encode(prompt)
     return EncoderAttention(prompt, conditioning.tokenize(prompt)[0], np.stack([weights[name] for name in modules]))

@@ -93,7 +93,7 @@ def test_options(options, error, message) -> None:
 # processors
 
 
-def test_sliced_attention_is_refused_before_compute_with_a_way_out_that_works(fresh) -> None:
+def test_sliced_attention_is_refused_before_compute_with_a_fix_that_works(fresh) -> None:
     fresh.pipe.enable_attention_slicing(1)
     hook = no_compute(fresh)
     with pytest.raises(ValueError, match=r"attn2 \(SlicedAttnProcessor\) .*pipe.disable_attention_slicing\(\)"):
@@ -103,7 +103,7 @@ def test_sliced_attention_is_refused_before_compute_with_a_way_out_that_works(fr
     assert fresh(PROMPT, attention=True, **QUICK).attention.layers == (4,)
 
 
-def test_the_old_processor_is_refused_before_compute_with_a_way_out_that_works(fresh) -> None:
+def test_the_old_processor_is_refused_before_compute_with_a_fix_that_works(fresh) -> None:
     fresh.pipe.unet.set_attn_processor(AttnProcessor())
     hook = no_compute(fresh)
     with pytest.raises(ValueError, match=r"down_blocks.0.*attn2 \(AttnProcessor\) .*set_attn_processor\(.*2_0\(\)\)"):
@@ -129,7 +129,7 @@ def test_a_denoiser_wrapped_by_torch_compile_is_refused_before_compute(fresh) ->
 
 
 @pytest.mark.parametrize(
-    ("processor", "way_out"),
+    ("processor", "fix_hint"),
     [
         (XFormersAttnProcessor(), "pipe.disable_xformers_memory_efficient_attention()"),
         (IPAdapterXFormersAttnProcessor(16, 32), "pipe.disable_xformers_memory_efficient_attention()"),
@@ -137,10 +137,10 @@ def test_a_denoiser_wrapped_by_torch_compile_is_refused_before_compute(fresh) ->
     ],
     ids=lambda value: type(value).__name__,
 )
-def test_xformers_and_old_image_adapters_are_refused_before_compute(fresh, processor, way_out) -> None:
+def test_xformers_and_old_image_adapters_are_refused_before_compute(fresh, processor, fix_hint) -> None:
     """In the middle block only, by the lens and by a plain call."""
     fresh.pipe.unet.mid_block.attentions[0].transformer_blocks[0].attn2.set_processor(processor)
-    message = rf"mid_block.*attn2 \({type(processor).__name__}\) does not call .*what helps: {re.escape(way_out)}"
+    message = rf"mid_block.*attn2 \({type(processor).__name__}\) does not call .*what helps: {re.escape(fix_hint)}"
     hook = no_compute(fresh)
     with pytest.raises(ValueError, match=message):
         fresh(PROMPT, attention=True, **QUICK)
@@ -192,7 +192,7 @@ class Broken(AttnProcessor2_0):
     ],
 )
 def test_in_the_first_step_and_nothing_is_left_behind(fresh, processor, error, message) -> None:
-    """Only in the middle block, so that the layers before it were heard."""
+    """Only in the middle block, so that the layers before it were captured."""
     unet, forwards = fresh.pipe.unet, []
     attention = unet.mid_block.attentions[0].transformer_blocks[0].attn2
     attention.processor = processor()
@@ -222,7 +222,7 @@ def call(lens: DiffusionLens, times: int = 1) -> None:
         lens.pipe(PROMPT, num_inference_steps=2, output_type="latent")
 
 
-def test_watching_one_call_means_one_call(lens) -> None:
+def test_capturing_one_call_means_one_call(lens) -> None:
     with pytest.raises(RuntimeError, match="the pipeline drew nothing"), capture_attention(lens.pipe, PROMPT):
         pass
     with pytest.raises(RuntimeError, match="this is a second one"), capture_attention(lens.pipe, PROMPT):
@@ -240,7 +240,7 @@ def test_watching_one_call_means_one_call(lens) -> None:
     ],
     ids=str,
 )
-def test_watching_what_cannot_be(lens, prompt, attention, error, message) -> None:
+def test_capturing_what_cannot_be(lens, prompt, attention, error, message) -> None:
     with pytest.raises(error, match=message), capture_attention(lens.pipe, prompt, attention=attention):
         call(lens)
     assert is_clean(lens)
@@ -273,9 +273,9 @@ def test_a_pipeline_of_no_family_is_refused() -> None:
 )
 def test_maps_there_are_not(run, word, options, error, message) -> None:
     with pytest.raises(error, match=message):
-        run.attention.map(word, **options)
+        run.attention.heatmap(word, **options)
     with pytest.raises(error, match=message):
-        run.attention.mass_inside(np.ones((8, 8)), word, **options)
+        run.attention.mass_in_mask(np.ones((8, 8)), word, **options)
 
 
 @pytest.mark.parametrize(
@@ -295,18 +295,18 @@ def test_maps_there_are_not(run, word, options, error, message) -> None:
 )
 def test_masks_that_do_not_fit(run, mask, error, message) -> None:
     with pytest.raises(error, match=message):
-        run.attention.mass_inside(mask, "red")
+        run.attention.mass_in_mask(mask, "red")
 
 
 def test_a_full_prompt_has_no_padding(lens) -> None:
     full = lens("red " * 75, attention=True, **QUICK)
-    assert full.attention.plan.rows == 77
+    assert full.attention.plan.num_maps == 77
     with pytest.raises(ValueError, match="this prompt fills all 77 places"):
-        full.attention.map(PromptPart.PADDING)
+        full.attention.heatmap(PromptPart.PADDING)
 
 
 def test_before_the_first_layer_is_painted(lens) -> None:
     job = lens._jobs(PROMPT, attention=True, **QUICK)[0]
     assert job.run.attention.words == tuple(PROMPT.split())
     with pytest.raises(ValueError, match="no layer is painted yet"):
-        job.run.attention.map("red")
+        job.run.attention.heatmap("red")

@@ -82,7 +82,7 @@ def draw(pipe: Any, prompts: list[str]) -> np.ndarray:
 
 def assert_shares(maps: Any) -> None:
     for block in (None, *maps.blocks):
-        shares = [maps.map(word, block=block) for word in (*range(maps.plan.places), PromptPart.PADDING)]
+        shares = [maps.heatmap(word, block=block) for word in (*range(maps.plan.num_positions), PromptPart.PADDING)]
         np.testing.assert_allclose(np.sum(shares, axis=0), 1, atol=1e-5)
 
 
@@ -97,7 +97,7 @@ def test_a_lens_run(geometry) -> None:
         assert_shares(seen.attention[layer])
     assert {block.name: (block.height, block.width) for block in seen.attention.plan.blocks} == geometry.sizes
     assert tuple(block.weight for block in seen.attention.plan.blocks) == geometry.layers
-    assert seen.attention.map("circle").shape == GRID
+    assert seen.attention.heatmap("circle").shape == GRID
 
 
 @torch.inference_mode()
@@ -126,5 +126,5 @@ def test_daam_against_stored_probabilities(geometry) -> None:
     assert len(stored) == sum(geometry.layers)
     for picture, word, place in ((0, "circle", 3), (3, "star", 3)):
         exact = daam(stored, picture, GRID, sizes)[place]
-        ours = maps[picture].map(word)
+        ours = maps[picture].heatmap(word)
         assert np.abs(ours - exact).max() / exact.max() <= 1e-6

@@ -36,7 +36,9 @@ def test_after_running_out_of_memory_nothing_is_counted_twice(lens) -> None:
     assert forwards == [4, 4, 2, 2, 2, 2]
     alone = DiffusionLens(lens.pipe, batch_size=1)(PROMPT, attention=True, layers=[3, 4], **QUICK)
     for layer in (3, 4):
-        assert np.array_equal(run.attention.map("circle", layer=layer), alone.attention.map("circle", layer=layer))
+        assert np.array_equal(
+            run.attention.heatmap("circle", layer=layer), alone.attention.heatmap("circle", layer=layer)
+        )
 
 
 def test_maps_are_there_when_their_picture_is_and_a_stopped_job_keeps_them(lens) -> None:
@@ -69,7 +71,7 @@ def test_a_layer_without_a_picture_has_no_maps(lens) -> None:
     run = lens(PROMPT, attention=True, **QUICK)
     assert sorted(run.failures) == [3]
     assert run.attention.layers == (0, 1, 2, 4)
-    assert np.isfinite(run.attention.map("circle", layer=4)).all()
+    assert np.isfinite(run.attention.heatmap("circle", layer=4)).all()
 
 
 @torch.inference_mode()

@@ -73,7 +73,7 @@ def test_what_is_stored_are_the_probabilities_of_the_prompts_rows() -> None:
     torch.testing.assert_close(torch.cat(stored[:1]).sum(-1), torch.ones(2, 64))
     middle = torch.stack(stored[1::4]).mean((0, 1)).reshape(4, 4, 77)
     for place in range(3):
-        np.testing.assert_allclose(middle[..., place], maps[0].map(place, block="mid_block"), rtol=1e-4)
+        np.testing.assert_allclose(middle[..., place], maps[0].heatmap(place, block="mid_block"), rtol=1e-4)
 
 
 def test_processors_come_back_after_an_error() -> None:

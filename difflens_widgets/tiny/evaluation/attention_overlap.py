@@ -93,7 +93,7 @@ def words_of(scene: Scene) -> dict[str, str]:
 
 def mass_over_area(maps: AttentionMaps, mask: npt.NDArray[np.bool_], word: str) -> float:
     """The share of a word's attention inside the mask over the mask's share of the picture; 1 for an even map."""
-    return maps.mass_inside(mask, word) / float(mask.mean())
+    return maps.mass_in_mask(mask, word) / float(mask.mean())
 
 
 def measure(

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from difflens_widgets import DiffusionLens
-from difflens_widgets.runs.maps.maps import AttentionMaps, Summed
+from difflens_widgets.runs.maps.maps import AttentionMaps, BlockMaps
 from difflens_widgets.runs.maps.plan import Block, Plan
 from difflens_widgets.runs.tokens import Token
 from difflens_widgets.tiny.drawing import SIZE, draw
@@ -132,7 +132,7 @@ def made_up(**columns: tuple[float, float, float, float]) -> AttentionMaps:
     tokens = tuple(Token(i, text, kind) for i, (text, kind) in enumerate(zip(texts, kinds, strict=True)))
     maps = np.stack([np.tile(np.asarray(columns.get(text, (1, 1, 1, 1)), dtype=np.float32), (4, 1)) for text in texts])
     plan = Plan(tokens, "mean", 16, 16, (4, 4), (Block("mid_block", 4, 4, 1),), (), 1)
-    return AttentionMaps(plan, Summed({"mid_block": maps}, 1))
+    return AttentionMaps(plan, BlockMaps({"mid_block": maps}, 1))
 
 
 @pytest.mark.parametrize(

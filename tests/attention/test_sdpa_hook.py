@@ -1,4 +1,4 @@
-"""The probabilities that are heard are those of torch: with them the values give what torch gives."""
+"""The probabilities that are captured are those of torch: with them the values give what torch gives."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch.nn.functional import scaled_dot_product_attention
 
-from difflens_widgets.attention.probe import Call, heard
+from difflens_widgets.attention.sdpa_hook import SdpaCall, capture_sdpa
 
 ROWS, HEADS, QUERIES, KEYS, WIDTH = 2, 3, 7, 7, 4
 
@@ -46,9 +46,9 @@ BOOL_MASK = drawn(ROWS, 1, QUERIES, KEYS) < 0.8
 )
 def test_they_are_torchs_own(module) -> None:
     query, key, value = (drawn(ROWS, HEADS, count, WIDTH) + shift for shift, count in enumerate((QUERIES, KEYS, KEYS)))
-    calls: list[Call] = []
+    calls: list[SdpaCall] = []
     ended = []
-    with heard({"it": module}, lambda name, call: calls.append(call), ended.append):
+    with capture_sdpa({"it": module}, lambda name, call: calls.append(call), ended.append):
         output = module(query, key, value)
     assert torch.equal(output, module(query, key, value))
     assert (len(calls), ended) == (1, ["it"])
@@ -62,20 +62,20 @@ def test_they_are_torchs_own(module) -> None:
     "module", [Attention(), Attention(is_causal=True), Attention(attn_mask=BOOL_MASK), Attention(drawn(HEADS, 1, KEYS))]
 )
 @pytest.mark.parametrize(("queries", "sizes"), [(slice(None), (3, 3, 1)), (slice(2, 7), (3, 2)), (slice(1, 2), (1,))])
-def test_pieces_of_some_queries(module, queries, sizes) -> None:
+def test_chunks_of_some_queries(module, queries, sizes) -> None:
     query, key, value = (drawn(ROWS, HEADS, count, WIDTH) + shift for shift, count in enumerate((QUERIES, KEYS, KEYS)))
-    calls: list[Call] = []
-    with heard({"it": module}, lambda name, call: calls.append(call), lambda name: None):
+    calls: list[SdpaCall] = []
+    with capture_sdpa({"it": module}, lambda name, call: calls.append(call), lambda name: None):
         module(query, key, value)
     for row in range(ROWS):
-        pieces = [*calls[0].pieces(row, queries, numbers=3 * HEADS * KEYS)]
-        assert tuple(piece.shape[1] for piece in pieces) == sizes
-        torch.testing.assert_close(torch.cat(pieces, dim=1), calls[0].probabilities(row)[:, queries])
-    assert [piece.shape[1] for piece in calls[0].pieces(0, queries, numbers=1)] == [1] * sum(sizes)
+        chunks = [*calls[0].chunks(row, queries, max_values=3 * HEADS * KEYS)]
+        assert tuple(chunk.shape[1] for chunk in chunks) == sizes
+        torch.testing.assert_close(torch.cat(chunks, dim=1), calls[0].probabilities(row)[:, queries])
+    assert [chunk.shape[1] for chunk in calls[0].chunks(0, queries, max_values=1)] == [1] * sum(sizes)
 
 
 def test_they_are_computed_in_float32_whatever_surrounds_them() -> None:
-    call = Call(drawn(1, HEADS, QUERIES, WIDTH).half(), drawn(1, HEADS, KEYS, WIDTH).half())
+    call = SdpaCall(drawn(1, HEADS, QUERIES, WIDTH).half(), drawn(1, HEADS, KEYS, WIDTH).half())
     plain = call.probabilities(0)
     with torch.autocast("cpu", dtype=torch.bfloat16):
         surrounded = call.probabilities(0)
@@ -87,4 +87,4 @@ def test_they_are_computed_in_float32_whatever_surrounds_them() -> None:
 
 def test_they_hold_no_gradient() -> None:
     query = drawn(1, HEADS, QUERIES, WIDTH).requires_grad_()
-    assert not Call(query, query).probabilities(0).requires_grad
+    assert not SdpaCall(query, query).probabilities(0).requires_grad
