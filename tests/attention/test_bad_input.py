@@ -80,6 +80,7 @@ def test_what_cannot_be_asked_for(lens, attention, error, message) -> None:
         ({"steps": 3}, TypeError, 'steps are several numbers, such as .* or "all", got 3'),
         ({"steps": "first"}, TypeError, "or \"all\", got 'first'"),
         ({"steps": [0.5]}, TypeError, "a step is a whole number, got 0.5"),
+        ({"mid_block": "yes"}, TypeError, "mid_block must be True, False or None, got 'yes'"),
         ({"budget_mb": 0}, ValueError, "budget_mb must be a finite number above 0, got 0"),
         ({"budget_mb": float("nan")}, ValueError, "budget_mb must be a finite number above 0"),
     ],
@@ -201,6 +202,14 @@ def test_in_the_first_step_and_nothing_is_left_behind(fresh, processor, error, m
         fresh(PROMPT, attention=True, **QUICK)
     hook.remove()
     assert forwards == [1]
+    assert is_clean(fresh)
+
+
+def test_a_layer_that_is_not_kept_need_not_be_readable(fresh) -> None:
+    fresh.pipe.unet.mid_block.attentions[0].transformer_blocks[0].attn2.processor = OwnArithmetic()
+    assert fresh(PROMPT, attention="daam", **QUICK).attention.layers == (4,)
+    with pytest.raises(RuntimeError, match=r"mid_block.*attn2 \(OwnArithmetic\) does not call"):
+        fresh(PROMPT, attention=AttentionOptions("daam", mid_block=True), **QUICK)
     assert is_clean(fresh)
 
 

@@ -12,9 +12,10 @@ from diffusers.models.attention_processor import AttnProcessor2_0
 from peft import LoraConfig
 
 from difflens_widgets import AttentionOptions, DiffusionLens, PromptPart, capture_attention
+from difflens_widgets.attention.accumulator import AttentionAccumulator
 from pipelines import small_pipeline, small_sd2_pipeline, small_sdxl_pipeline
 from stock import PROMPT
-from stored_attention import daam, store_all
+from stored_attention import daam, daam_modules, store_all
 
 QUICK = {"num_inference_steps": 3, "guidance_scale": 4.0, "seed": 3}
 GRID = (8, 8)
@@ -138,11 +139,16 @@ def stored(request: pytest.FixtureRequest):
     processors = store_all(lens.pipe.unet)
     with torch.inference_mode():
         runs = {}
-        for aggregator in ("daam", "mean"):
+        for name, aggregator, mid_block in (
+            ("daam", "daam", None),
+            ("daam with the middle block", "daam", True),
+            ("mean without the middle block", "mean", False),
+            ("mean", "mean", None),
+        ):
             for processor in processors.values():
                 processor.stored.clear()
-            options = AttentionOptions(aggregator, steps="all")
-            runs[aggregator] = lens(PROMPT, layers=[1, 2], attention=options, **QUICK)
+            options = AttentionOptions(aggregator, steps="all", mid_block=mid_block)
+            runs[name] = lens(PROMPT, layers=[1, 2], attention=options, **QUICK)
         conditional = {name: np.stack(one.stored)[:, 2:] for name, one in processors.items()}
     return lens, runs, conditional
 
@@ -159,21 +165,48 @@ def side(pixels: int) -> tuple[int, int]:
     return (int(np.sqrt(pixels)),) * 2
 
 
-def test_daam_is_daams_definition(stored) -> None:
+WORDS = {"circle": [3], 1: [1], "blue": [6], "red circle": [2, 3]}
+
+
+def assert_daam(attention: Any, layer: int, probabilities: list[np.ndarray], row: int, **asked: Any) -> None:
+    """The words' maps are those of DAAM's definition, of these layers' probabilities."""
+    expected = daam(probabilities, row, GRID, [side(of_layer.shape[-2]) for of_layer in probabilities])
+    for word, positions in WORDS.items():
+        reference = expected[positions].mean(0)
+        ours = attention.heatmap(word, layer=layer, **asked)
+        assert np.abs(ours - reference).max() / reference.max() <= 1e-6
+
+
+def test_daam_is_the_published_definition(stored) -> None:
+    """With the modules that DAAM's code looks at by default: not those of the middle block."""
     lens, runs, probabilities = stored
     attention = runs["daam"].attention
-    sizes = [side(of_layer.shape[-2]) for of_layer in probabilities.values()]
+    assert attention.blocks == tuple(name for name in runs["mean"].attention.blocks if name != "mid_block")
+    located = [probabilities[name] for name in daam_modules(lens.pipe.unet)]
+    assert 0 < len(located) < len(probabilities)
     for layer, row in rows_of(lens).items():
-        expected = daam(list(probabilities.values()), row, GRID, sizes)
-        for word, places in {"circle": [3], 1: [1], "blue": [6], "red circle": [2, 3]}.items():
-            ours = attention.heatmap(word, layer=layer)
-            reference = expected[places].mean(0)
-            assert np.abs(ours - reference).max() / reference.max() <= 1e-6
-    names = [name for name in probabilities if not name.startswith("mid_block")]
-    some = [probabilities[name] for name in names]
-    expected = daam(some, row, GRID, [side(of_layer.shape[-2]) for of_layer in some])
-    ours = attention.heatmap("circle", layer=layer, block=[name for name in attention.blocks if name != "mid_block"])
-    assert np.abs(ours - expected[3]).max() / expected[3].max() <= 1e-6
+        assert_daam(attention, layer, located, row)
+
+
+def test_daam_with_the_middle_block_is_an_option(stored) -> None:
+    lens, runs, probabilities = stored
+    attention, default = runs["daam with the middle block"].attention, runs["daam"].attention
+    for layer, row in rows_of(lens).items():
+        assert_daam(attention, layer, list(probabilities.values()), row)
+        located = [probabilities[name] for name in daam_modules(lens.pipe.unet)]
+        assert_daam(attention, layer, located, row, block=default.blocks)
+        ours, other = (one.heatmap("circle", layer=layer) for one in (attention, default))
+        assert np.abs(ours - other).max() / other.max() > 0.01
+        of_block = [one.heatmap("circle", layer=layer, block=default.blocks[0]) for one in (attention, default)]
+        assert np.array_equal(*of_block)
+
+
+def test_the_mean_without_the_middle_block_is_an_option(stored) -> None:
+    _, runs, _ = stored
+    attention, default = runs["mean without the middle block"].attention, runs["mean"].attention
+    assert "mid_block" in default.blocks
+    assert attention.blocks == tuple(name for name in default.blocks if name != "mid_block")
+    assert np.array_equal(attention.heatmap("circle"), default.heatmap("circle", block=attention.blocks))
 
 
 def test_mean_is_the_mean_over_heads_layers_and_steps(stored) -> None:
@@ -197,10 +230,11 @@ def test_mean_is_the_mean_over_heads_layers_and_steps(stored) -> None:
 def test_steps_of_daam_are_clamped_each_by_itself(stored) -> None:
     lens, runs, probabilities = stored
     attention, order = runs["daam"].attention, lens.pipe.scheduler.order
-    sizes = [side(of_layer.shape[-2]) for of_layer in probabilities.values()]
+    located = [probabilities[name] for name in daam_modules(lens.pipe.unet)]
+    sizes = [side(of_layer.shape[-2]) for of_layer in located]
     row = rows_of(lens)[2]
     for step in range(3):
-        of_step = [of_layer[step * order : (step + 1) * order] for of_layer in probabilities.values()]
+        of_step = [of_layer[step * order : (step + 1) * order] for of_layer in located]
         expected = daam(of_step, row, GRID, sizes)[3]
         ours = attention.heatmap("circle", layer=2, step=step)
         # of a single step the rounding of float32 logits is not averaged out: 1.2e-6 was seen
@@ -265,6 +299,19 @@ def test_a_daam_of_a_stock_call(sd1) -> None:
         stock(sd1.pipe, PROMPT, pictures=1, guidance_scale=4.0)
     run = sd1(PROMPT, attention="daam", layers=[4], **QUICK)
     np.testing.assert_allclose(maps[0].heatmap("circle"), run.attention.heatmap("circle"), rtol=1e-3)
+
+
+@pytest.mark.parametrize("aggregator", ["mean", "daam"])
+def test_each_pictures_maps_are_computed_once(sd1, aggregator, monkeypatch) -> None:
+    finished: list[AttentionAccumulator] = []
+    finish = AttentionAccumulator.finish
+    monkeypatch.setattr(AttentionAccumulator, "finish", lambda self: finished.append(self) or finish(self))
+    with capture_attention(sd1.pipe, PROMPT, attention=aggregator) as maps:
+        stock(sd1.pipe, PROMPT, pictures=2, num_images_per_prompt=2)
+    assert (len(maps), len(finished), len(set(finished))) == (2, 2, 2)
+    finished.clear()
+    assert sd1(PROMPT, attention=aggregator, **QUICK).attention.layers == (0, 1, 2, 3, 4)
+    assert (len(finished), len(set(finished))) == (5, 5)
 
 
 def test_an_image_adapter_is_not_taken_for_the_text() -> None:

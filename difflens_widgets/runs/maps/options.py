@@ -55,7 +55,7 @@ class AttentionOptions:
     @property
     def captures_mid_block(self) -> bool:
         """Whether the U-Net's middle block is captured."""
-        return self.mid_block is not False
+        return self.aggregator != "daam" if self.mid_block is None else self.mid_block
 
     def kept_steps(self, num_inference_steps: int) -> tuple[int, ...]:
         """List the steps to keep in a run of `num_inference_steps`, in ascending order.

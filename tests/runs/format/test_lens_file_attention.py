@@ -78,7 +78,12 @@ def test_what_a_lens_captured_is_read_as_it_was(lens, tmp_path, aggregator, budg
     mask = np.zeros((32, 48), dtype=bool)
     mask[5:20, 10:33] = True
     for word in ("red", "blue background", 0, PromptPart.PADDING, PromptPart.PROMPT):
-        for place in ({}, {"block": "mid_block"}, {"step": 2}, {"layer": 1, "block": run.attention.blocks[:2]}):
+        for place in (
+            {},
+            {"block": run.attention.blocks[1]},
+            {"step": 2},
+            {"layer": 1, "block": run.attention.blocks[:2]},
+        ):
             assert np.array_equal(loaded.attention.heatmap(word, **place), run.attention.heatmap(word, **place))
             assert loaded.attention.mass_in_mask(mask, word, **place) == run.attention.mass_in_mask(mask, word, **place)
     with pytest.raises(ValueError, match="step: 1 was not kept"):

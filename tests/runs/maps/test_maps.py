@@ -201,6 +201,30 @@ def test_the_bytes_of_sd15() -> None:
     assert daam.bytes == 13 * 14 * 4 * 7 * 4096
 
 
+MID = SizedLayer("mid_block", 8, 8)
+
+
+@pytest.mark.parametrize(
+    ("aggregator", "mid_block", "kept"),
+    [
+        ("mean", None, True),
+        ("mean", True, True),
+        ("mean", False, False),
+        ("daam", None, False),  # as DAAM's own code
+        ("daam", True, True),
+        ("daam", False, False),
+    ],
+)
+def test_whether_the_middle_block_is_kept(aggregator, mid_block, kept) -> None:
+    options = AttentionOptions(aggregator, mid_block=mid_block)
+    sizes = {"grid": (64, 64), "vae_scale_factor": 8, "steps": 20, "pictures": 1}
+    plan = plan_capture([*SD15[:2], MID], tokens_of("word"), options, **sizes)
+    assert [block.name for block in plan.blocks] == ["down.0", *(["mid_block"] if kept else [])]
+    if not kept:
+        with pytest.raises(ValueError, match=rf"only the U-Net's middle block .*\('{aggregator}', mid_block=True\)"):
+            plan_capture([MID], tokens_of("word"), options, **sizes)
+
+
 def test_the_largest_maps_of_steps_are_pooled_first() -> None:
     plan = sd15_plan(steps="all")
     assert plan.bytes <= 64e6
@@ -218,7 +242,6 @@ def test_the_largest_maps_of_steps_are_pooled_first() -> None:
 @pytest.mark.parametrize(("budget", "sides"), [(64.0, (8, 8)), (0.03, (8, 4)), (0.012, (4, 4))])
 def test_the_estimate_is_what_is_kept_and_pooling_keeps_the_mean(lens, aggregator, budget, sides) -> None:
     options = {"layers": [1, 4], "num_inference_steps": 2, "guidance_scale": 4.0}
-    budget *= 1.5 if aggregator == "daam" else 1  # its middle block is as large as the others
     asked = AttentionOptions(aggregator, steps="all", budget_mb=budget)
     job = lens._jobs(PROMPT, attention=asked, **options)[0]
     estimate = job.run.attention.plan.bytes
