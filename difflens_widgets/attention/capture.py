@@ -6,6 +6,7 @@ second time in float32, for some of the queries at a time (64 MB), and dropped; 
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any
@@ -18,7 +19,7 @@ from ..runs.tokens import Token
 from .accumulator import AttentionAccumulator
 from .denoiser import AttentionLayer, Denoiser, Forward
 from .joint import joint_denoiser
-from .sdpa_hook import SdpaCall, capture_sdpa, in_this_thread
+from .sdpa_hook import SdpaCall, capture_sdpa, only_in
 from .unet import UNetDenoiser, cross_attention_layers
 
 PlanImages = Callable[[Forward, int], Mapping[int, Plan]]
@@ -46,12 +47,18 @@ def captured(denoiser: Denoiser, plan_images: PlanImages) -> Iterator[Capture]:
     """
     capture = Capture(denoiser, plan_images)
     modules = {layer.name: layer.module for layer in denoiser.layers}
-    begin, end = in_this_thread(capture.begin_forward), in_this_thread(capture.end_forward)
-    with ExitStack() as cleanup:
-        cleanup.callback(denoiser.module.register_forward_pre_hook(begin, with_kwargs=True).remove)
-        cleanup.callback(denoiser.module.register_forward_hook(end).remove)
-        with capture_sdpa(modules, capture.on_sdpa_call, capture.end_layer):
+    threads = {threading.get_ident()}
+    begin, end = only_in(threads, capture.begin_forward), only_in(threads, capture.end_forward)
+    cleanup = ExitStack()
+    cleanup.callback(threads.clear)
+    try:
+        with cleanup:
+            cleanup.callback(denoiser.module.register_forward_pre_hook(begin, with_kwargs=True).remove)
+            cleanup.callback(denoiser.module.register_forward_hook(end).remove)
+            cleanup.enter_context(capture_sdpa(modules, capture.on_sdpa_call, capture.end_layer))
             yield capture
+    finally:
+        cleanup.close()  # what is left to do if Ctrl-C came just before the `with` cleans up
 
 
 class Capture:

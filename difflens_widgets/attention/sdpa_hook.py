@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -135,6 +135,7 @@ def capture_sdpa(
     ------
     What `on_call` and `on_end` raise leaves the module's forward.
     """
+    threads = {threading.get_ident()}
     before: list[list[TorchFunctionMode]] = []  # for each forward in progress, the modes that were active before it
 
     def enter(name: str) -> Callable[..., None]:
@@ -142,7 +143,7 @@ def capture_sdpa(
             before.append(_get_current_function_mode_stack())
             _push_mode(_SdpaHook(lambda call: on_call(name, call)))
 
-        return in_this_thread(hook)
+        return only_in(threads, hook)
 
     def leave(name: str) -> Callable[..., None]:
         def hook(module: nn.Module, args: Any, output: Any) -> None:
@@ -151,25 +152,35 @@ def capture_sdpa(
             if output is not None:  # torch passes None when the forward raised an error
                 on_end(name)
 
-        return in_this_thread(hook)
+        return only_in(threads, hook)
 
-    with ExitStack() as cleanup:
-        cleanup.callback(_restore_modes, _get_current_function_mode_stack())
-        for name, module in modules.items():
-            cleanup.callback(module.register_forward_pre_hook(enter(name)).remove)
-            cleanup.callback(module.register_forward_hook(leave(name), always_call=True).remove)
-        yield
+    cleanup = ExitStack()
+    cleanup.callback(_restore_modes, _get_current_function_mode_stack())
+    cleanup.callback(threads.clear)
+    try:
+        with cleanup:
+            for name, module in modules.items():
+                cleanup.callback(module.register_forward_pre_hook(enter(name)).remove)
+                cleanup.callback(module.register_forward_hook(leave(name), always_call=True).remove)
+            yield
+    finally:
+        cleanup.close()  # what is left to do if Ctrl-C came just before the `with` cleans up
 
 
-def in_this_thread(hook: Callable[..., None]) -> Callable[..., None]:
-    """Wrap a module hook so that it does nothing in any thread but the one that calls this function.
+def only_in(threads: Set[int], hook: Callable[..., None]) -> Callable[..., None]:
+    """Wrap a module hook so that it does nothing outside of some threads.
 
     A module's hooks run in every thread that runs the module.
+
+    Parameters
+    ----------
+    threads : set of int
+        As `threading.get_ident` gives them. When the set is cleared, the hook does nothing any more: Ctrl-C can hit
+        torch after it has registered a hook and before it has returned the handle to remove it with.
     """
-    thread = threading.get_ident()
 
     def guarded(*args: Any, **kwargs: Any) -> None:
-        if threading.get_ident() == thread:
+        if threading.get_ident() in threads:
             hook(*args, **kwargs)
 
     return guarded

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from diffusers import DDIMScheduler
+from diffusers.models.attention_processor import AttnProcessor2_0
 
 from difflens_widgets import DiffusionLens, capture_attention
+from difflens_widgets.attention import capture
 from difflens_widgets.runs.events import Event, LayerImage
+from interrupts import interrupted
 from pipelines import small_pipeline
 from stock import PROMPT
 
@@ -96,3 +102,77 @@ def test_the_users_own_hooks_and_modes_stay(lens) -> None:
     assert len(seen) == 2
     assert len(heard) >= 2 * 6  # both of each of three transformer blocks, in each step
     assert maps[0].words == tuple(PROMPT.split())
+
+
+class Nested(AttnProcessor2_0):
+    """Runs something else in another thread, in the middle of each of its forwards in this one."""
+
+    def __init__(self, work: Callable[[], Any]) -> None:
+        super().__init__()
+        self.work, self.times = work, 0
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        if threading.current_thread().name != "elsewhere":
+            thread = threading.Thread(target=self.work, name="elsewhere")
+            thread.start()
+            thread.join()
+            self.times += 1
+        return super().__call__(*args, **kwargs)
+
+
+def test_another_thread_may_run_the_same_denoiser_meanwhile(lens) -> None:
+    """As a stock call in the next cell does."""
+    expected = lens(PROMPT, attention=True, **QUICK)
+    unet = lens.pipe.unet
+    text = torch.randn(3, 77, unet.config.cross_attention_dim, generator=torch.Generator().manual_seed(0))
+
+    @torch.inference_mode()
+    def forward() -> None:
+        unet(torch.zeros(3, 4, 8, 8), 7, encoder_hidden_states=text)
+
+    processor = Nested(forward)
+    unet.mid_block.attentions[0].transformer_blocks[0].attn2.processor = processor
+    run = lens(PROMPT, attention=True, **QUICK)
+    assert processor.times == 2 * 3  # steps, chunks
+    for layer in lens.layers:
+        assert run.images[layer].tobytes() == expected.images[layer].tobytes()
+        for block in expected.attention.blocks:
+            maps = [one.attention[layer].token_heatmaps(block=block) for one in (run, expected)]
+            assert np.array_equal(*maps)
+
+
+@torch.inference_mode()
+def test_a_call_in_another_thread_is_not_captured(lens) -> None:
+    lens.pipe.set_progress_bar_config(disable=True)
+
+    def call() -> None:
+        lens.pipe(PROMPT, num_inference_steps=2, output_type="latent")
+
+    def capture_elsewhere() -> None:
+        with capture_attention(lens.pipe, PROMPT):
+            thread = threading.Thread(target=call)
+            thread.start()
+            thread.join()
+
+    with pytest.raises(RuntimeError, match="the pipeline drew nothing inside this `with`, in this thread"):
+        capture_elsewhere()
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize("attention", ["mean", "daam"])
+def test_an_interrupt_anywhere_is_a_keyboard_interrupt_and_leaves_nothing(lens, attention) -> None:
+    """In the lines of this package, of torch's modes and of its hooks, some of thousands."""
+    lens.pipe.set_progress_bar_config(disable=True)
+    folder = Path(capture.__file__).parent
+    files = {*map(str, folder.glob("*.py")), torch.overrides.__file__}
+
+    def call() -> None:
+        with capture_attention(lens.pipe, PROMPT, attention=attention):
+            lens.pipe(PROMPT, num_inference_steps=2, output_type="latent")
+
+    line, times = 0, 0
+    while interrupted(call, line, files):
+        assert torch.overrides._get_current_function_mode_stack() == []
+        assert not any(module._forward_hooks or module._forward_pre_hooks for module in lens.pipe.unet.modules())
+        line, times = line + 1 + line // 20, times + 1
+    assert times > 50

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Callable
+from contextlib import ExitStack
 from typing import Any
 
 import pytest
 import torch
 from torch.nn.functional import scaled_dot_product_attention
+from torch.overrides import TorchFunctionMode, _get_current_function_mode_stack
 
+from difflens_widgets.attention import sdpa_hook
 from difflens_widgets.attention.sdpa_hook import SdpaCall, capture_sdpa
+from interrupts import interrupted
 
 ROWS, HEADS, QUERIES, KEYS, WIDTH = 2, 3, 7, 7, 4
 
@@ -88,3 +94,77 @@ def test_they_are_computed_in_float32_whatever_surrounds_them() -> None:
 def test_they_hold_no_gradient() -> None:
     query = drawn(1, HEADS, QUERIES, WIDTH).requires_grad_()
     assert not SdpaCall(query, query).probabilities(0).requires_grad
+
+
+# Ctrl-C
+
+
+class Softmaxed(Attention):
+    """Also calls a function of torch that is written in Python: for its time, torch takes the mode off the stack."""
+
+    def forward(self, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
+        return super().forward(query, key, torch.nn.functional.softmax(value, dim=-1))
+
+
+class Mode(TorchFunctionMode):
+    """A user's own."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        return func(*args, **(kwargs or {}))
+
+
+FILES = {sdpa_hook.__file__, torch.overrides.__file__, torch.nn.modules.module.__file__}
+
+
+@pytest.mark.parametrize("modes", [[], [Mode()]], ids=["no mode", "a mode of the user's"])
+def test_an_interrupt_at_any_line_is_a_keyboard_interrupt_and_leaves_nothing(modes) -> None:
+    module, inputs = Softmaxed(), [drawn(1, HEADS, QUERIES, WIDTH)] * 3
+    calls: list[SdpaCall] = []
+
+    def work() -> None:
+        with capture_sdpa({"it": module}, lambda name, call: calls.append(call), lambda name: None):
+            module(*inputs)
+
+    line = 0
+    with ExitStack() as stack:
+        for mode in modes:
+            stack.enter_context(mode)
+        while interrupted(work, line, FILES):
+            assert _get_current_function_mode_stack() == modes, line
+            calls.clear()
+            module(*inputs)
+            assert calls == [], line
+            line += 1
+    assert line > 100
+    assert len(calls) == 1, "the last time it was not interrupted"
+
+
+# threads
+
+
+def elsewhere(work: Callable[[], Any]) -> None:
+    """Do it in another thread, and wait for that."""
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+
+
+def test_what_another_thread_does_meanwhile_is_not_captured() -> None:
+    module, inputs = Softmaxed(), [drawn(1, HEADS, QUERIES, WIDTH)] * 3
+    found: list[str] = []
+
+    def forward() -> None:
+        module(*inputs)
+        found.append(f"{len(_get_current_function_mode_stack())} modes")
+
+    def on_call(name: str, call: SdpaCall) -> None:
+        found.append("call")
+        if found.count("call") == 1:
+            elsewhere(forward)
+
+    with capture_sdpa({"it": module}, on_call, found.append):
+        elsewhere(forward)
+        module(*inputs)
+        elsewhere(forward)
+    assert found == ["0 modes", "call", "0 modes", "it", "0 modes"]
+    assert _get_current_function_mode_stack() == []
