@@ -1,4 +1,4 @@
-"""What cannot be captured or asked for is refused, in the caller's words, and never by an empty map."""
+"""What cannot be captured or requested is refused, in the caller's words, and never by an empty map."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def is_clean(lens: DiffusionLens) -> bool:
     return not hooks and torch.overrides._len_torch_function_stack() == 0
 
 
-# what is asked of the lens, before anything is computed
+# what is requested of the lens, before anything is computed
 
 
 @pytest.mark.parametrize(
@@ -260,7 +260,7 @@ def test_a_pipeline_of_no_family_is_refused() -> None:
         pytest.fail("got in")
 
 
-# what is asked of the maps
+# what is requested of the maps
 
 
 @pytest.mark.parametrize(

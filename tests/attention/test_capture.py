@@ -67,12 +67,12 @@ def sd1() -> DiffusionLens:
 
 def assert_shares(lens: DiffusionLens, run: Any) -> None:
     """All tokens' maps and the padding's together are 1 at each pixel, everywhere."""
-    places = range(sum(token.kind != "pad" for token in run.tokens))
+    positions = range(sum(token.kind != "pad" for token in run.tokens))
     for layer in run.layers:
         for block in (None, *run.attention.blocks):
             for step in (None, *run.attention.steps):
-                asked = {"layer": layer, "block": block, "step": step}
-                rows = [run.attention.heatmap(word, **asked) for word in (*places, PromptPart.PADDING)]
+                requested = {"layer": layer, "block": block, "step": step}
+                rows = [run.attention.heatmap(word, **requested) for word in (*positions, PromptPart.PADDING)]
                 assert min(row.min() for row in rows) >= 0
                 np.testing.assert_allclose(np.sum(rows, axis=0), 1, atol=1e-5)
 
@@ -168,12 +168,12 @@ def side(pixels: int) -> tuple[int, int]:
 WORDS = {"circle": [3], 1: [1], "blue": [6], "red circle": [2, 3]}
 
 
-def assert_daam(attention: Any, layer: int, probabilities: list[np.ndarray], row: int, **asked: Any) -> None:
+def assert_daam(attention: Any, layer: int, probabilities: list[np.ndarray], row: int, **requested: Any) -> None:
     """The words' maps are those of DAAM's definition, of these layers' probabilities."""
     expected = daam(probabilities, row, GRID, [side(of_layer.shape[-2]) for of_layer in probabilities])
     for word, positions in WORDS.items():
         reference = expected[positions].mean(0)
-        ours = attention.heatmap(word, layer=layer, **asked)
+        ours = attention.heatmap(word, layer=layer, **requested)
         assert np.abs(ours - reference).max() / reference.max() <= 1e-6
 
 
@@ -324,7 +324,7 @@ def test_an_image_adapter_is_not_taken_for_the_text() -> None:
     with capture_attention(pipe, PROMPT) as maps:
         seen = stock(pipe, PROMPT, **options)
     assert np.array_equal(seen, plain)
-    total = sum(maps[0].heatmap(place) for place in (*range(9), PromptPart.PADDING))
+    total = sum(maps[0].heatmap(position) for position in (*range(9), PromptPart.PADDING))
     np.testing.assert_allclose(total, 1, atol=1e-5)
 
 

@@ -127,7 +127,7 @@ def test_daam_against_stored_probabilities(geometry) -> None:
     of_block = dict(zip(geometry.sizes, geometry.layers, strict=True))
     assert len(stored) == sum(of_block.values()) - of_block["mid_block"]
     assert len(processors) == sum(of_block.values())
-    for picture, word, place in ((0, "circle", 3), (3, "star", 3)):
-        exact = daam(stored, picture, GRID, sizes)[place]
+    for picture, word, position in ((0, "circle", 3), (3, "star", 3)):
+        exact = daam(stored, picture, GRID, sizes)[position]
         ours = maps[picture].heatmap(word)
         assert np.abs(ours - exact).max() / exact.max() <= 1e-6

@@ -83,12 +83,12 @@ def test_a_layer_without_a_picture_has_no_maps(lens) -> None:
 @torch.inference_mode()
 def test_the_users_own_hooks_and_modes_stay(lens) -> None:
     """A `TorchFunctionMode` of the caller's around a stock call, and a hook on the module."""
-    seen, heard = [], []
+    seen, calls = [], []
 
     class Mode(torch.overrides.TorchFunctionMode):
         def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
             if func is torch.nn.functional.scaled_dot_product_attention:
-                heard.append(1)
+                calls.append(1)
             return func(*args, **(kwargs or {}))
 
     module = lens.pipe.unet.mid_block.attentions[0].transformer_blocks[0].attn2
@@ -100,7 +100,7 @@ def test_the_users_own_hooks_and_modes_stay(lens) -> None:
         assert torch.overrides._len_torch_function_stack() == 1
     hook.remove()
     assert len(seen) == 2
-    assert len(heard) >= 2 * 6  # both of each of three transformer blocks, in each step
+    assert len(calls) >= 2 * 6  # both of each of three transformer blocks, in each step
     assert maps[0].words == tuple(PROMPT.split())
 
 

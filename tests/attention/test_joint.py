@@ -20,7 +20,7 @@ from stored_attention import daam
 from stored_joint_attention import store_all
 
 PIPELINES = {"sd3": small_sd3_pipeline, "sd3.5": small_sd35_pipeline, "flux": small_flux_pipeline}
-T5 = 20  # text places of T5
+T5 = 20  # text positions of T5
 GRID, SIZE = (8, 12), (4, 6)  # latents, image tokens
 STEPS = 3
 
@@ -59,10 +59,10 @@ def captured(pipe: Any, prompt: Any = PROMPT, attention: Any = True, encoder: st
     return maps[0]
 
 
-def all_maps(maps: Any, **asked: Any) -> np.ndarray:
-    """Those of every place, of the padding and of the others, in the order of the keys of `kept_keys`."""
-    tokens = [maps.heatmap(word, **asked) for word in (*range(maps.plan.num_positions), PromptPart.PADDING)]
-    return np.stack(tokens + [maps.rest(name, **asked) for name in maps.rest_names])
+def all_maps(maps: Any, **requested: Any) -> np.ndarray:
+    """Those of every position, of the padding and of the rest, in the order of the keys of `kept_keys`."""
+    tokens = [maps.heatmap(word, **requested) for word in (*range(maps.plan.num_positions), PromptPart.PADDING)]
+    return np.stack(tokens + [maps.rest(name, **requested) for name in maps.rest_names])
 
 
 def assert_shares(maps: Any) -> None:
@@ -148,12 +148,12 @@ def test_the_maps_of_a_picture_do_not_depend_on_the_guidance_forwards(pipe) -> N
 # what the maps are
 
 
-def kept_keys(pipe: Any, stored: np.ndarray, places: int) -> np.ndarray:
-    """Of (..., text and image keys) what is kept: SD3's text is 77 places of CLIP's, then T5's."""
+def kept_keys(pipe: Any, stored: np.ndarray, positions: int) -> np.ndarray:
+    """Of (..., text and image keys) what is kept: SD3's text is 77 positions of CLIP's, then T5's."""
     clip = 0 if is_flux(pipe) else 77
     own, text = clip or T5, clip + T5
-    sums = [stored[..., places:own], stored[..., text:], *([stored[..., own:text]] if clip else [])]
-    return np.concatenate([stored[..., :places], *(keys.sum(-1, keepdims=True) for keys in sums)], axis=-1)
+    sums = [stored[..., positions:own], stored[..., text:], *([stored[..., own:text]] if clip else [])]
+    return np.concatenate([stored[..., :positions], *(keys.sum(-1, keepdims=True) for keys in sums)], axis=-1)
 
 
 @pytest.fixture(scope="module", params=PIPELINES)
@@ -178,8 +178,8 @@ def stored(request: pytest.FixtureRequest) -> Any:
 
 def assert_equal(ours: np.ndarray, exact: np.ndarray, largest: float = 1e-6) -> None:
     """Each map within `largest` of its highest value."""
-    apart = np.abs(ours - exact).max((1, 2)) / exact.max((1, 2))
-    assert apart.max() <= largest, apart
+    difference = np.abs(ours - exact).max((1, 2)) / exact.max((1, 2))
+    assert difference.max() <= largest, difference
 
 
 def test_mean_is_the_mean_over_heads_and_steps(stored) -> None:
@@ -205,8 +205,8 @@ def test_daam_is_daams_definition(stored) -> None:
 def test_single_places_are_looked_at_apart(stored) -> None:
     """Else the order of the keys would not be tested."""
     shares = all_maps(stored[0]["mean"])
-    apart = np.abs(shares[:, None] - shares[None]).max((2, 3)) + np.eye(len(shares))
-    assert apart.min() > 1e-4
+    difference = np.abs(shares[:, None] - shares[None]).max((2, 3)) + np.eye(len(shares))
+    assert difference.min() > 1e-4
 
 
 def test_a_forward_that_skips_layers_is_no_step() -> None:
@@ -282,7 +282,7 @@ def test_flux_looks_at_t5() -> None:
     assert maps.rest_names == ("image",)
     full = captured(pipe, "a red " * 10, max_sequence_length=8)  # cut: no padding is left
     assert full.plan.num_maps == 9
-    np.testing.assert_allclose(sum(full.heatmap(place) for place in range(8)) + full.rest("image"), 1, atol=1e-5)
+    np.testing.assert_allclose(sum(full.heatmap(position) for position in range(8)) + full.rest("image"), 1, atol=1e-5)
 
 
 def test_sd3_without_t5_has_its_empty_places_as_other_text() -> None:

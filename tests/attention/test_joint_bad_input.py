@@ -162,12 +162,12 @@ def test_an_encoder_whose_places_are_not_there() -> None:
 def test_what_is_asked_for_is_checked_as_ever(kind) -> None:
     pipe = PIPELINES[kind]()
     refused(pipe, "leave the `with` out", attention=False)
-    asked = [
+    requested = [
         ({"attention": AttentionOptions(steps=[2])}, PROMPT, ValueError, r"step 2 is outside 0\.\.1"),
         ({"attention": AttentionOptions(budget_mb=0.001)}, PROMPT, ValueError, "the budget is 0.001 MB"),
         ({}, [PROMPT, "a"], RuntimeError, "2 prompts were named, and the call draws 1 pictures"),
     ]
-    for options, prompt, error, message in asked:
+    for options, prompt, error, message in requested:
         with pytest.raises(error, match=message), capture_attention(pipe, prompt, **options):
             draw(pipe)
         assert_clean(pipe)

@@ -24,7 +24,7 @@ def drawn(*shape: int) -> torch.Tensor:
 
 
 class Attention(torch.nn.Module):
-    """Calls torch with whatever it is made with, by name or by place."""
+    """Calls torch with whatever it is made with, by name or by position."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__()
@@ -48,7 +48,7 @@ BOOL_MASK = drawn(ROWS, 1, QUERIES, KEYS) < 0.8
         Attention(drawn(1, HEADS, 1, KEYS)),
         Attention(attn_mask=BOOL_MASK[0, 0], scale=2.0),
     ],
-    ids=["plain", "scale", "causal", "causal by place", "mask", "bias by place", "mask of all rows"],
+    ids=["plain", "scale", "causal", "causal by position", "mask", "bias by position", "mask of all rows"],
 )
 def test_they_are_torchs_own(module) -> None:
     query, key, value = (drawn(ROWS, HEADS, count, WIDTH) + shift for shift, count in enumerate((QUERIES, KEYS, KEYS)))

@@ -108,8 +108,7 @@ class AttentionMaps(_Planned):
         Raises
         ------
         ValueError, TypeError
-            For a word that is not in the prompt or is there several times, a block that does not exist, or a step that
-            was not kept.
+            For a word that the prompt does not have exactly once, an unknown block, or a step that was not kept.
         """
         positions = places_of(word, self.plan.tokens)
         rows = [self.plan.num_positions] if word is PromptPart.PADDING else list(positions)
@@ -127,9 +126,7 @@ class AttentionMaps(_Planned):
         return self._averaged(lambda maps: maps[:rows].astype(np.float64), block, step)
 
     def rest(self, name: str, *, block: Blocks | None = None, step: int | None = None) -> npt.NDArray[np.float32]:
-        """Compute the share of each pixel's attention that goes to something else than these tokens.
-
-        With "mean", the maps of all tokens, of the padding and of all `rest_names` sum to 1 at each pixel.
+        """Compute the share of each pixel's attention that goes to something else; with all tokens it sums to 1.
 
         Parameters
         ----------

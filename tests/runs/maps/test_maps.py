@@ -42,7 +42,7 @@ PROMPT_TOKENS = tokens_of("two", "fo", "+xes", ",", "a", "dog", "'s", "Ünïcode
 
 
 @pytest.mark.parametrize(
-    ("word", "places"),
+    ("word", "positions"),
     [
         ("foxes", (2, 3)),
         ("FOXES", (2, 3)),
@@ -58,8 +58,8 @@ PROMPT_TOKENS = tokens_of("two", "fo", "+xes", ",", "a", "dog", "'s", "Ünïcode
     ],
     ids=str,
 )
-def test_words_are_found_with_all_their_pieces(word, places) -> None:
-    assert places_of(word, PROMPT_TOKENS) == places
+def test_words_are_found_with_all_their_pieces(word, positions) -> None:
+    assert places_of(word, PROMPT_TOKENS) == positions
 
 
 @pytest.mark.parametrize("word", ["fo", "xes", "adog", "foxes dog", "dog s", "two two"])
@@ -89,7 +89,7 @@ def test_shrunk_to_the_mean_of_the_area() -> None:
 
 
 def by_hand(aggregator: str = "mean") -> AttentionMaps:
-    """Of "fo|xes run" with 3 padding places; a fine and a coarse block, two forwards, the second kept by itself."""
+    """Of "fo|xes run" with 3 padding positions; a fine and a coarse block, two forwards, the second kept by itself."""
     tokens = tokens_of("fo", "+xes", "run", length=8)
     blocks = (Block("down_blocks.0", 4, 4, 3), Block("mid_block", 2, 2, 1))
     plan = Plan(tokens, aggregator, 32, 32, (4, 4), blocks, (1,), 1)
@@ -129,8 +129,8 @@ def test_daams_maps_are_sums_over_steps() -> None:
 def test_token_heatmaps_are_those_of_every_position_at_once() -> None:
     for maps in (by_hand(), by_hand("daam")):
         for options in ({}, {"block": "mid_block"}, {"step": 1}, {"block": ["down_blocks.0"], "step": 1}):
-            places = [0, 1, 2, 3, 4, PromptPart.PADDING]
-            one_by_one = [maps.heatmap(place, **options) for place in places]
+            positions = [0, 1, 2, 3, 4, PromptPart.PADDING]
+            one_by_one = [maps.heatmap(position, **options) for position in positions]
             np.testing.assert_allclose(maps.token_heatmaps(**options), one_by_one, rtol=1e-6)
     with pytest.raises(ValueError, match="there is no 'attic'"):
         by_hand().token_heatmaps(block="attic")
@@ -242,8 +242,8 @@ def test_the_largest_maps_of_steps_are_pooled_first() -> None:
 @pytest.mark.parametrize(("budget", "sides"), [(64.0, (8, 8)), (0.03, (8, 4)), (0.012, (4, 4))])
 def test_the_estimate_is_what_is_kept_and_pooling_keeps_the_mean(lens, aggregator, budget, sides) -> None:
     options = {"layers": [1, 4], "num_inference_steps": 2, "guidance_scale": 4.0}
-    asked = AttentionOptions(aggregator, steps="all", budget_mb=budget)
-    job = lens._jobs(PROMPT, attention=asked, **options)[0]
+    requested = AttentionOptions(aggregator, steps="all", budget_mb=budget)
+    job = lens._jobs(PROMPT, attention=requested, **options)[0]
     estimate = job.run.attention.plan.bytes
     events: list[Event] = []
     job.subscribe(events.append)
