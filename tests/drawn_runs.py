@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from difflens_widgets.runs.maps.maps import AttentionMaps, LensAttention, Summed
+from difflens_widgets.runs.maps.maps import AttentionMaps, BlockMaps, LensAttention
 from difflens_widgets.runs.maps.plan import Block, Plan
 from difflens_widgets.runs.run import LensRun
 from difflens_widgets.runs.tokens import Token
@@ -53,19 +53,18 @@ def drawn_attention(
     tokens: tuple[Token, ...], layers: tuple[int, ...], steps: tuple[int, ...] = (1, 3), aggregator: str = "mean"
 ) -> LensAttention:
     """Made-up maps of two blocks, the first one's single steps pooled, of 4 steps of two forwards each."""
-    blocks = (Block("down_blocks.0", 8, 4, 3, step_halved=1), Block("mid_block", 2, 1, 1))
+    blocks = (Block("down_blocks.0", 8, 4, 3, step_pool_factor=2), Block("mid_block", 2, 1, 1))
     plan = Plan(tokens, aggregator, 64, 32, (8, 4), blocks, steps, len(layers))
     attention = LensAttention(plan)
     for layer in layers:
         rng = np.random.default_rng(layer)
 
         def maps(field: str, rng: np.random.Generator = rng) -> dict[str, np.ndarray]:
-            halved = {block: getattr(block, field) for block in blocks}
-            sizes = {block.name: (block.height >> h, block.width >> h) for block, h in halved.items()}
-            return {name: rng.random((plan.rows, *size), dtype=np.float32) for name, size in sizes.items()}
+            sizes = {block.name: block.size(getattr(block, field)) for block in blocks}
+            return {name: rng.random((plan.num_maps, *size), dtype=np.float32) for name, size in sizes.items()}
 
-        by_step = {step: Summed(maps("step_halved"), 2) for step in steps}
-        attention.add(layer, AttentionMaps(plan, Summed(maps("halved"), 8), by_step))
+        by_step = {step: BlockMaps(maps("step_pool_factor"), 2) for step in steps}
+        attention.add(layer, AttentionMaps(plan, BlockMaps(maps("pool_factor"), 8), by_step))
     return attention
 
 

@@ -33,6 +33,19 @@ def store_all(unet: Any) -> dict[str, StoringProcessor]:
     return processors
 
 
+def daam_modules(unet: Any) -> list[str]:
+    """The names of the modules that DAAM's code looks at by default: up and down blocks with cross-attention.
+
+    Its locator leaves the middle block out (`locate_middle_block=False`).
+    """
+    found = []
+    for kind in ("up_blocks", "down_blocks"):
+        for index, block in enumerate(getattr(unet, kind)):
+            if "CrossAttn" in type(block).__name__:
+                found += [f"{kind}.{index}.{name}" for name, _ in block.named_modules() if name.endswith("attn2")]
+    return found
+
+
 def bicubic(before: int, after: int) -> np.ndarray:
     """(after, before): Keys' kernel with a = -0.75 about pixel centres, the edge pixel repeated."""
 

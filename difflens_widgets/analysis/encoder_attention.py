@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from ..attention.probe import Call, heard
+from ..attention.sdpa_hook import SdpaCall, capture_sdpa
 from ..lens.sharing import run_in_worker
 from ..models import checks
 from ..models.view import Encoding
@@ -79,7 +79,7 @@ def encoder_attention(lens: DiffusionLens, prompt: str) -> EncoderAttention:
     modules = {f"block {number}": block.get_submodule("self_attn") for number, block in enumerate(lens.blocks, 1)}
     weights: dict[str, npt.NDArray[np.float32]] = {}
 
-    def listen(name: str, call: Call) -> None:
+    def listen(name: str, call: SdpaCall) -> None:
         if name not in weights:  # the first encode is the stock one
             weights[name] = call.probabilities(0).cpu().numpy()
 
@@ -91,7 +91,7 @@ def encoder_attention(lens: DiffusionLens, prompt: str) -> EncoderAttention:
             )
 
     def watched() -> Encoding:
-        with heard(modules, listen, end):
+        with capture_sdpa(modules, listen, end):
             return lens.view().encode(prompt)
 
     encoding = run_in_worker(lens.pipe, watched)

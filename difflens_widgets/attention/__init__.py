@@ -1,9 +1,14 @@
-"""Where each word looks: attention, read while the stock pipeline draws, without touching the picture.
+"""Attention maps: where a denoiser looks at each token, captured during a call of the stock pipeline.
 
-The way through this room: `options` what is asked for · `_denoiser` what is asked of a denoiser: `layers` a U-Net's
-cross-attention, `joint` SD3's and FLUX's · `plan` what is kept and how many bytes that takes · `_probe` hears queries
-and keys inside a module · `_sums` adds probabilities up · `capture` puts these together around a pipeline call · `maps`
-the record that comes back (no torch) · `encoder` the text encoder's own self-attention.
+Capturing leaves the images unchanged to the bit. The modules, in the order of the work:
 
-The maps tell where the denoiser looks, which is not the same as why the picture is as it is.
+- `denoiser`: what capture must know about a denoiser. `unet` answers it for the cross-attention of SD 1.x, 2.x and
+  SDXL, `joint` for the joint attention of SD3 and FLUX.
+- `sdpa_hook`: reads the queries and keys that an attention module gives to torch.
+- `accumulator`: sums the attention probabilities over heads, layers and steps.
+- `capture`: puts these together around one call of a pipeline.
+
+`runs/maps` holds what does not need torch: the options, the plan of what is kept, and the maps as a record.
+
+An attention map shows where the denoiser looks. It does not show why the image looks as it does.
 """

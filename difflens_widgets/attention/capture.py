@@ -1,13 +1,14 @@
-"""Attention captured around a call of the stock diffusers pipeline.
+"""Captures attention maps during a call of the stock diffusers pipeline.
 
-The pictures are the same to the bit. Cost: the probabilities of one picture and one layer are computed a second time,
-in float32, for some of its queries at once (64 MB), and dropped; nothing is kept but sums.
+The images stay the same to the bit. The cost: for each image and layer, the attention probabilities are computed a
+second time in float32, for some of the queries at a time (64 MB), and dropped; only their sums are kept.
 """
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 from ..models import checks, family_of, require_encoder
@@ -17,119 +18,139 @@ from ..runs.maps.maps import AttentionMaps, LensAttention
 from ..runs.maps.options import AttentionOptions, read_options
 from ..runs.maps.plan import Plan, plan_capture
 from ..runs.tokens import Token
-from .accumulate import Sums
+from .accumulator import AttentionAccumulator
 from .denoiser import AttentionLayer, Denoiser, Forward
 from .joint import joint_denoiser
-from .probe import Call, heard
+from .sdpa_hook import SdpaCall, capture_sdpa, only_in
 from .unet import UNetDenoiser, cross_attention_layers
 
 AttentionChoice = bool | str | AttentionOptions
-PlanPictures = Callable[[Forward, int], Mapping[int, Plan]]
-"""(the first forward, steps) → which of the pictures are captured, and how."""
+PlanImages = Callable[[Forward, int], Mapping[int, Plan]]
+"""(the first forward, the number of steps) → which images are captured, by their batch index, and how.
+
+All plans are of one set of options, and have equally many tokens.
+"""
 
 
 @contextmanager
-def captured(denoiser: Denoiser, plan_pictures: PlanPictures) -> Iterator[Capture]:
-    """Capture the attention of one call of the denoiser's stock pipeline; afterwards `maps` has what was seen.
+def captured(denoiser: Denoiser, plan_images: PlanImages) -> Iterator[Capture]:
+    """Capture the attention of one call of the denoiser's pipeline, made inside this `with` in the same thread.
+
+    Other threads may run the same modules meanwhile: what they compute is not captured.
+
+    Yields
+    ------
+    Capture
+        Its `maps` hold the result after the call.
 
     Raises
     ------
     RuntimeError
-        From within the pipeline's first step, if a module turns out not to call `scaled_dot_product_attention`.
+        From within the first step of the pipeline, if a module does not call `scaled_dot_product_attention`.
     """
-    capture = Capture(denoiser, plan_pictures)
-    modules = {name: layer.module for name, layer in capture.layers.items()}
-    hooks = (
-        denoiser.module.register_forward_pre_hook(capture.begin_forward, with_kwargs=True),
-        denoiser.module.register_forward_hook(capture.end_forward),
-    )
+    capture = Capture(denoiser, plan_images)
+    modules = {layer.name: layer.module for layer in denoiser.layers}
+    threads = {threading.get_ident()}
+    begin, end = only_in(threads, capture.begin_forward), only_in(threads, capture.end_forward)
+    cleanup = ExitStack()
+    cleanup.callback(threads.clear)
     try:
-        with heard(modules, capture.listen, capture.end_layer):
+        with cleanup:
+            cleanup.callback(denoiser.module.register_forward_pre_hook(begin, with_kwargs=True).remove)
+            cleanup.callback(denoiser.module.register_forward_hook(end).remove)
+            cleanup.enter_context(capture_sdpa(modules, capture.on_sdpa_call, capture.end_layer))
             yield capture
     finally:
-        for hook in hooks:
-            hook.remove()
+        cleanup.close()  # what is left to do if Ctrl-C came just before the `with` cleans up
 
 
 class Capture:
-    """What is heard of the denoiser's attention to the text, forward by forward; made by `captured`."""
+    """The attention of one pipeline call, collected forward by forward; see `captured`."""
 
-    def __init__(self, denoiser: Denoiser, plan_pictures: PlanPictures) -> None:
+    def __init__(self, denoiser: Denoiser, plan_images: PlanImages) -> None:
         self.pipe, self._denoiser = denoiser.pipe, denoiser
         self.layers: dict[str, AttentionLayer] = {layer.name: layer for layer in denoiser.layers}
-        self._plan_pictures = plan_pictures
-        self._sums: dict[int, Sums] = {}
+        self._plan_images = plan_images
+        self._accumulators: dict[int, AttentionAccumulator] = {}
         self._forwards = 0
-        self._timesteps: Any = None  # the scheduler's, a new tensor for each call of the pipeline
-        self._forward: Forward | None = None  # None: one of no interest
-        self._heard: set[str] = set()
-        self._others: list[int] = []  # numbers of keys of calls that were not over the text
+        self._timesteps: Any = None  # the scheduler's: the pipeline makes a new tensor in each call
+        self._forward: Forward | None = None  # None: a forward that is not captured
+        self._seen: set[str] = set()  # the layers whose SDPA call over the text came in this forward
+        self._other_keys: list[int] = []  # how many keys a layer's other SDPA calls had
 
     @property
     def maps(self) -> dict[int, AttentionMaps]:
-        """The maps of each captured picture, by its place in the batch; once the call is over."""
-        return {picture: sums.finish() for picture, sums in self._sums.items() if sums.has_steps}
+        """The maps of each captured image, by its batch index. Each access computes them: read it once, at the end."""
+        return {index: one.finish() for index, one in self._accumulators.items() if one.has_steps}
 
     def begin_forward(self, module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        """Learn what this forward's rows are."""
-        pipe = self.pipe
+        """Learn from a forward's arguments what its rows are; plan in the first forward."""
         self._forward = forward = self._denoiser.read(args, kwargs)
         if forward is None:
             return
-        steps = -(-pipe.num_timesteps // pipe.scheduler.order)
+        timesteps = self.pipe.scheduler.timesteps
         if self._timesteps is None:
-            self._timesteps = pipe.scheduler.timesteps
-            plans = self._plan_pictures(forward, steps)
-            self._sums = {picture: Sums(plan, tuple(self.layers.values())) for picture, plan in plans.items()}
-        elif self._timesteps is not pipe.scheduler.timesteps:
+            self._timesteps = timesteps
+            self._begin(forward)
+        elif self._timesteps is not timesteps:
             raise RuntimeError("attention: this captures one call of the pipeline, and this is a second one")
-        self._heard = set()
+        self._seen = set()
 
-    def listen(self, name: str, call: Call) -> None:
-        """Add what one layer's rows of interest look at."""
-        forward, layer = self._forward, self.layers[name]
-        if forward is None or not self._sums:
+    def _begin(self, forward: Forward) -> None:
+        steps = -(-self.pipe.num_timesteps // self.pipe.scheduler.order)
+        plans = self._plan_images(forward, steps)
+        blocks = {block.name for plan in plans.values() for block in plan.blocks}
+        self.layers = {name: layer for name, layer in self.layers.items() if layer.block in blocks}
+        layers = tuple(self.layers.values())
+        self._accumulators = {index: AttentionAccumulator(plan, layers) for index, plan in plans.items()}
+
+    def on_sdpa_call(self, name: str, call: SdpaCall) -> None:
+        """Add the attention of each captured image in one layer."""
+        forward, layer = self._forward, self.layers.get(name)
+        if forward is None or layer is None or not self._accumulators:
             return
-        tokens = len(next(iter(self._sums.values())).plan.tokens)  # of all plans: they are padded to one length
+        tokens = len(next(iter(self._accumulators.values())).plan.tokens)
         window = self._denoiser.window(layer, forward, tokens)
         queries, keys = window.shape
-        if name in self._heard or call.key.shape[-2] != keys:
-            self._others.append(call.key.shape[-2])  # such as an image adapter's
+        if name in self._seen or call.key.shape[-2] != keys:
+            self._other_keys.append(call.key.shape[-2])  # not over the text, such as an image adapter's call
             return
         expected = (forward.rows, layer.heads, queries)
         if tuple(call.query.shape[:-1]) != expected or tuple(call.key.shape[:2]) != expected[:2]:
             raise RuntimeError(
                 f"attention: {layer.described} calls scaled_dot_product_attention with queries of shape "
-                f"{tuple(call.query.shape)}, expected {(*expected, 'width')} (row, head, query); {layer.way_out}"
+                f"{tuple(call.query.shape)}, expected {(*expected, 'width')} (row, head, query); {layer.fix_hint}"
             )
-        self._heard.add(name)
-        for picture, sums in self._sums.items():
-            sums.add(layer, window, call.pieces(forward.first + picture, window.queries))
+        self._seen.add(name)
+        for index, accumulator in self._accumulators.items():
+            accumulator.add(layer, window, call.chunks(forward.first + index, window.queries))
 
     def end_layer(self, name: str) -> None:
-        """Refuse to give an empty map."""
-        if self._sums and self._forward is not None and name not in self._heard:
-            over = f" over the text (only over {', '.join(map(str, self._others))} keys)" if self._others else ""
+        """Raise a RuntimeError if a layer made no SDPA call over the text: its maps would be empty."""
+        layer = self.layers.get(name)
+        if self._accumulators and self._forward is not None and layer is not None and name not in self._seen:
+            keys = ", ".join(map(str, self._other_keys))
+            over = f" over the text (only over {keys} keys)" if keys else ""
             raise RuntimeError(
-                f"attention: {self.layers[name].described} does not call torch's scaled_dot_product_attention{over}, "
-                f"so nothing can be read there; {self.layers[name].way_out}"
+                f"attention: {layer.described} does not call torch's scaled_dot_product_attention{over}, "
+                f"so nothing can be read there; {layer.fix_hint}"
             )
-        self._others = []
+        self._other_keys = []
 
     def end_forward(self, module: Any, args: tuple[Any, ...], output: Any) -> None:
-        """A forward is over; where it ends a step, so is that."""
+        """End a forward and, if it is the last one of a step, the step."""
         if self._forward is None:
             return
-        silent = [layer for name, layer in self.layers.items() if name not in self._heard]
-        if self._sums and silent:
-            raise RuntimeError(f"attention: {silent[0].described} did not run, so its maps would be empty")
+        missing = [layer for name, layer in self.layers.items() if name not in self._seen]
+        if self._accumulators and missing:
+            raise RuntimeError(f"attention: {missing[0].described} did not run, so its maps would be empty")
         order = self.pipe.scheduler.order
         self._forwards += 1
-        last = self._forwards == self.pipe.num_timesteps
-        for sums in self._sums.values():
-            sums.end_forward()
-            if last or self._forwards % order == 0:
-                sums.end_step((self._forwards - 1) // order)
+        is_last = self._forwards == self.pipe.num_timesteps
+        for accumulator in self._accumulators.values():
+            accumulator.end_forward()
+            if is_last or self._forwards % order == 0:
+                accumulator.end_step((self._forwards - 1) // order)
 
 
 @contextmanager
@@ -145,36 +166,39 @@ def capture_attention(
     Parameters
     ----------
     pipe : diffusers.StableDiffusionPipeline, StableDiffusionXLPipeline, StableDiffusion3Pipeline or FluxPipeline
-        As you set it up: LoRA, IP-Adapter and processors of your own are used as they are. In SD3 and FLUX a pixel
-        looks at the text and at the picture in one softmax: the words' shares are less than 1 together, and
-        `AttentionMaps.other("image")` has the rest. A processor of your own has to join the two in diffusers' order.
+        As you set it up: LoRA, IP-Adapter and attention processors of your own stay in use. In SD3 and FLUX a pixel
+        attends to the text and to the image in one softmax, so the shares of the words sum to less than 1;
+        `AttentionMaps.rest("image")` has the remaining share. Your own processor must join text and image in the same
+        order as diffusers does.
     prompt : str or sequence of str
-        What the call is given; it names the tokens.
+        The prompt or prompts of the call. Capture takes the names of the tokens from here.
     attention : True, "mean", "daam" or AttentionOptions
+        What to keep; True is "mean".
     text_encoder : str, optional
-        Which text encoder's tokens have maps, where the pipeline has several. Default: the first. "text_encoder_2" is
-        for an SDXL without its first encoder; FLUX looks at the tokens of "text_encoder_2" (T5) only, which is its
-        default; SD3 at those of the first two (CLIP) in 77 positions they share, then at those of T5.
+        The text encoder whose tokens get maps, in a pipeline that has several. Default: the first one that the
+        denoiser attends to. SDXL: "text_encoder_2" is for a pipeline without the first encoder. SD3: the denoiser
+        attends to the tokens of the first two encoders (CLIP), in 77 positions that both share, and then to those of
+        "text_encoder_3" (T5). FLUX: only to those of "text_encoder_2" (T5).
 
     Yields
     ------
     list of AttentionMaps
-        One for each picture, in the pipeline's order; empty until the `with` is left.
+        One for each image, in the pipeline's order. The list is empty until the `with` ends.
 
     Raises
     ------
     ValueError, TypeError
-        For arguments that cannot work, and modules that cannot be watched, before anything is computed; for steps or a
-        budget that cannot be, before the first step.
+        Before anything is computed: for arguments that cannot work and for modules that cannot be captured. Before
+        the first step: for steps outside the call, and for a budget that is too small.
     RuntimeError
-        If a module turns out not to call `scaled_dot_product_attention` (in the first step), if the prompts do not fit
-        the pictures, and if not exactly one call was made.
+        If a module does not call `scaled_dot_product_attention` (in the first step), if the number of images is not a
+        multiple of the number of prompts, and if not exactly one call was made, in this thread.
 
     Examples
     --------
     >>> with capture_attention(pipe, "a red dog") as maps:  # doctest: +SKIP
     ...     image = pipe("a red dog").images[0]
-    >>> maps[0].map("dog")  # doctest: +SKIP
+    >>> maps[0].heatmap("dog")  # doctest: +SKIP
     """
     options = read_options(attention)
     if options is None:
@@ -182,27 +206,35 @@ def capture_attention(
     prompts = checks.prompts(prompt, None)
     denoiser, tokenize = _denoiser(pipe, text_encoder)
 
-    def plan_pictures(forward: Forward, steps: int) -> dict[int, Plan]:
-        pictures = forward.rows - forward.first
-        if pictures % len(prompts):
-            raise RuntimeError(f"attention: {len(prompts)} prompts were named, and the call draws {pictures} pictures")
-        sizes = {"grid": forward.grid, "factor": pipe.vae_scale_factor, "steps": steps, "pictures": pictures}
+    def plan_images(forward: Forward, steps: int) -> dict[int, Plan]:
+        images = forward.rows - forward.first
+        if images % len(prompts):
+            raise RuntimeError(f"attention: {len(prompts)} prompts were named, and the call draws {images} pictures")
         plans = [
-            plan_capture(denoiser.layers, tokenize(text, forward), options, others=denoiser.others, **sizes)
+            plan_capture(
+                denoiser.layers,
+                tokenize(text, forward),
+                options,
+                grid=forward.grid,
+                vae_scale_factor=pipe.vae_scale_factor,
+                steps=steps,
+                pictures=images,
+                rest_names=denoiser.rest_names,
+            )
             for text in prompts
         ]
-        return {picture: plans[picture * len(prompts) // pictures] for picture in range(pictures)}
+        return {index: plans[index * len(prompts) // images] for index in range(images)}
 
     maps: list[AttentionMaps] = []
-    with captured(denoiser, plan_pictures) as capture:
+    with captured(denoiser, plan_images) as capture:
         yield maps
-    if not capture.maps:
-        raise RuntimeError("attention: the pipeline drew nothing inside this `with`")
     maps.extend(capture.maps.values())
+    if not maps:
+        raise RuntimeError("attention: the pipeline drew nothing inside this `with`, in this thread")
 
 
 def _denoiser(pipe: Any, text_encoder: str | None) -> tuple[Denoiser, Callable[[str, Forward], tuple[Token, ...]]]:
-    """The pipeline's denoiser, and what names a prompt's tokens."""
+    """The pipeline's denoiser, and a function that gives a prompt's tokens."""
     joint = joint_denoiser(pipe, text_encoder)
     if joint is not None:
         return joint, joint.tokenize
@@ -212,7 +244,7 @@ def _denoiser(pipe: Any, text_encoder: str | None) -> tuple[Denoiser, Callable[[
 
 
 def lens_attention(
-    asked: bool | str | AttentionOptions,
+    attention: bool | str | AttentionOptions,
     pipe: Any,
     tokens: Sequence[Token],
     *,
@@ -221,22 +253,37 @@ def lens_attention(
     steps: int,
     pictures: int,
 ) -> LensAttention | None:
-    """Where the maps of a lens run of `pictures` layers go; None: not asked for.
+    """Make the empty record of a lens run's attention, with the plan of what is kept; None: not requested.
+
+    Parameters
+    ----------
+    attention : bool, "mean", "daam" or AttentionOptions
+    pipe : a pipeline with a U-Net
+    tokens : sequence of Token
+        The prompt's, padding included.
+    height, width : int
+        Of the images, in pixels.
+    steps : int
+        The number of denoising steps.
+    pictures : int
+        How many layers the run generates.
 
     Raises
     ------
     ValueError, TypeError
-        If they cannot be captured as asked, as far as that can be told before anything is computed.
+        If capture cannot work as requested, as far as that is known before anything is computed.
     """
-    options = read_options(asked)
+    options = read_options(attention)
     if options is None:
         return None
     factor = pipe.vae_scale_factor
-    sizes = {
-        "grid": (height // factor, width // factor),
-        "factor": factor,
-        "steps": steps,
-        "pictures": pictures,
-    }
-    layers = cross_attention_layers(pipe.unet)
-    return LensAttention(plan_capture(layers, tokens, options, **sizes))
+    plan = plan_capture(
+        cross_attention_layers(pipe.unet),
+        tokens,
+        options,
+        grid=(height // factor, width // factor),
+        vae_scale_factor=factor,
+        steps=steps,
+        pictures=pictures,
+    )
+    return LensAttention(plan)

@@ -1,4 +1,4 @@
-"""What capture asks of a denoiser, whatever it is built of: what its forwards draw and where its text keys are."""
+"""What attention capture must know about a denoiser, whatever its architecture."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ from typing import Any
 
 from torch import nn
 
-# diffusers' own processors that do the arithmetic otherwise than by torch's scaled_dot_product_attention
-_WAYS_OUT = {
+# diffusers' attention processors that do not call torch's scaled_dot_product_attention, and what replaces them;
+# "": the layer's `default_fix_hint`
+_FIX_HINTS = {
     "AttnProcessor": "",
     "CustomDiffusionAttnProcessor": "",
     "CustomDiffusionXFormersAttnProcessor": "",
@@ -24,14 +25,18 @@ _WAYS_OUT = {
 
 @dataclass(frozen=True)
 class Forward:
-    """What one forward of the denoiser draws.
+    """What one forward of the denoiser computes.
 
     Attributes
     ----------
-    rows : of the batch, with those of the guidance
-    first : the first row that is conditioned on the prompt; from there on, each row is a picture
-    grid : (height, width) of the latents
-    text : how many of the keys are text, where the forward tells
+    rows : int
+        The size of the batch, with the rows of the guidance.
+    first : int
+        The first row that is conditioned on the prompt. This row and each row after it is one image.
+    grid : (int, int)
+        (height, width) of the latents.
+    text : int or None
+        How many of the keys are text. None: the forward's arguments do not say.
     """
 
     rows: int
@@ -42,32 +47,39 @@ class Forward:
 
 @dataclass(frozen=True)
 class Window:
-    """Which queries and keys of one call are kept.
+    """Which queries and keys of an SDPA call the maps are made of.
 
     Attributes
     ----------
-    queries : the picture's, row by row
-    tokens : the keys that the plan's tokens stand for
-    others : for each of the plan's `others`, its keys
-    shape : how many queries and keys the call has
+    queries : slice
+        The image's queries, in row-major order of the pixels.
+    tokens : slice
+        The keys of the plan's tokens.
+    rest : tuple of slice
+        The keys of each of the plan's `rest_names`.
+    shape : (int, int)
+        How many queries and keys the call has.
     """
 
     queries: slice
     tokens: slice
-    others: tuple[slice, ...]
+    rest: tuple[slice, ...]
     shape: tuple[int, int]
 
 
 @dataclass(frozen=True)
 class AttentionLayer(ABC):
-    """One attention module in which the picture looks at the text.
+    """One attention module in which the image attends to the text.
 
     Attributes
     ----------
-    name : the module's name in the denoiser
-    block : the block it is in, which its maps are named after
-    heads : how many heads it has
-    module : the module itself, with the user's processor
+    name : str
+        The module's name in the denoiser.
+    block : str
+        The denoiser's block that it belongs to. Maps are kept for each block.
+    heads : int
+    module : torch.nn.Module
+        With its attention processor.
     """
 
     name: str
@@ -77,52 +89,58 @@ class AttentionLayer(ABC):
 
     @property
     @abstractmethod
-    def usual_way_out(self) -> str:
-        """What puts diffusers' own processors back."""
+    def default_fix_hint(self) -> str:
+        """The call that brings back diffusers' default processors."""
 
     @abstractmethod
     def size(self, height: int, width: int) -> tuple[int, int]:
-        """The resolution here, given that of the latents."""
+        """Give this layer's (height, width), for latents of `height` × `width`."""
 
     @property
     def described(self) -> str:
-        """What errors call it."""
+        """The layer's name and processor, for error messages."""
         return f"{self.name} ({type(getattr(self.module, 'processor', self.module)).__name__})"
 
     @property
-    def way_out(self) -> str:
-        """What helps where it cannot be watched."""
+    def fix_hint(self) -> str:
+        """What the user can do where the layer cannot be captured."""
         processor = type(getattr(self.module, "processor", None)).__name__
-        return f"what helps: {_WAYS_OUT.get(processor) or self.usual_way_out}"
+        return f"what helps: {_FIX_HINTS.get(processor) or self.default_fix_hint}"
 
 
 class Denoiser(ABC):
-    """A pipeline's denoiser.
+    """The denoiser of a pipeline, as attention capture sees it.
 
     Attributes
     ----------
-    pipe : the stock pipeline
-    module : the denoiser itself
-    layers : its modules to watch, in the order they work in
-    others : what is looked at beside the tokens, in the same softmax; each has one map
+    pipe : diffusers.DiffusionPipeline
+    module : torch.nn.Module
+        The U-Net or transformer.
+    layers : tuple of AttentionLayer
+        In the order in which they run.
+    rest_names : tuple of str
+        What else is in the softmax beside the tokens; each has one map. Empty for cross-attention.
     """
 
-    others: tuple[str, ...] = ()
+    rest_names: tuple[str, ...] = ()
 
     def __init__(self, pipe: Any, module: nn.Module, layers: Sequence[AttentionLayer]) -> None:
         self.pipe, self.module, self.layers = pipe, module, tuple(layers)
 
     @abstractmethod
     def read(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Forward | None:
-        """What a forward with these arguments draws; None: not what the prompt says, and so not of interest."""
+        """Tell from the arguments of a forward what it computes; None: a forward without the prompt, not captured."""
 
     @abstractmethod
     def window(self, layer: AttentionLayer, forward: Forward, tokens: int) -> Window:
-        """Where a layer's queries and keys are, in the call over the text; `tokens` is how many the plan has."""
+        """Tell where the queries and keys are in a layer's SDPA call over the text, for a plan of `tokens` tokens."""
 
 
 def refuse_compiled(denoiser: nn.Module, called: str) -> None:
-    """Raise a ValueError if some of the denoiser is compiled: nothing can be read inside."""
+    """Raise a ValueError if a part of the denoiser is compiled; `called` is its name in the message.
+
+    Nothing can be read inside a compiled module.
+    """
     for name, module in denoiser.named_modules():
         if hasattr(module, "_orig_mod") or getattr(module, "_compiled_call_impl", None) is not None:
             raise ValueError(
@@ -132,12 +150,12 @@ def refuse_compiled(denoiser: nn.Module, called: str) -> None:
 
 
 def refuse_unreadable(layers: Sequence[AttentionLayer]) -> None:
-    """Raise a ValueError if a layer has one of diffusers' processors that is known to do its own arithmetic."""
+    """Raise a ValueError if a layer has a processor of diffusers that does not call SDPA."""
     for layer in layers:
         processor = type(layer.module.processor)
-        # a user's own class may bear the same name and is judged when it runs
-        if processor.__module__.startswith("diffusers.") and processor.__name__ in _WAYS_OUT:
+        # a user's class may have the same name: what it calls is known when it runs
+        if processor.__module__.startswith("diffusers.") and processor.__name__ in _FIX_HINTS:
             raise ValueError(
                 f"attention: {layer.described} does not call torch's scaled_dot_product_attention, so nothing can be "
-                f"read there; {layer.way_out}"
+                f"read there; {layer.fix_hint}"
             )

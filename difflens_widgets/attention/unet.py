@@ -1,4 +1,4 @@
-"""A U-Net's cross-attention modules, and whether they can be watched."""
+"""A U-Net's cross-attention modules, and whether they can be captured."""
 
 from __future__ import annotations
 
@@ -10,64 +10,66 @@ from .denoiser import AttentionLayer, Denoiser, Forward, Window, refuse_compiled
 
 @dataclass(frozen=True)
 class CrossLayer(AttentionLayer):
-    """One cross-attention module of the U-Net, such as "up_blocks.1.attentions.0.transformer_blocks.0.attn2".
+    """One cross-attention module of a U-Net, such as "up_blocks.1.attentions.0.transformer_blocks.0.attn2".
 
     Attributes
     ----------
-    block : the U-Net block it is in: "down_blocks.0", "mid_block", "up_blocks.1"
-    halvings : how many times the latent grid is halved (rounded up) until there
+    block : str
+        "down_blocks.0", "mid_block", "up_blocks.1", ...
+    num_downsamples : int
+        How many times the latents' height and width are halved, rounded up, before this layer.
     """
 
-    halvings: int
+    num_downsamples: int
 
     @property
-    def usual_way_out(self) -> str:
-        """What puts diffusers' own processors back."""
+    def default_fix_hint(self) -> str:
+        """The call that brings back diffusers' default processors."""
         return "pipe.unet.set_attn_processor(diffusers.models.attention_processor.AttnProcessor2_0())"
 
     def size(self, height: int, width: int) -> tuple[int, int]:
-        """The resolution here, given that of the latents."""
-        for _ in range(self.halvings):
+        """Give this layer's (height, width), for latents of `height` × `width`."""
+        for _ in range(self.num_downsamples):
             height, width = -(-height // 2), -(-width // 2)
         return height, width
 
 
 class UNetDenoiser(Denoiser):
-    """The U-Net of SD 1.x, 2.x and SDXL: its cross-attention looks at the prompt's tokens and at nothing else."""
+    """The U-Net of SD 1.x, 2.x and SDXL: its cross-attention has the prompt's tokens as keys and nothing else."""
 
     def __init__(self, pipe: Any) -> None:
         super().__init__(pipe, pipe.unet, cross_attention_layers(pipe.unet))
 
     def read(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Forward:
-        """Guidance puts as many rows in front, whose text is the negative prompt."""
+        """Tell what a forward computes: with guidance, the first half of the rows has the negative prompt."""
         latents = args[0] if args else kwargs["sample"]
         height, width = latents.shape[-2:]
         guided = bool(self.pipe.do_classifier_free_guidance)
         return Forward(len(latents), len(latents) // 2 if guided else 0, (height, width))
 
     def window(self, layer: AttentionLayer, forward: Forward, tokens: int) -> Window:
-        """All of a call."""
+        """All queries and keys of the call."""
         height, width = layer.size(*forward.grid)
         return Window(slice(None), slice(None), (), (height * width, tokens))
 
 
 def cross_attention_layers(unet: Any) -> tuple[CrossLayer, ...]:
-    """All cross-attention modules of a U-Net, in the order they work in.
+    """Find all cross-attention modules of a U-Net, in the order in which they run.
 
     Raises
     ------
     ValueError
-        If one cannot be watched, as far as that can be told before it runs: it is compiled, or its processor does not
-        call torch's `scaled_dot_product_attention`. Names the module and the way out.
+        If there is none, or if one is known not to be readable before it runs: it is compiled, or its processor does
+        not call torch's `scaled_dot_product_attention`. The message names the module and what helps.
     """
     refuse_compiled(unet, "the U-Net")
-    halvings = _halvings(unet)
+    num_downsamples = _num_downsamples(unet)
     layers = [
-        CrossLayer(name, block, module.heads, module, halvings[block])
+        CrossLayer(name, block, module.heads, module, num_downsamples[block])
         for name, module in unet.named_modules()
-        if getattr(module, "is_cross_attention", False) and (block := _block(name)) in halvings
+        if getattr(module, "is_cross_attention", False) and (block := _block(name)) in num_downsamples
     ]
-    layers.sort(key=lambda layer: list(halvings).index(layer.block))  # the U-Net names its middle block last
+    layers.sort(key=lambda layer: list(num_downsamples).index(layer.block))  # named_modules() has mid_block last
     if not layers:
         raise ValueError(f"attention: {type(unet).__name__} has no cross-attention that could be read")
     refuse_unreadable(layers)
@@ -79,8 +81,8 @@ def _block(name: str) -> str:
     return first if first == "mid_block" else f"{first}.{second}"
 
 
-def _halvings(unet: Any) -> dict[str, int]:
-    """How often each block's input was halved; the sampler at its end works after its attention."""
+def _num_downsamples(unet: Any) -> dict[str, int]:
+    """How often the latents are downsampled before each block; a block's own sampler runs after its attention."""
     found, count = {}, 0
     for index, block in enumerate(unet.down_blocks):
         found[f"down_blocks.{index}"] = count

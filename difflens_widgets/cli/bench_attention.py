@@ -1,7 +1,7 @@
-"""What attention capture costs, side by side in one run: ``difflens bench attention``.
+"""Measures the time and memory of attention capture: ``difflens bench attention``.
 
-Time is measured here, the ways taking turns; peak memory in a fresh process for each, because a process keeps what an
-earlier run has taken.
+The time of all ways is measured in this process, in turns. The peak memory of each way is measured in a new process,
+because a process keeps memory that an earlier run has allocated.
 """
 
 from __future__ import annotations
@@ -28,30 +28,44 @@ from .bench_lens import PROMPT, largest_difference, timed
 WAYS = ("no capture", "mean", "daam", "all stored")
 _PROCESS = Path("/proc/self")  # Linux
 _GIVE_BACK = {"MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_TRIM_THRESHOLD_": "65536"}
-"""For glibc: what is freed goes back to the system at once; what it would keep differs by 10 MB from run to run."""
+"""Makes glibc give freed memory back to the system at once: what it keeps differs by 10 MB from run to run."""
 
 
 class Painted(NamedTuple):
-    """One lens run, and the bytes of attention it holds at its end."""
+    """One lens run, and the size in bytes of the attention that is kept at its end."""
 
     run: LensRun
     held: int
 
 
-def bench_attention(model: str, steps: int, repeats: int) -> Iterator[str]:
-    """Compare the lens without and with attention capture, and with storing all probabilities; yields lines to print.
+def bench_attention(model: str, num_inference_steps: int, repeats: int) -> Iterator[str]:
+    """Compare the lens without capture, with each kind of capture, and with all probabilities stored.
 
-    The ways take turns, `repeats` times, so that a busy machine slows all alike; ratios are those of one turn. All
-    layers are painted, with guidance, and no row of a batch is a filler.
+    The ways take turns, so that a busy machine slows all of them; each ratio is within one turn. A run generates all
+    layers, with guidance, in full batches.
+
+    Parameters
+    ----------
+    model : str
+        As for `DiffusionLens.from_pretrained`.
+    num_inference_steps : int
+        Denoising steps, ≥ 1.
+    repeats : int
+        How many turns, ≥ 1.
+
+    Yields
+    ------
+    str
+        Lines to print.
 
     Raises
     ------
     ValueError, TypeError
-        For steps or repeats that cannot be.
+        For steps or repeats that cannot work.
     OSError
-        If the model cannot be loaded, or a fresh process fails.
+        If the model cannot be loaded, or a new process fails.
     """
-    checks.as_int("steps", steps, at_least=1)
+    steps = checks.as_int("num_inference_steps", num_inference_steps, at_least=1)
     checks.as_int("repeats", repeats, at_least=1)
     lens = open_lens(model)
     threads = f"{torch.get_num_threads()} threads, {lens.pipe.device}"
@@ -69,8 +83,8 @@ def bench_attention(model: str, steps: int, repeats: int) -> Iterator[str]:
         spread = f"least {min(spent):.2f}, most {max(spent):.2f}"
         yield f"{way:<12} median {median(spent):7.2f} s   {median(ratios):5.2f} ×   ({spread})"
     plain_images = painted[WAYS[0]].run.images
-    apart = [f"{way} {largest_difference(painted[way].run.images, plain_images)}" for way in WAYS[1:]]
-    yield f"largest pixel difference to no capture: {', '.join(apart)} (of 255)"
+    differences = [f"{way} {largest_difference(painted[way].run.images, plain_images)}" for way in WAYS[1:]]
+    yield f"largest pixel difference to no capture: {', '.join(differences)} (of 255)"
 
     what = "CUDA memory allocated" if lens.pipe.device.type == "cuda" else "resident memory of the process"
     yield f"peak memory of a run in a fresh process: {what}, weights included"
@@ -86,7 +100,7 @@ def bench_attention(model: str, steps: int, repeats: int) -> Iterator[str]:
 
 
 def open_lens(model: str) -> DiffusionLens:
-    """The lens of a model, with a batch size that fills every batch: a processor cannot tell a filler from a layer."""
+    """Load a model, with a batch size that fills each batch: an attention processor cannot tell padding rows."""
     lens = DiffusionLens.from_pretrained(model)
     if lens.num_layers % lens.batch_size:
         lens.batch_size = lens.num_layers
@@ -94,16 +108,16 @@ def open_lens(model: str) -> DiffusionLens:
 
 
 def paint(lens: DiffusionLens, way: str, steps: int) -> Painted:
-    """One lens run in one of `WAYS`.
+    """Make one lens run in one of `WAYS`.
 
     Raises
     ------
     ValueError
-        If it ran out of memory: with smaller batches it cannot be compared.
+        If the run ran out of memory: with smaller batches it cannot be compared.
     """
     with all_stored(lens.pipe.unet, on=way == "all stored") as stored:
-        asked = way if way in ("mean", "daam") else False
-        run = lens(PROMPT, num_inference_steps=steps, guidance_scale=7.5, seed=0, attention=asked)
+        attention = way if way in ("mean", "daam") else False
+        run = lens(PROMPT, num_inference_steps=steps, guidance_scale=7.5, seed=0, attention=attention)
         if run.settings["batch_size"] != lens.batch_size:
             raise ValueError(f"{way}: {lens.num_layers} layers of {steps} steps take too much memory; give fewer steps")
         maps = [] if run.attention is None else [run.attention[layer].nbytes for layer in run.attention]
@@ -112,9 +126,12 @@ def paint(lens: DiffusionLens, way: str, steps: int) -> Painted:
 
 @contextmanager
 def all_stored(unet: Any, *, on: bool = True) -> Iterator[list[Tensor]]:
-    """Meanwhile every cross-attention module keeps its probabilities, (head of a row, pixel, key) for each forward.
+    """Make each cross-attention module store its probabilities inside this `with`.
 
-    Those of the prompt's rows, not of the guidance's; where and in the dtype they were computed.
+    Yields
+    ------
+    list of Tensor (row and head, pixel, key)
+        One for each module and forward, of the rows with the prompt, on the device and in the dtype of the module.
     """
     stored: list[Tensor] = []
     modules: list[Any] = [layer.module for layer in cross_attention_layers(unet)] if on else []
@@ -129,7 +146,7 @@ def all_stored(unet: Any, *, on: bool = True) -> Iterator[list[Tensor]]:
 
 
 class _StoringProcessor:
-    """Cross-attention by the textbook, as one writes it to get at the probabilities."""
+    """Plain cross-attention, which computes the probabilities and stores them."""
 
     def __init__(self, stored: list[Tensor]) -> None:
         self.stored = stored
@@ -152,15 +169,15 @@ class _StoringProcessor:
             )
         )
         probabilities = attn.get_attention_scores(query, key, mask)
-        self.stored.append(probabilities[len(probabilities) // 2 :].clone())  # a view would keep the guidance's too
+        self.stored.append(probabilities[len(probabilities) // 2 :].clone())  # a view would keep all rows
         output = attn.batch_to_head_dim(probabilities @ value)
         return attn.to_out[1](attn.to_out[0](output)) / attn.rescale_output_factor
 
 
 def peak_during(work: Callable[[], Any], device: torch.device) -> int | None:
-    """The most bytes in use while `work` is done; None where the system does not tell.
+    """Measure the peak memory in bytes while `work` runs; None where the system does not tell it.
 
-    On CUDA those that torch has allocated on the device; on Linux' CPU the resident memory of the whole process.
+    On CUDA: what torch has allocated on the device. On a CPU with Linux: the resident memory of the whole process.
     """
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
@@ -169,7 +186,7 @@ def peak_during(work: Callable[[], Any], device: torch.device) -> int | None:
     if device.type != "cpu":
         return None
     try:
-        (_PROCESS / "clear_refs").write_text("5")  # forgets the peak so far: loading a model takes more than it needs
+        (_PROCESS / "clear_refs").write_text("5")  # resets the peak: loading a model needs more than running it
     except OSError:
         return None
     work()
@@ -183,8 +200,8 @@ def _peak_in_fresh_process(model: str, way: str, steps: int) -> int | None:
     if done.returncode:
         reason = (done.stderr.strip().splitlines() or [f"status {done.returncode}"])[-1]
         raise ChildProcessError(f"{way}: the process that measures its memory failed: {reason}")
-    told = done.stdout.split()[-1]
-    return None if told == "None" else int(told)
+    peak = done.stdout.split()[-1]
+    return None if peak == "None" else int(peak)
 
 
 def _main(model: str, way: str, steps: str) -> None:

@@ -1,7 +1,7 @@
 """Attention maps as the traits and the bytes of a TokenAttentionGrid.
 
-The maps of a layer travel once, when it is painted: all of them in one piece, a byte for each value and one float32
-for each map, which 255 stands for.
+The maps of a layer are sent once, in one message, when its image is finished: one byte for each value, and for each map
+one float32, the value that byte 255 stands for.
 """
 
 from __future__ import annotations
@@ -21,25 +21,35 @@ from ..runs.run import LensRun
 from ..runs.tokens import Token, read_words, word_text
 
 MIME = "application/x-difflens-maps"
-_LARGEST = 64  # pixels a side of a map on its way; no cell and hardly a picture shows more
-_LARGEST_STEP = 32  # of a single step: there may be many
-_SPECIAL = {"bos": "start", "eos": "end"}  # what the heads of special tokens say
-_PADDING = -1  # what `token` calls it, as everywhere
+_MAX_SIDE = 64  # pixels of a map that is sent: no cell, and hardly a picture, shows more
+_MAX_STEP_SIDE = 32  # of a single step: there may be many
+_SPECIAL = {"bos": "start", "eos": "end"}  # the column heads of special tokens
+_PADDING = -1  # the number of the padding in the trait `token`, in every widget
 
 
 @dataclass(frozen=True)
 class Column:
-    """What has a map of its own: a word with all its pieces, the start token, the end token, all padding together."""
+    """One column: a word with all its tokens, the start token, the end token, or all padding together.
+
+    Attributes
+    ----------
+    token : int
+        The position of its first token; -1 for the padding.
+    text : str
+    kind : "word", "bos", "eos" or "pad"
+    positions : list of int
+        The positions of its tokens.
+    """
 
     token: int
     text: str
     kind: str
-    places: list[int]
+    positions: list[int]
 
 
 @dataclass(frozen=True)
 class View:
-    """One way to look at a layer's picture: by a block (None: all), at a step (None: all together)."""
+    """One choice of maps of a layer: of a block (None: all), at a step (None: all together), and their size."""
 
     block: str | None
     step: int | None
@@ -48,12 +58,12 @@ class View:
 
 
 def maps_key(layer: int) -> str:
-    """The name under which the maps of a layer travel."""
+    """Give the key of the message with a layer's maps."""
     return f"maps/{layer}"
 
 
 def columns_of(tokens: tuple[Token, ...]) -> list[Column]:
-    """The columns of a prompt: its words, then start, end and padding."""
+    """List the columns of a prompt: its words, then start, end and padding."""
     columns = [
         Column(word[0].index, word_text(word), "word", [piece.index for piece in word]) for word in read_words(tokens)
     ]
@@ -63,28 +73,28 @@ def columns_of(tokens: tuple[Token, ...]) -> list[Column]:
 
 
 def views_of(plan: Plan) -> list[View]:
-    """All that is sent of each layer: every block's maps and those of all blocks together, and these at each step."""
+    """List what is sent of each layer: the maps of all blocks together, of each block, and of each step."""
     height, width = plan.grid
-    views = [View(None, None, *_at_most(_LARGEST, height, width))]
+    views = [View(None, None, *_at_most(_MAX_SIDE, height, width))]
     for block in plan.blocks:
-        size = _at_most(_LARGEST, block.height >> block.halved, block.width >> block.halved)
-        views.append(View(block.name, None, *size))
-    return views + [View(None, step, *_at_most(_LARGEST_STEP, height, width)) for step in plan.steps]
+        views.append(View(block.name, None, *_at_most(_MAX_SIDE, *block.size(block.pool_factor))))
+    return views + [View(None, step, *_at_most(_MAX_STEP_SIDE, height, width)) for step in plan.steps]
 
 
 def view_maps(maps: AttentionMaps, view: View) -> npt.NDArray[np.float32]:
-    """One view of a picture: (column, height, width), in the order of `columns_of`."""
-    of_tokens = maps.of_tokens(block=view.block, step=view.step)
-    places = [[-1] if column.kind == "pad" else column.places for column in columns_of(maps.plan.tokens)]
-    of_columns = np.stack([of_tokens[rows].mean(0, dtype=np.float64) for rows in places])
+    """Compute one view of an image: (column, height, width), in the order of `columns_of`."""
+    heatmaps = maps.token_heatmaps(block=view.block, step=view.step)
+    rows = [[-1] if column.kind == "pad" else column.positions for column in columns_of(maps.plan.tokens)]
+    of_columns = np.stack([heatmaps[of_column].mean(0, dtype=np.float64) for of_column in rows])
     size = (view.height, view.width)
     return (of_columns if of_columns.shape[1:] == size else shrunk(of_columns, size)).astype(np.float32)
 
 
 def encode_maps(maps: AttentionMaps) -> tuple[str, bytes]:
-    """Mime type and bytes of all views of a picture, one after another.
+    """Encode all views of an image; gives the mime type and the bytes.
 
-    First what 255 stands for, a little-endian float32 for each map, then a byte for each value, row by row.
+    First a little-endian float32 for each map, the value that byte 255 stands for; then a byte for each value, map
+    after map, row by row.
     """
     scales: list[float] = []
     values: list[bytes] = []
@@ -97,12 +107,12 @@ def encode_maps(maps: AttentionMaps) -> tuple[str, bytes]:
 
 
 def stock_picture(maps: AttentionMaps, picture: Image.Image) -> LensRun:
-    """One picture and its maps as a run of one layer.
+    """Make a run of one layer from one image and its maps.
 
     Raises
     ------
     ValueError
-        If the maps are of a picture of another size.
+        If the maps are of an image of another size.
     """
     plan = maps.plan
     if picture.size != (plan.width, plan.height):
@@ -117,15 +127,15 @@ def stock_picture(maps: AttentionMaps, picture: Image.Image) -> LensRun:
 
 
 def is_stock_picture(run: LensRun) -> bool:
-    """Whether a run is one picture, as made by `stock_picture`."""
+    """Tell whether `stock_picture` made this run."""
     return run.settings.get("method") == "picture"
 
 
 def describe_attention(run: LensRun, attention: LensAttention) -> dict[str, Any]:
-    """What a run and its maps are, without the maps."""
+    """Give the traits that describe a run and its maps, without images and maps."""
     plan, state = attention.plan, describe(run)
     if is_stock_picture(run):
-        del state["settings"]["seed"]  # nobody knows
+        del state["settings"]["seed"]  # it is unknown
     return {
         **state,
         "columns": [asdict(column) for column in columns_of(plan.tokens)],
@@ -137,7 +147,7 @@ def describe_attention(run: LensRun, attention: LensAttention) -> dict[str, Any]
 
 
 def attention_state(run: LensRun, attention: LensAttention, number: int = 0) -> dict[str, Any]:
-    """The traits that show a run as it stands, pictures and maps included; nothing of it will change by itself."""
+    """Give the traits that show a run as it is now, with its images and maps."""
     maps = {maps_key(layer): frame(steps_of(run), number, *encode_maps(attention[layer])) for layer in attention}
     return {
         **describe_attention(run, attention),

@@ -1,4 +1,4 @@
-"""What stands in for a TokenAttentionGrid where no widget can run: layers × words, each map over its picture."""
+"""The still image of a TokenAttentionGrid, for places where no widget can run: layers × words, maps over images."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ _GAP = 4
 _LEFT = 92
 _LINE = 24
 _TEXT = 11
-_NARROWEST = 320
-_MOST_ROWS, _MOST_COLUMNS = 13, 12
+_MIN_WIDTH = 320
+_MAX_ROWS, _MAX_COLUMNS = 13, 12
 _OPACITY = 0.65
 
 
 def draw_still(run: LensRun, attention: LensAttention) -> Image.Image:
-    """The words' maps of each painted layer; of one picture alone, those of each block. One range for all of them."""
+    """Draw the words' maps of each finished layer, or of each block if there is one layer; all in one color range."""
     layers = [layer for layer in attention if layer in run.images]
     words = [column for column in columns_of(attention.plan.tokens) if column.kind == "word"]
-    shown = words[:_MOST_COLUMNS]
+    shown = words[:_MAX_COLUMNS]
     views = views_of(attention.plan)
     if len(layers) > 1:
-        rows = [(run.name_of(layer), layer, views[0]) for layer in _spread(layers, _MOST_ROWS)]
+        rows = [(run.name_of(layer), layer, views[0]) for layer in _spread(layers, _MAX_ROWS)]
     else:
-        of_blocks = [view for view in views if view.step is None][:_MOST_ROWS]
+        of_blocks = [view for view in views if view.step is None][:_MAX_ROWS]
         rows = [(view.block or "all blocks", layer, view) for layer in layers for view in of_blocks]
     maps = [view_maps(attention[layer], view)[: len(shown)] for _, layer, view in rows]
     most = max((float(of_row.max()) for of_row in maps if of_row.size), default=0.0)
@@ -44,13 +44,13 @@ def draw_still(run: LensRun, attention: LensAttention) -> Image.Image:
 
 
 def range_text(attention: LensAttention, most: float) -> str:
-    """What the colours mean, with numbers."""
+    """Say in words and numbers what the colors mean."""
     unit = "share of attention" if attention.plan.aggregator == "mean" else "attention (DAAM, summed over steps)"
     return f"{unit}: dark 0, bright {most:.2g}"
 
 
 def _over(picture: Image.Image, shares: np.ndarray) -> Image.Image:
-    """A map over its picture, as wide as a cell."""
+    """Draw a map over its image, as wide as a cell."""
     small = picture.convert("RGB").resize((_CELL, max(1, round(_CELL * picture.height / picture.width))))
     heat = Image.fromarray(coloured(shares)).resize(small.size, Image.Resampling.NEAREST)
     return Image.blend(small, heat, _OPACITY)
@@ -58,12 +58,12 @@ def _over(picture: Image.Image, shares: np.ndarray) -> Image.Image:
 
 def _sheet(names: list[str], words: list[str], cells: list[list[Image.Image]], foot: str) -> Image.Image:
     across, down = _CELL + _GAP, max((cell.height for row in cells for cell in row), default=0) + _GAP
-    width = max(_LEFT + len(words) * across + _GAP, _NARROWEST)
+    width = max(_LEFT + len(words) * across + _GAP, _MIN_WIDTH)
     sheet = Image.new("RGB", (width, 2 * _LINE + len(names) * down), PAPER)
     pen = ImageDraw.Draw(sheet)
     for column, word in enumerate(words):
-        place = (_LEFT + column * across + _CELL / 2, _LINE / 2)
-        pen.text(place, _cut(word, 9), INK, font(_TEXT), anchor="mm")
+        center = (_LEFT + column * across + _CELL / 2, _LINE / 2)
+        pen.text(center, _cut(word, 9), INK, font(_TEXT), anchor="mm")
     for row, (name, of_row) in enumerate(zip(names, cells, strict=True)):
         top = _LINE + row * down
         pen.text((_LEFT - 6, top + down / 2), _cut(name, 14), INK, font(_TEXT), anchor="rm")
@@ -74,10 +74,10 @@ def _sheet(names: list[str], words: list[str], cells: list[list[Image.Image]], f
 
 
 def _spread(layers: list[int], most: int) -> list[int]:
-    """At most so many of them, evenly, the first and the last among them."""
+    """Choose at most `most` layers at even distances, with the first and the last one."""
     if len(layers) <= most:
         return layers
-    return [layers[round(place * (len(layers) - 1) / (most - 1))] for place in range(most)]
+    return [layers[round(index * (len(layers) - 1) / (most - 1))] for index in range(most)]
 
 
 def _cut(text: str, most: int) -> str:

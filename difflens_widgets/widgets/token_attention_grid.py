@@ -1,4 +1,4 @@
-"""TokenAttentionGrid: where each word looks, for every layer of the encoder, block of the U-Net, or denoising step."""
+"""TokenAttentionGrid: the attention maps of each word, for each encoder layer, denoiser block or denoising step."""
 
 from __future__ import annotations
 
@@ -29,66 +29,70 @@ from ._run_widget import RunWidget
 from ._token import TokenTrait
 
 _ROWS = ("layers", "blocks", "steps")
-_MOST_PINNED = 2
+_NORMALIZE = ("grid", "cell")
+_MAX_SELECTED = 2
 
 
 class TokenAttentionGrid(RunWidget):
-    """The words of a prompt as columns, and in each cell where that word looks, drawn over the picture.
+    """A grid with a column for each word of the prompt; each cell has the word's attention map over the image.
 
-    The rows are the text encoder's layers, the U-Net's blocks, or the denoising steps. A word that is pointed at lights
-    up on the big picture; a click pins it, a click with shift adds a second one in another colour.
+    The rows are the text encoder's layers, the denoiser's blocks, or the denoising steps. Pointing at a word shows its
+    map on the large image. A click selects the word, so that its map stays; a shift-click selects a second word, which
+    is drawn in another color.
 
-    Maps travel and are kept as one byte a value (a scale for each map), at most 64 pixels a side, those of single steps
-    at most 32: 0.2 MB a layer for SD 1.5 and a prompt of eleven words, and 14 KB more for each step that was kept.
+    The browser gets one byte for each value of a map, and at most 64 × 64 pixels, or 32 × 32 for single steps. That is
+    0.2 MB for each layer of SD 1.5 with a prompt of eleven words, and 14 KB more for each step that was kept.
 
     Parameters
     ----------
     source : LensRun, LensJob, AttentionMaps or None
-        What to show: a run with `attention`, or the maps of one stock picture (`capture_attention`). A job is followed
-        while it paints. None: nothing yet, see `show`.
+        What to show: a run with `attention`, or the maps of one stock image (`capture_attention`). The grid shows a
+        job's results while it runs. None: nothing yet, see `show`.
     picture : PIL.Image, optional
-        The picture that the `AttentionMaps` are of; only with them.
+        The image that the `AttentionMaps` belong to. Only with `AttentionMaps`.
 
     Attributes
     ----------
     rows : "layers", "blocks" or "steps"
-        What the rows are. Blocks and steps are those of the layer on screen; steps only where some were kept
-        (`AttentionOptions(steps=[...])`), layers not for a stock picture.
+        What the rows are. Blocks and steps are those of the layer on screen. "steps" needs steps that were kept
+        (`AttentionOptions(steps=[...])`); "layers" does not work for a stock image.
     layer : int
-        The layer on screen, one of `layers`. A running job paints it next.
+        The layer on screen, one of `layers`. A running job generates it next.
     block : str or None
-        The U-Net block whose maps are shown, one of `blocks`; None: all of them together. Steps are of all together.
+        The denoiser's block whose maps are shown, one of `blocks`. None: all blocks together. The rows "steps" always
+        show all blocks together.
     step : int or None
-        The step whose maps are shown, 0 is the first; None: all together. Where it was not kept, the nearest below is
-        shown, and said so.
+        The step whose maps are shown; 0 is the first. None: all steps together. If it was not kept, the grid shows the
+        nearest step before it, and says so.
     token : int or None
-        The word on the picture, by the index of any of its tokens; -1 is the padding. The first of those pinned.
-    pinned : list of int
-        At most two words on the picture, by the index of their first token (-1: the padding). May be set as for
-        `AttentionMaps.map`: `grid.pinned = ["cat"]`.
-    per_cell : bool
-        Whether each map has a colour range of its own. False: one range for the words of all rows, and one for start,
-        end and padding.
+        The first of `selected_tokens`, or the position of any token of that word; -1 is the padding.
+    selected_tokens : list of int
+        The words whose maps stay on the large image, at most two, by the position of their first token (-1: the
+        padding). It takes the same words as `AttentionMaps.heatmap`: `grid.selected_tokens = ["cat"]`.
+    normalize : "grid" or "cell"
+        The color range of a map. "grid" (default): one range for the words of all rows, and one for start, end and
+        padding. "cell": each map from 0 to its own maximum.
     opacity : float
-        Of the maps over the pictures, 0..1.
+        Of the maps over the images, 0..1.
     layers, num_layers, prompt, tokens, settings
         What is shown.
     columns : list of dict
-        token, text, kind ("word", "bos", "eos" or "pad") and places of each column.
+        The token, text, kind ("word", "bos", "eos" or "pad") and positions of each column.
     blocks : list of str
+        The denoiser's blocks that have maps.
     steps : list of int
         The steps that were kept.
     aggregator : "mean" or "daam"
-        What the values are: the mean share of a pixel's attention, 0..1; or DAAM's sum over the steps.
+        The unit of the values: the mean share of a pixel's attention, 0..1; or DAAM's sum over the steps.
     status, progress, failures
-        As of a `LayerSlider`.
+        As for a `LayerSlider`.
 
     Raises
     ------
     ValueError
-        If the run has no attention maps, or the picture is not of the size that the maps were made for.
+        If the run has no attention maps, or if the image does not have the size that the maps were made for.
     TypeError
-        If the source is something else, or a picture is missing or too much.
+        If the source is something else, if `AttentionMaps` come without their image, or an image without them.
 
     Examples
     --------
@@ -104,8 +108,8 @@ class TokenAttentionGrid(RunWidget):
     token = TokenTrait(None, allow_none=True).tag(**CHOICE)
     rows = t.Unicode("layers").tag(**CHOICE)
     block = t.Unicode(None, allow_none=True).tag(**CHOICE)
-    pinned = t.List(t.Any()).tag(**CHOICE)
-    per_cell = t.Bool(False).tag(**CHOICE)
+    selected_tokens = t.List(t.Any()).tag(**CHOICE)
+    normalize = t.Unicode("grid").tag(**CHOICE)
     opacity = t.Float(0.65).tag(**CHOICE)
     columns = t.List(t.Dict()).tag(sync=True)
     blocks = t.List(t.Unicode()).tag(sync=True)
@@ -120,7 +124,7 @@ class TokenAttentionGrid(RunWidget):
         super().__init__(_as_run(source, picture))
 
     def show(self, source: LensRun | LensJob | AttentionMaps, picture: Image.Image | None = None) -> None:
-        """Show another run, job or stock picture; takes what the class takes. A job shown before goes on, unseen."""
+        """Show another run, job or stock image; the arguments are those of the class. The job before goes on."""
         super().show(_as_run(source, picture))
 
     # -- what is shown
@@ -135,13 +139,13 @@ class TokenAttentionGrid(RunWidget):
         return {**attention_state(run, _maps_of(run), number), **self._selection(run)}
 
     def _selection(self, run: LensRun) -> dict[str, Any]:
-        """What stays selected when this run is shown: what it has too."""
+        """Keep those choices of the user that this run has too."""
         attention = _maps_of(run)
         same = [token.text for token in run.tokens] == [token["text"] for token in self.tokens]
         return {
             "rows": "blocks" if _why_not(self.rows, run) else self.rows,
             "block": self.block if self.block in attention.blocks else None,
-            "pinned": self.pinned if same else [],
+            "selected_tokens": self.selected_tokens if same else [],
             "token": self.token if same else None,
         }
 
@@ -151,16 +155,16 @@ class TokenAttentionGrid(RunWidget):
         if event.layer in attention:
             self._frames[key] = self._channel.finished(key, steps_of(run), *encode_maps(attention[event.layer]))
 
-    # -- the user speaks
+    # -- choices of the user
 
     @t.validate("rows")
     def _known_rows(self, proposal: dict[str, Any]) -> str:
         rows = proposal["value"]
         if rows not in _ROWS:
             raise t.TraitError(f'rows: expected "layers", "blocks" or "steps", got {rows!r}')
-        why = _why_not(rows, self._shown)
-        if why:
-            raise t.TraitError(f"rows: {why}")
+        reason = _why_not(rows, self._shown)
+        if reason:
+            raise t.TraitError(f"rows: {reason}")
         return rows
 
     @t.validate("block")
@@ -177,45 +181,56 @@ class TokenAttentionGrid(RunWidget):
             raise t.TraitError(f"opacity is 0..1, not {opacity}")
         return opacity
 
-    @t.validate("pinned")
+    @t.validate("normalize")
+    def _known_range(self, proposal: dict[str, Any]) -> str:
+        normalize = proposal["value"]
+        if normalize not in _NORMALIZE:
+            raise t.TraitError(f'normalize: expected "grid" or "cell", got {normalize!r}')
+        return normalize
+
+    @t.validate("selected_tokens")
     def _known_words(self, proposal: dict[str, Any]) -> list[int]:
-        pinned = list(dict.fromkeys(self._column_asked(word) for word in proposal["value"]))
-        if len(pinned) > _MOST_PINNED:
-            raise t.TraitError(f"pinned: at most {_MOST_PINNED} words, got {len(pinned)}")
-        return pinned
+        selected = list(dict.fromkeys(self._requested_column(word) for word in proposal["value"]))
+        if len(selected) > _MAX_SELECTED:
+            raise t.TraitError(f"selected_tokens: at most {_MAX_SELECTED} words, got {len(selected)}")
+        return selected
 
     @t.observe("token")
     def _on_token(self, _: dict[str, Any]) -> None:
         column = self._column_with(self.token)
-        if self.pinned[:1] != ([] if column is None else [column]):
-            self.pinned = [] if column is None else [column]
+        if self.selected_tokens[:1] != ([] if column is None else [column]):
+            self.selected_tokens = [] if column is None else [column]
 
-    @t.observe("pinned")
-    def _on_pinned(self, _: dict[str, Any]) -> None:
-        first = self.pinned[0] if self.pinned else None
+    @t.observe("selected_tokens")
+    def _on_selected_tokens(self, _: dict[str, Any]) -> None:
+        first = self.selected_tokens[0] if self.selected_tokens else None
         if self._column_with(self.token) != first:
             self.token = first
 
     def _column_with(self, token: int | None) -> int | None:
-        """The name of the column that a token is in."""
-        return next((each["token"] for each in self.columns if token == each["token"] or token in each["places"]), None)
+        """The number of the column that has a token; None: no column has it."""
+        for column in self.columns:
+            if token == column["token"] or token in column["positions"]:
+                return column["token"]
+        return None
 
-    def _column_asked(self, word: Any) -> int:
+    def _requested_column(self, word: Any) -> int:
+        """The number of the column of a word that was assigned to `selected_tokens`."""
         if self._shown is None:
-            raise t.TraitError("pinned: there are no words yet, see `show`")
+            raise t.TraitError("selected_tokens: there are no words yet, see `show`")
         if word == token_number(PromptPart.PADDING):
             word = PromptPart.PADDING
         try:
-            places = positions_of(word, self._shown.tokens)
+            positions = positions_of(word, self._shown.tokens)
         except (ValueError, TypeError) as error:
-            raise t.TraitError(f"pinned: {str(error).removeprefix('word: ')}") from None
-        column = self._column_with(places[0])
+            raise t.TraitError(f"selected_tokens: {str(error).removeprefix('word: ')}") from None
+        column = self._column_with(positions[0])
         found = next(each for each in self.columns if each["token"] == column)
-        if not {*places} <= {*found["places"]}:
-            raise t.TraitError(f"pinned: {word!r} is more than one word; pin each by itself")
+        if not {*positions} <= {*found["positions"]}:
+            raise t.TraitError(f"selected_tokens: {word!r} is more than one word; select each by itself")
         return found["token"]
 
-    # -- files and the still picture
+    # -- files and the still image
 
     def _write_file(self, file_format: str, path: Path) -> None:
         raise ValueError(f"a TokenAttentionGrid is not saved as {file_format}")
@@ -231,7 +246,7 @@ def _maps_of(run: LensRun) -> LensAttention:
 
 
 def _why_not(rows: str, run: LensRun | None) -> str:
-    """Why these cannot be the rows; "" where they can."""
+    """Say why the rows cannot be these; "" if they can."""
     if run is None or run.attention is None:
         return ""
     if rows == "layers" and is_stock_picture(run):
@@ -242,7 +257,7 @@ def _why_not(rows: str, run: LensRun | None) -> str:
 
 
 def _as_run(source: Any, picture: Image.Image | None) -> Any:
-    """The maps of one stock picture as a run of one layer; anything else as it is."""
+    """Make a run of one layer from the maps of a stock image; give anything else back as it is."""
     if not isinstance(source, AttentionMaps):
         if isinstance(source, list) and source and isinstance(source[0], AttentionMaps):
             raise TypeError("these are the maps of several pictures; show one: TokenAttentionGrid(maps[0], picture)")

@@ -106,7 +106,7 @@ class View extends Instrument<DiffTraits> {
   // -- what there is
 
   private columnOf(token: number | null): Column | undefined {
-    return this.get("columns").find((column) => token !== null && column.places.includes(token));
+    return this.get("columns").find((column) => token !== null && column.positions.includes(token));
   }
 
   /** The word whose attention is compared. */
@@ -186,7 +186,7 @@ class View extends Instrument<DiffTraits> {
     const where = [`layer ${layer} of ${this.get("num_layers") - 1}`, steps, ...settingFacts(settings)];
     const facts = empty ? [] : [...where, `${short(raw)} → ${short(tuned)}`].filter(Boolean);
     this.root.classList.toggle("dlw-words", this.get("columns").length > 0);
-    const marked = column?.places ?? [this.get("token")];
+    const marked = column?.positions ?? [this.get("token")];
     this.caption.update(this.get("tokens"), marked, facts, `raw: ${raw}\ntuned: ${tuned}`);
   }
 

@@ -1,6 +1,7 @@
-// TokenAttentionGrid: where each word looks: a big picture, and a grid of words × layers, blocks or steps.
+// TokenAttentionGrid: where the denoiser attends to each word: a large image, and a grid of words × layers, blocks or
+// steps.
 //
-// A page without a notebook shows it as it does a LayerSlider, see there.
+// A page without a notebook shows it in the same way as a LayerSlider, see there.
 import { HELP } from "./token_attention_grid_help";
 import { MapGrid, type MapPlace } from "./attention/cells";
 import { Controls } from "./attention/controls";
@@ -21,7 +22,8 @@ import { holes } from "./shared/thumb";
 import { widget } from "./shared/widget";
 
 const WATCHED = [
-  ...["layer", "step", "token", "rows", "block", "pinned", "per_cell", "opacity", "layers", "num_layers", "prompt"],
+  ...["layer", "step", "token", "rows", "block", "selected_tokens", "normalize", "opacity"],
+  ...["layers", "num_layers", "prompt"],
   ...["tokens", "settings", "columns", "_views", "status", "message", "notice", "progress", "failures"],
 ].map((trait) => `change:${trait}`);
 
@@ -37,13 +39,13 @@ class View extends Instrument<GridTraits> {
       this.session.folded = !this.session.folded;
       this.schedule();
     },
-    perCell: () => this.session.set("per_cell", !this.get("per_cell")),
+    normalize: () => this.session.set("normalize", this.get("normalize") === "cell" ? "grid" : "cell"),
     opacity: (opacity) => this.session.set("opacity", opacity),
   });
   /** The word that is pointed at. */
   private pointed: number | null = null;
   private pointer: PointerEvent | null = null;
-  /** What is on the picture. */
+  /** The maps on the large image. */
   private shown: Shown[] = [];
   private version = "";
 
@@ -67,12 +69,12 @@ class View extends Instrument<GridTraits> {
     this.session.set("layer", layer);
   }
 
-  /** Go to a cell of the grid; a click pins its word, a key only where it goes to another word. */
+  /** Go to a cell of the grid. A click selects its word, a key only when it moves to another word. */
   private choose(value: number, key: Key, click?: MouseEvent): void {
     const stays = key === this.scene.key();
     if (!stays) this.goToRow(key);
-    if (click && (stays || !this.scene.pins().includes(value) || click.shiftKey)) this.pin(value, click.shiftKey);
-    else if (!click && value !== this.scene.cursor()) this.pin(value, false);
+    if (click && (stays || !this.scene.selected().includes(value) || click.shiftKey)) this.select(value, click.shiftKey);
+    else if (!click && value !== this.scene.cursor()) this.select(value, false);
   }
 
   private goToRow(key: Key): void {
@@ -82,18 +84,18 @@ class View extends Instrument<GridTraits> {
     else this.session.set("step", key as number | null);
   }
 
-  /** Put a word on the picture to stay, or take it off; beside the one that is there where `second`. */
-  private pin(token: number, second: boolean): void {
-    this.pointed = null; // show what is pinned now, until another is pointed at
-    const before = this.scene.pins();
+  /** Select a word, or unselect it; with `second`, in addition to the first selected word. */
+  private select(token: number, second: boolean): void {
+    this.pointed = null; // show the selected words now, until another one is pointed at
+    const before = this.scene.selected();
     const others = before.filter((each) => each !== token);
-    const pins = second ? (others.length < before.length ? others : [...before.slice(0, 1), token]) : [token];
-    this.setPins(!second && before.length === 1 && !others.length ? [] : pins);
+    const words = second ? (others.length < before.length ? others : [...before.slice(0, 1), token]) : [token];
+    this.setSelected(!second && before.length === 1 && !others.length ? [] : words);
   }
 
-  private setPins(pins: number[]): void {
-    this.session.set("token", pins[0] ?? null);
-    this.session.set("pinned", pins);
+  private setSelected(words: number[]): void {
+    this.session.set("token", words[0] ?? null);
+    this.session.set("selected_tokens", words);
   }
 
   protected override keyboard(): HTMLElement {
@@ -102,16 +104,17 @@ class View extends Instrument<GridTraits> {
 
   protected override onOwnKey(key: string, target: Element, shift: boolean): boolean {
     if (!target.matches(AXIS) || target.matches(".dlw-opacity")) return false;
-    this.pointed = this.pointer = null; // the keys have the picture now
+    this.pointed = this.pointer = null; // the keyboard decides now what is shown
     this.schedule();
     const words = this.scene.columns();
     const numbered = this.scene.maps.columns.filter(({ kind }) => kind === "word")[Number(key) - 1];
     const on = { ArrowLeft: -1, ArrowRight: 1 }[key];
-    if (numbered) this.setPins([numbered.token]);
-    else if (key === "Escape" && this.scene.pins().length) this.setPins([]);
+    if (numbered) this.setSelected([numbered.token]);
+    else if (key === "Escape" && this.scene.selected().length) this.setSelected([]);
     else if (shift && on) {
       const next = words[words.findIndex(({ token }) => token === this.scene.cursor()) + on];
-      if (next && next.token !== this.scene.pins()[0]) this.setPins([...this.scene.pins().slice(0, 1), next.token]);
+      const first = this.scene.selected().slice(0, 1);
+      if (next && next.token !== first[0]) this.setSelected([...first, next.token]);
     } else if (target === this.grid.current || key === "ArrowUp" || key === "ArrowDown") return this.grid.key(key);
     else return false;
     return true;
@@ -141,11 +144,11 @@ class View extends Instrument<GridTraits> {
     });
     caption.el.addEventListener("click", ({ target, shiftKey }) => {
       const token = chipOf(target as Element);
-      if (token !== null) this.pin(token, shiftKey);
+      if (token !== null) this.select(token, shiftKey);
     });
   }
 
-  /** The values where the pointer is, in words. */
+  /** The values under the pointer, in words. */
   private read(): string {
     const { pointer } = this;
     const target = pointer?.target as Element | undefined;
@@ -189,19 +192,19 @@ class View extends Instrument<GridTraits> {
     });
   }
 
-  /** What changes with the word that is pointed at: the picture, and what tells of it. */
+  /** Update what depends on the word that is pointed at: the large image, its caption and its legend. */
   private updatePicture(): void {
     const [settings, status] = [this.get("settings"), this.status()];
     const { look, picture, ratio, place, where, what } = this.scene.about(status);
     const empty = status === "empty";
-    const pins = this.scene.pins();
-    const on = this.pointed === null || pins.includes(this.pointed) ? pins : [this.pointed];
+    const selected = this.scene.selected();
+    const on = this.pointed === null || selected.includes(this.pointed) ? selected : [this.pointed];
     this.shown = this.scene.shown(look, on);
     const words = this.shown.map(({ column }) => `“${column.text}”`).join(" and ");
     const facts = empty ? [] : [where, this.scene.lookName(look), what, ...settingFacts(settings)].filter(Boolean);
-    const marked = on.flatMap((token) => this.scene.maps.columnOf(token)?.places ?? []);
+    const marked = on.flatMap((token) => this.scene.maps.columnOf(token)?.positions ?? []);
     this.caption.update(this.get("tokens"), marked, facts, settings.model ?? "");
-    this.markChips(pins, on);
+    this.markChips(selected, on);
     const label = [`${where || "the picture"} of “${this.get("prompt")}”`, words && `where ${words} looks`, what];
     const badge = picture && !picture.final ? what : "";
     const hole = this.scene.hole(status, place);
@@ -210,10 +213,10 @@ class View extends Instrument<GridTraits> {
     this.updateLegend(empty);
   }
 
-  private markChips(pins: number[], on: number[]): void {
+  private markChips(selected: number[], on: number[]): void {
     for (const chip of this.caption.el.querySelectorAll<HTMLElement>(".dlw-chip")) {
       const token = this.scene.maps.columnOf(Number(chip.dataset.index))?.token;
-      const ramp = token === undefined || !on.includes(token) ? -1 : Math.max(0, pins.indexOf(token));
+      const ramp = token === undefined || !on.includes(token) ? -1 : Math.max(0, selected.indexOf(token));
       for (const hue of [0, 1]) chip.classList.toggle(`dlw-hue-${hue}`, ramp === hue);
     }
   }
@@ -230,21 +233,22 @@ class View extends Instrument<GridTraits> {
   }
 
   private updateGrid(look: Look, status: Status, ratio: number): void {
-    const pins = this.scene.pins();
+    const selected = this.scene.selected();
     const rows = this.scene.looks();
     this.grid.el.hidden = status === "empty" || !this.scene.columns().length || !rows.length;
     if (this.grid.el.hidden) return;
     const axis = { layers: "layer", blocks: "block", steps: "step" }[this.get("rows")];
     const lines = rows.map((row) => this.scene.row(row, status));
     this.grid.update(axis, lines, this.scene.key(look), this.scene.cursor(), ratio);
-    this.grid.mark((token) => pins.indexOf(token));
+    this.grid.mark((token) => selected.indexOf(token));
   }
 
   private updateLegend(empty: boolean): void {
     this.legend.el.hidden = empty;
     const mean = this.get("aggregator") === "mean";
     const scales = this.shown.map(({ column, heat }) => ({ name: column.text, most: heat.most, ramp: heat.ramp }));
-    if (!scales.length && !this.get("per_cell")) scales.push({ name: "", most: this.scene.common(true), ramp: 0 });
+    const common = { name: "", most: this.scene.common(true), ramp: 0 };
+    if (!scales.length && this.get("normalize") === "grid") scales.push(common);
     const so = this.status() === "running" ? ", so far" : "";
     const unit = mean ? "share of a pixel’s attention" : "attention, DAAM’s sum over the steps";
     this.legend.update(unit, scales, this.scene.range() + so);
@@ -262,13 +266,13 @@ class View extends Instrument<GridTraits> {
       blocks: this.get("blocks"),
       block: this.get("block"),
       special: !this.session.folded,
-      perCell: this.get("per_cell"),
+      normalize: this.get("normalize"),
       opacity: this.get("opacity"),
       empty,
     });
   }
 
-  /** The picture as it is seen, with the maps that are on it. */
+  /** The large image as it is on screen, with its maps. */
   protected override async current(): Promise<[Bitmap | undefined, string]> {
     const { layer, block, step } = this.scene.look();
     const picture = await this.scene.pictureOf(layer)?.load();

@@ -4,11 +4,11 @@ import type { HelpText } from "./shared/help";
 export const HELP: HelpText = {
   title: "What am I looking at?",
   paragraphs: [
-    "While the U-Net draws, each pixel looks at the tokens of the prompt, and its attention to all of them sums to 1. " +
-      "A map shows how much of it a word got, in its place on the picture: dark is none, bright is the number in the " +
-      "legend. Under a map the picture is grey, so that colour means attention only.",
+    "While the U-Net draws, each pixel attends to the tokens of the prompt, and its attention to all of them sums to 1. " +
+      "A map shows which part of it goes to a word, at each place of the picture: dark is none, bright is the number in " +
+      "the legend. The picture under a map is gray, so color means attention only.",
     "Rows: the text encoder's layers, each with its own picture; the U-Net's blocks; or denoising steps. Blocks and " +
-      "steps are those of the layer on screen. All words share one range; start, end and padding, which often take " +
+      "steps are those of the layer on screen. All words share one range; start, end and padding, which often get " +
       "most of the attention, have another.",
     "Maps tell where the model looks, which is not the same as why the picture is as it is.",
   ],
@@ -16,9 +16,9 @@ export const HELP: HelpText = {
     ["← →", "one layer back, on; in the grid: words"],
     ["↑ ↓", "rows"],
     ["Home End", "first, last"],
-    ["1 – 9", "pin a word"],
-    ["Shift ← →", "a second word"],
-    ["Esc", "clear the pins; close"],
+    ["1 – 9", "select a word"],
+    ["Shift ← →", "select a second word"],
+    ["Esc", "select no word; close"],
     ["Space", "play, pause"],
     ["?", "this help"],
   ],

@@ -162,7 +162,7 @@ def test_the_figure_says_what_it_shows(lens) -> None:
     [
         ((A, B, "dog", "blue"), {}, ValueError, "word_a: 'dog' is not in the prompt; its words are: 'a', 'red'"),
         ((A, B, "red", "red"), {}, ValueError, "word_b: 'red' is not in the prompt; its words are: 'a', 'blue'"),
-        ((A, B, "red", "a"), {}, ValueError, "word_b: 'a' stands 2 times in the prompt; give one of its places: 1, 5"),
+        ((A, B, "red", "a"), {}, ValueError, "word_b: 'a' stands 2 times in the prompt; give one of its positions: 1, 5"),
         ((A, B, 76, "blue"), {}, ValueError, "word_a: 76 is beyond this prompt"),
         ((A, "red " * 75 + "star", "red", "star"), {}, ValueError, "word_b: 'star' is cut off"),
         ((A, B, "red", 1.5), {}, TypeError, "word_b: expected words, indices or a PromptPart, got 1.5"),

@@ -1,4 +1,4 @@
-"""What cannot be captured or asked for is refused, in the caller's words, and never by an empty map."""
+"""What cannot be captured or requested is refused, in the caller's words, and never by an empty map."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from difflens_widgets import AttentionOptions, DiffusionLens, PromptPart, captur
 from pipelines import small_pipeline
 from stock import PROMPT
 
-QUICK = {"steps": 2, "guidance_scale": 4.0, "layers": [4]}
+QUICK = {"num_inference_steps": 2, "guidance_scale": 4.0, "layers": [4]}
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +51,7 @@ def is_clean(lens: DiffusionLens) -> bool:
     return not hooks and torch.overrides._len_torch_function_stack() == 0
 
 
-# what is asked of the lens, before anything is computed
+# what is requested of the lens, before anything is computed
 
 
 @pytest.mark.parametrize(
@@ -80,6 +80,7 @@ def test_what_cannot_be_asked_for(lens, attention, error, message) -> None:
         ({"steps": 3}, TypeError, 'steps are several numbers, such as .* or "all", got 3'),
         ({"steps": "first"}, TypeError, "or \"all\", got 'first'"),
         ({"steps": [0.5]}, TypeError, "a step is a whole number, got 0.5"),
+        ({"mid_block": "yes"}, TypeError, "mid_block must be True, False or None, got 'yes'"),
         ({"budget_mb": 0}, ValueError, "budget_mb must be a finite number above 0, got 0"),
         ({"budget_mb": float("nan")}, ValueError, "budget_mb must be a finite number above 0"),
     ],
@@ -93,7 +94,7 @@ def test_options(options, error, message) -> None:
 # processors
 
 
-def test_sliced_attention_is_refused_before_compute_with_a_way_out_that_works(fresh) -> None:
+def test_sliced_attention_is_refused_before_compute_with_a_fix_that_works(fresh) -> None:
     fresh.pipe.enable_attention_slicing(1)
     hook = no_compute(fresh)
     with pytest.raises(ValueError, match=r"attn2 \(SlicedAttnProcessor\) .*pipe.disable_attention_slicing\(\)"):
@@ -103,7 +104,7 @@ def test_sliced_attention_is_refused_before_compute_with_a_way_out_that_works(fr
     assert fresh(PROMPT, attention=True, **QUICK).attention.layers == (4,)
 
 
-def test_the_old_processor_is_refused_before_compute_with_a_way_out_that_works(fresh) -> None:
+def test_the_old_processor_is_refused_before_compute_with_a_fix_that_works(fresh) -> None:
     fresh.pipe.unet.set_attn_processor(AttnProcessor())
     hook = no_compute(fresh)
     with pytest.raises(ValueError, match=r"down_blocks.0.*attn2 \(AttnProcessor\) .*set_attn_processor\(.*2_0\(\)\)"):
@@ -129,7 +130,7 @@ def test_a_denoiser_wrapped_by_torch_compile_is_refused_before_compute(fresh) ->
 
 
 @pytest.mark.parametrize(
-    ("processor", "way_out"),
+    ("processor", "fix_hint"),
     [
         (XFormersAttnProcessor(), "pipe.disable_xformers_memory_efficient_attention()"),
         (IPAdapterXFormersAttnProcessor(16, 32), "pipe.disable_xformers_memory_efficient_attention()"),
@@ -137,10 +138,10 @@ def test_a_denoiser_wrapped_by_torch_compile_is_refused_before_compute(fresh) ->
     ],
     ids=lambda value: type(value).__name__,
 )
-def test_xformers_and_old_image_adapters_are_refused_before_compute(fresh, processor, way_out) -> None:
+def test_xformers_and_old_image_adapters_are_refused_before_compute(fresh, processor, fix_hint) -> None:
     """In the middle block only, by the lens and by a plain call."""
     fresh.pipe.unet.mid_block.attentions[0].transformer_blocks[0].attn2.set_processor(processor)
-    message = rf"mid_block.*attn2 \({type(processor).__name__}\) does not call .*what helps: {re.escape(way_out)}"
+    message = rf"mid_block.*attn2 \({type(processor).__name__}\) does not call .*what helps: {re.escape(fix_hint)}"
     hook = no_compute(fresh)
     with pytest.raises(ValueError, match=message):
         fresh(PROMPT, attention=True, **QUICK)
@@ -192,7 +193,7 @@ class Broken(AttnProcessor2_0):
     ],
 )
 def test_in_the_first_step_and_nothing_is_left_behind(fresh, processor, error, message) -> None:
-    """Only in the middle block, so that the layers before it were heard."""
+    """Only in the middle block, so that the layers before it were captured."""
     unet, forwards = fresh.pipe.unet, []
     attention = unet.mid_block.attentions[0].transformer_blocks[0].attn2
     attention.processor = processor()
@@ -201,6 +202,14 @@ def test_in_the_first_step_and_nothing_is_left_behind(fresh, processor, error, m
         fresh(PROMPT, attention=True, **QUICK)
     hook.remove()
     assert forwards == [1]
+    assert is_clean(fresh)
+
+
+def test_a_layer_that_is_not_kept_need_not_be_readable(fresh) -> None:
+    fresh.pipe.unet.mid_block.attentions[0].transformer_blocks[0].attn2.processor = OwnArithmetic()
+    assert fresh(PROMPT, attention="daam", **QUICK).attention.layers == (4,)
+    with pytest.raises(RuntimeError, match=r"mid_block.*attn2 \(OwnArithmetic\) does not call"):
+        fresh(PROMPT, attention=AttentionOptions("daam", mid_block=True), **QUICK)
     assert is_clean(fresh)
 
 
@@ -222,7 +231,7 @@ def call(lens: DiffusionLens, times: int = 1) -> None:
         lens.pipe(PROMPT, num_inference_steps=2, output_type="latent")
 
 
-def test_watching_one_call_means_one_call(lens) -> None:
+def test_capturing_one_call_means_one_call(lens) -> None:
     with pytest.raises(RuntimeError, match="the pipeline drew nothing"), capture_attention(lens.pipe, PROMPT):
         pass
     with pytest.raises(RuntimeError, match="this is a second one"), capture_attention(lens.pipe, PROMPT):
@@ -240,7 +249,7 @@ def test_watching_one_call_means_one_call(lens) -> None:
     ],
     ids=str,
 )
-def test_watching_what_cannot_be(lens, prompt, attention, error, message) -> None:
+def test_capturing_what_cannot_be(lens, prompt, attention, error, message) -> None:
     with pytest.raises(error, match=message), capture_attention(lens.pipe, prompt, attention=attention):
         call(lens)
     assert is_clean(lens)
@@ -251,15 +260,15 @@ def test_a_pipeline_of_no_family_is_refused() -> None:
         pytest.fail("got in")
 
 
-# what is asked of the maps
+# what is requested of the maps
 
 
 @pytest.mark.parametrize(
     ("word", "options", "error", "message"),
     [
         ("dog", {}, ValueError, "word: 'dog' is not in the prompt; its words are: 'a', 'red', 'circle', 'on'"),
-        ("a", {}, ValueError, "word: 'a' stands 2 times in the prompt; give one of its places: 1, 5"),
-        ("", {}, ValueError, "word: '' is not in the prompt"),
+        ("a", {}, ValueError, "word: 'a' stands 2 times in the prompt; give one of its positions: 1, 5"),
+        ("", {}, ValueError, "word: '' has no word in it"),
         ("redcircle", {}, ValueError, "is not in the prompt"),
         (9, {}, ValueError, r"word: 9 is beyond this prompt, whose tokens are 0\.\.8; PromptPart.PADDING"),
         (-1, {}, ValueError, "word: -1 is beyond"),
@@ -273,9 +282,9 @@ def test_a_pipeline_of_no_family_is_refused() -> None:
 )
 def test_maps_there_are_not(run, word, options, error, message) -> None:
     with pytest.raises(error, match=message):
-        run.attention.map(word, **options)
+        run.attention.heatmap(word, **options)
     with pytest.raises(error, match=message):
-        run.attention.mass_inside(np.ones((8, 8)), word, **options)
+        run.attention.mass_in_mask(np.ones((8, 8)), word, **options)
 
 
 @pytest.mark.parametrize(
@@ -295,18 +304,18 @@ def test_maps_there_are_not(run, word, options, error, message) -> None:
 )
 def test_masks_that_do_not_fit(run, mask, error, message) -> None:
     with pytest.raises(error, match=message):
-        run.attention.mass_inside(mask, "red")
+        run.attention.mass_in_mask(mask, "red")
 
 
 def test_a_full_prompt_has_no_padding(lens) -> None:
     full = lens("red " * 75, attention=True, **QUICK)
-    assert full.attention.plan.rows == 77
-    with pytest.raises(ValueError, match="this prompt fills all 77 places"):
-        full.attention.map(PromptPart.PADDING)
+    assert full.attention.plan.num_maps == 77
+    with pytest.raises(ValueError, match="this prompt fills all 77 positions"):
+        full.attention.heatmap(PromptPart.PADDING)
 
 
 def test_before_the_first_layer_is_painted(lens) -> None:
     job = lens._jobs(PROMPT, attention=True, **QUICK)[0]
     assert job.run.attention.words == tuple(PROMPT.split())
     with pytest.raises(ValueError, match="no layer is painted yet"):
-        job.run.attention.map("red")
+        job.run.attention.heatmap("red")

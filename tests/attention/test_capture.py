@@ -12,10 +12,11 @@ from diffusers.models.attention_processor import AttnProcessor2_0
 from peft import LoraConfig
 
 from difflens_widgets import AttentionOptions, DiffusionLens, PromptPart, capture_attention
+from difflens_widgets.attention.accumulator import AttentionAccumulator
 from difflens_widgets.lens.batch import BatchRow, batch_index
 from pipelines import small_pipeline, small_sd2_pipeline, small_sdxl_pipeline
 from stock import PROMPT
-from stored_attention import daam, store_all
+from stored_attention import daam, daam_modules, store_all
 
 QUICK = {"num_inference_steps": 3, "guidance_scale": 4.0, "seed": 3}
 GRID = (8, 8)
@@ -67,12 +68,12 @@ def sd1() -> DiffusionLens:
 
 def assert_shares(lens: DiffusionLens, run: Any) -> None:
     """All tokens' maps and the padding's together are 1 at each pixel, everywhere."""
-    places = range(sum(token.kind != "pad" for token in run.tokens))
+    positions = range(sum(token.kind != "pad" for token in run.tokens))
     for layer in run.layers:
         for block in (None, *run.attention.blocks):
             for step in (None, *run.attention.steps):
-                asked = {"layer": layer, "block": block, "step": step}
-                rows = [run.attention.map(word, **asked) for word in (*places, PromptPart.PADDING)]
+                requested = {"layer": layer, "block": block, "step": step}
+                rows = [run.attention.heatmap(word, **requested) for word in (*positions, PromptPart.PADDING)]
                 assert min(row.min() for row in rows) >= 0
                 np.testing.assert_allclose(np.sum(rows, axis=0), 1, atol=1e-5)
 
@@ -99,7 +100,7 @@ def test_pictures_are_the_same_to_the_bit(lens, attention) -> None:
 )
 def test_also_with_other_arguments_and_several_prompts(sd1, options) -> None:
     prompts, options = ["a red dog", PROMPT], {"layers": [1, 4], **QUICK, **options}
-    if "tokens" in options:
+    if "keep_tokens" in options:
         prompts = [PROMPT]
     plain = sd1(prompts, **options)
     seen = sd1(prompts, attention=AttentionOptions(steps=[0, 2]), **options)
@@ -107,14 +108,16 @@ def test_also_with_other_arguments_and_several_prompts(sd1, options) -> None:
         assert all(after.images[layer].tobytes() == before.images[layer].tobytes() for layer in (1, 4))
         assert all(image.tobytes() == after.token_images[at].tobytes() for at, image in before.token_images.items())
         assert after.attention.words == tuple(prompt.split())
-        assert after.attention.map("red").shape == (options.get("height", 32) // 4, options.get("width", 32) // 4)
-        assert after.attention.map("red", block="mid_block").shape == ((4, 4) if "height" not in options else (3, 7))
+        assert after.attention.heatmap("red").shape == (options.get("height", 32) // 4, options.get("width", 32) // 4)
+        assert after.attention.heatmap("red", block="mid_block").shape == (
+            (4, 4) if "height" not in options else (3, 7)
+        )
         assert_shares(sd1, after)
 
 
 def test_on_the_embedded_model() -> None:
     tiny = DiffusionLens.from_pretrained(device="cpu")
-    prompt, options = "a pink cat on a blue background", {"layers": [3, 12], "steps": 2, "seed": 1}
+    prompt, options = "a pink cat on a blue background", {"layers": [3, 12], "num_inference_steps": 2, "seed": 1}
     plain = tiny(prompt, **options)
     run = tiny(prompt, attention=True, **options)
     assert all(run.images[layer].tobytes() == plain.images[layer].tobytes() for layer in (3, 12))
@@ -137,11 +140,16 @@ def stored(request: pytest.FixtureRequest):
     processors = store_all(lens.pipe.unet)
     with torch.inference_mode():
         runs = {}
-        for aggregator in ("daam", "mean"):
+        for name, aggregator, mid_block in (
+            ("daam", "daam", None),
+            ("daam with the middle block", "daam", True),
+            ("mean without the middle block", "mean", False),
+            ("mean", "mean", None),
+        ):
             for processor in processors.values():
                 processor.stored.clear()
-            options = AttentionOptions(aggregator, steps="all")
-            runs[aggregator] = lens(PROMPT, layers=[1, 2], attention=options, **QUICK)
+            options = AttentionOptions(aggregator, steps="all", mid_block=mid_block)
+            runs[name] = lens(PROMPT, layers=[1, 2], attention=options, **QUICK)
         conditional = {name: np.stack(one.stored)[:, 2:] for name, one in processors.items()}
     return lens, runs, conditional
 
@@ -155,21 +163,48 @@ def side(pixels: int) -> tuple[int, int]:
     return (int(np.sqrt(pixels)),) * 2
 
 
-def test_daam_is_daams_definition(stored) -> None:
+WORDS = {"circle": [3], 1: [1], "blue": [6], "red circle": [2, 3]}
+
+
+def assert_daam(attention: Any, layer: int, probabilities: list[np.ndarray], row: int, **requested: Any) -> None:
+    """The words' maps are those of DAAM's definition, of these layers' probabilities."""
+    expected = daam(probabilities, row, GRID, [side(of_layer.shape[-2]) for of_layer in probabilities])
+    for word, positions in WORDS.items():
+        reference = expected[positions].mean(0)
+        ours = attention.heatmap(word, layer=layer, **requested)
+        assert np.abs(ours - reference).max() / reference.max() <= 1e-6
+
+
+def test_daam_is_the_published_definition(stored) -> None:
+    """With the modules that DAAM's code looks at by default: not those of the middle block."""
     lens, runs, probabilities = stored
     attention = runs["daam"].attention
-    sizes = [side(of_layer.shape[-2]) for of_layer in probabilities.values()]
+    assert attention.blocks == tuple(name for name in runs["mean"].attention.blocks if name != "mid_block")
+    located = [probabilities[name] for name in daam_modules(lens.pipe.unet)]
+    assert 0 < len(located) < len(probabilities)
     for layer, row in rows_of(lens).items():
-        expected = daam(list(probabilities.values()), row, GRID, sizes)
-        for word, places in {"circle": [3], 1: [1], "blue": [6], "red circle": [2, 3]}.items():
-            ours = attention.map(word, layer=layer)
-            reference = expected[places].mean(0)
-            assert np.abs(ours - reference).max() / reference.max() <= 1e-6
-    names = [name for name in probabilities if not name.startswith("mid_block")]
-    some = [probabilities[name] for name in names]
-    expected = daam(some, row, GRID, [side(of_layer.shape[-2]) for of_layer in some])
-    ours = attention.map("circle", layer=layer, block=[name for name in attention.blocks if name != "mid_block"])
-    assert np.abs(ours - expected[3]).max() / expected[3].max() <= 1e-6
+        assert_daam(attention, layer, located, row)
+
+
+def test_daam_with_the_middle_block_is_an_option(stored) -> None:
+    lens, runs, probabilities = stored
+    attention, default = runs["daam with the middle block"].attention, runs["daam"].attention
+    for layer, row in rows_of(lens).items():
+        assert_daam(attention, layer, list(probabilities.values()), row)
+        located = [probabilities[name] for name in daam_modules(lens.pipe.unet)]
+        assert_daam(attention, layer, located, row, block=default.blocks)
+        ours, other = (one.heatmap("circle", layer=layer) for one in (attention, default))
+        assert np.abs(ours - other).max() / other.max() > 0.01
+        of_block = [one.heatmap("circle", layer=layer, block=default.blocks[0]) for one in (attention, default)]
+        assert np.array_equal(*of_block)
+
+
+def test_the_mean_without_the_middle_block_is_an_option(stored) -> None:
+    _, runs, _ = stored
+    attention, default = runs["mean without the middle block"].attention, runs["mean"].attention
+    assert "mid_block" in default.blocks
+    assert attention.blocks == tuple(name for name in default.blocks if name != "mid_block")
+    assert np.array_equal(attention.heatmap("circle"), default.heatmap("circle", block=attention.blocks))
 
 
 def test_mean_is_the_mean_over_heads_layers_and_steps(stored) -> None:
@@ -180,12 +215,12 @@ def test_mean_is_the_mean_over_heads_layers_and_steps(stored) -> None:
         for block in attention.blocks:
             inside = np.stack([of[:, row].mean(1) for name, of in probabilities.items() if name.startswith(block)])
             maps = inside.mean(0).transpose(0, 2, 1).reshape(len(inside[0]), 77, *side(inside.shape[2]))
-            ours = attention.map("circle", layer=layer, block=block)
+            ours = attention.heatmap("circle", layer=layer, block=block)
             np.testing.assert_allclose(ours, maps.mean(0)[3], rtol=2e-5)
-            padding = attention.map(PromptPart.PADDING, layer=layer, block=block)
+            padding = attention.heatmap(PromptPart.PADDING, layer=layer, block=block)
             np.testing.assert_allclose(padding, maps.mean(0)[9:].sum(0), rtol=2e-5)
             for step in range(3):
-                ours = attention.map("circle", layer=layer, block=block, step=step)
+                ours = attention.heatmap("circle", layer=layer, block=block, step=step)
                 of_step = maps[step * order : (step + 1) * order]
                 np.testing.assert_allclose(ours, of_step.mean(0)[3], rtol=2e-5)
 
@@ -193,12 +228,13 @@ def test_mean_is_the_mean_over_heads_layers_and_steps(stored) -> None:
 def test_steps_of_daam_are_clamped_each_by_itself(stored) -> None:
     lens, runs, probabilities = stored
     attention, order = runs["daam"].attention, lens.pipe.scheduler.order
-    sizes = [side(of_layer.shape[-2]) for of_layer in probabilities.values()]
+    located = [probabilities[name] for name in daam_modules(lens.pipe.unet)]
+    sizes = [side(of_layer.shape[-2]) for of_layer in located]
     row = rows_of(lens)[2]
     for step in range(3):
-        of_step = [of_layer[step * order : (step + 1) * order] for of_layer in probabilities.values()]
+        of_step = [of_layer[step * order : (step + 1) * order] for of_layer in located]
         expected = daam(of_step, row, GRID, sizes)[3]
-        ours = attention.map("circle", layer=2, step=step)
+        ours = attention.heatmap("circle", layer=2, step=step)
         # of a single step the rounding of float32 logits is not averaged out: 1.2e-6 was seen
         assert np.abs(ours - expected).max() / expected.max() <= 3e-6
 
@@ -206,10 +242,10 @@ def test_steps_of_daam_are_clamped_each_by_itself(stored) -> None:
 def test_a_layer_has_the_map_of_its_own_row(sd1) -> None:
     everything = sd1(PROMPT, attention=True, **QUICK)
     alone = sd1(PROMPT, attention=True, layers=[2], **QUICK)
-    assert np.array_equal(alone.attention.map("circle"), everything.attention.map("circle", layer=2))
-    others = [everything.attention.map("circle", layer=layer) for layer in sd1.layers if layer != 2]
-    assert all(np.abs(other - alone.attention.map("circle")).max() > 1e-4 for other in others)
-    assert np.array_equal(everything.attention.map("circle"), everything.attention.map("circle", layer=4))
+    assert np.array_equal(alone.attention.heatmap("circle"), everything.attention.heatmap("circle", layer=2))
+    others = [everything.attention.heatmap("circle", layer=layer) for layer in sd1.layers if layer != 2]
+    assert all(np.abs(other - alone.attention.heatmap("circle")).max() > 1e-4 for other in others)
+    assert np.array_equal(everything.attention.heatmap("circle"), everything.attention.heatmap("circle", layer=4))
     assert list(everything.attention) == [0, 1, 2, 3, 4]
     assert 2 in everything.attention
     assert len(everything.attention) == 5
@@ -218,7 +254,7 @@ def test_a_layer_has_the_map_of_its_own_row(sd1) -> None:
 def test_only_steps_asked_for_are_kept(sd1) -> None:
     run = sd1(PROMPT, attention=AttentionOptions(steps=[2, 0, 2]), layers=[4], **QUICK)
     assert run.attention.steps == run.attention[4].steps == (0, 2)
-    assert np.abs(run.attention.map("circle", step=0) - run.attention.map("circle", step=2)).max() > 1e-5
+    assert np.abs(run.attention.heatmap("circle", step=0) - run.attention.heatmap("circle", step=2)).max() > 1e-5
 
 
 # a plain stock picture
@@ -239,28 +275,41 @@ def test_a_stock_call_with_two_prompts_and_two_pictures_each(lens, guidance) -> 
         seen = stock(lens.pipe, prompts, **options)
     assert np.array_equal(seen, plain)
     assert [one.words for one in maps] == [tuple(PROMPT.split())] * 2 + [("a", "green", "star")] * 2
-    assert np.allclose(maps[0].map("circle"), maps[1].map("circle"), rtol=1e-4)  # the same noise
-    assert maps[2].map("star", step=1).shape == GRID
+    assert np.allclose(maps[0].heatmap("circle"), maps[1].heatmap("circle"), rtol=1e-4)  # the same noise
+    assert maps[2].heatmap("star", step=1).shape == GRID
     # and it is what the lens sees at its last layer
     run = lens(
         prompts, seed=3, num_inference_steps=3, guidance_scale=guidance, attention=True, layers=[lens.num_layers - 1]
     )
-    np.testing.assert_allclose(maps[0].map("circle"), run[0].attention.map("circle"), rtol=1e-3)
-    np.testing.assert_allclose(maps[3].map("star"), run[1].attention.map("star"), rtol=1e-3)
+    np.testing.assert_allclose(maps[0].heatmap("circle"), run[0].attention.heatmap("circle"), rtol=1e-3)
+    np.testing.assert_allclose(maps[3].heatmap("star"), run[1].attention.heatmap("star"), rtol=1e-3)
 
 
 def test_the_second_encoder_can_name_the_tokens() -> None:
     pipe = small_sdxl_pipeline(EulerDiscreteScheduler, first_encoder=False)
     with capture_attention(pipe, PROMPT, text_encoder="text_encoder_2") as maps:
         stock(pipe, PROMPT, pictures=1)
-    assert maps[0].map("circle").shape == GRID
+    assert maps[0].heatmap("circle").shape == GRID
 
 
 def test_a_daam_of_a_stock_call(sd1) -> None:
     with capture_attention(sd1.pipe, PROMPT, attention="daam") as maps:
         stock(sd1.pipe, PROMPT, pictures=1, guidance_scale=4.0)
     run = sd1(PROMPT, attention="daam", layers=[4], **QUICK)
-    np.testing.assert_allclose(maps[0].map("circle"), run.attention.map("circle"), rtol=1e-3)
+    np.testing.assert_allclose(maps[0].heatmap("circle"), run.attention.heatmap("circle"), rtol=1e-3)
+
+
+@pytest.mark.parametrize("aggregator", ["mean", "daam"])
+def test_each_pictures_maps_are_computed_once(sd1, aggregator, monkeypatch) -> None:
+    finished: list[AttentionAccumulator] = []
+    finish = AttentionAccumulator.finish
+    monkeypatch.setattr(AttentionAccumulator, "finish", lambda self: finished.append(self) or finish(self))
+    with capture_attention(sd1.pipe, PROMPT, attention=aggregator) as maps:
+        stock(sd1.pipe, PROMPT, pictures=2, num_images_per_prompt=2)
+    assert (len(maps), len(finished), len(set(finished))) == (2, 2, 2)
+    finished.clear()
+    assert sd1(PROMPT, attention=aggregator, **QUICK).attention.layers == (0, 1, 2, 3, 4)
+    assert (len(finished), len(set(finished))) == (5, 5)
 
 
 def test_an_image_adapter_is_not_taken_for_the_text() -> None:
@@ -273,7 +322,7 @@ def test_an_image_adapter_is_not_taken_for_the_text() -> None:
     with capture_attention(pipe, PROMPT) as maps:
         seen = stock(pipe, PROMPT, **options)
     assert np.array_equal(seen, plain)
-    total = sum(maps[0].map(place) for place in (*range(9), PromptPart.PADDING))
+    total = sum(maps[0].heatmap(position) for position in (*range(9), PromptPart.PADDING))
     np.testing.assert_allclose(total, 1, atol=1e-5)
 
 

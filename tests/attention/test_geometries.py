@@ -13,7 +13,7 @@ from diffusers import DDIMScheduler, EulerDiscreteScheduler, UNet2DConditionMode
 from difflens_widgets import AttentionOptions, DiffusionLens, PromptPart, capture_attention
 from pipelines import make_text_show, small_pipeline, small_sdxl_pipeline
 from stock import PROMPT
-from stored_attention import daam, store_all
+from stored_attention import daam, daam_modules, store_all
 
 STEPS = 2
 HEIGHT, WIDTH, GRID = 40, 72, (10, 18)  # halved to 5 × 9, 3 × 5 and 2 × 3
@@ -82,7 +82,7 @@ def draw(pipe: Any, prompts: list[str]) -> np.ndarray:
 
 def assert_shares(maps: Any) -> None:
     for block in (None, *maps.blocks):
-        shares = [maps.map(word, block=block) for word in (*range(maps.plan.places), PromptPart.PADDING)]
+        shares = [maps.heatmap(word, block=block) for word in (*range(maps.plan.num_positions), PromptPart.PADDING)]
         np.testing.assert_allclose(np.sum(shares, axis=0), 1, atol=1e-5)
 
 
@@ -103,7 +103,7 @@ def test_a_lens_run(geometry) -> None:
         assert_shares(seen.attention[layer])
     assert {block.name: (block.height, block.width) for block in seen.attention.plan.blocks} == geometry.sizes
     assert tuple(block.weight for block in seen.attention.plan.blocks) == geometry.layers
-    assert seen.attention.map("circle").shape == GRID
+    assert seen.attention.heatmap("circle").shape == GRID
 
 
 @torch.inference_mode()
@@ -120,17 +120,20 @@ def test_a_stock_call_of_two_prompts_and_two_pictures_each(geometry) -> None:
 
 @torch.inference_mode()
 def test_daam_against_stored_probabilities(geometry) -> None:
-    """All layers and heads, in float64."""
+    """All heads, in float64; of the layers that DAAM's code looks at."""
     usual = dict(geometry.pipe.unet.attn_processors)
     processors = store_all(geometry.pipe.unet)
     with capture_attention(geometry.pipe, [PROMPT, "a green star"], attention=AttentionOptions("daam")) as maps:
         draw(geometry.pipe, [PROMPT, "a green star"])
     geometry.pipe.unet.set_attn_processor(usual)
     blocks = {name: next(block for block in geometry.sizes if name.startswith(block)) for name in processors}
-    stored = [np.stack(processor.stored)[:, 4:] for processor in processors.values()]
-    sizes = [geometry.sizes[block] for block in blocks.values()]
-    assert len(stored) == sum(geometry.layers)
-    for picture, word, place in ((0, "circle", 3), (3, "star", 3)):
-        exact = daam(stored, picture, GRID, sizes)[place]
-        ours = maps[picture].map(word)
+    located = daam_modules(geometry.pipe.unet)
+    stored = [np.stack(processors[name].stored)[:, 4:] for name in located]
+    sizes = [geometry.sizes[blocks[name]] for name in located]
+    of_block = dict(zip(geometry.sizes, geometry.layers, strict=True))
+    assert len(stored) == sum(of_block.values()) - of_block["mid_block"]
+    assert len(processors) == sum(of_block.values())
+    for picture, word, position in ((0, "circle", 3), (3, "star", 3)):
+        exact = daam(stored, picture, GRID, sizes)[position]
+        ours = maps[picture].heatmap(word)
         assert np.abs(ours - exact).max() / exact.max() <= 1e-6

@@ -20,7 +20,7 @@ from stored_attention import daam
 from stored_joint_attention import store_all
 
 PIPELINES = {"sd3": small_sd3_pipeline, "sd3.5": small_sd35_pipeline, "flux": small_flux_pipeline}
-T5 = 20  # text places of T5
+T5 = 20  # text positions of T5
 GRID, SIZE = (8, 12), (4, 6)  # latents, image tokens
 STEPS = 3
 
@@ -53,16 +53,16 @@ def draw(pipe: Any, prompt: Any = PROMPT, **options: Any) -> np.ndarray:
 ENCODERS = ("text_encoder", "text_encoder_2", "text_encoder_3")
 
 
-def watched(pipe: Any, prompt: Any = PROMPT, attention: Any = True, encoder: str | None = None, **options: Any) -> Any:
+def captured(pipe: Any, prompt: Any = PROMPT, attention: Any = True, encoder: str | None = None, **options: Any) -> Any:
     with capture_attention(pipe, prompt, attention=attention, text_encoder=encoder) as maps:
         draw(pipe, prompt, **options)
     return maps[0]
 
 
-def all_maps(maps: Any, **asked: Any) -> np.ndarray:
-    """Those of every place, of the padding and of the others, in the order of the keys of `kept_keys`."""
-    tokens = [maps.map(word, **asked) for word in (*range(maps.plan.places), PromptPart.PADDING)]
-    return np.stack(tokens + [maps.other(name, **asked) for name in maps.others])
+def all_maps(maps: Any, **requested: Any) -> np.ndarray:
+    """Those of every position, of the padding and of the rest, in the order of the keys of `kept_keys`."""
+    tokens = [maps.heatmap(word, **requested) for word in (*range(maps.plan.num_positions), PromptPart.PADDING)]
+    return np.stack(tokens + [maps.rest(name, **requested) for name in maps.rest_names])
 
 
 def assert_shares(maps: Any) -> None:
@@ -71,7 +71,7 @@ def assert_shares(maps: Any) -> None:
             shares = all_maps(maps, block=block, step=step)
             assert shares.min() >= 0
             np.testing.assert_allclose(shares.sum(0), 1, atol=1e-5)
-            assert shares[: -len(maps.others)].sum(0).max() < 1
+            assert shares[: -len(maps.rest_names)].sum(0).max() < 1
 
 
 # the pictures
@@ -131,16 +131,16 @@ def test_also_without_guidance_and_in_another_size(pipe, options) -> None:
         seen = draw(pipe, **options)
     assert np.array_equal(seen, plain)
     size = options.get("height", 32) // 8, options.get("width", 48) // 8
-    assert maps[0].map("circle", block="transformer_blocks.0").shape == size
-    assert maps[0].map("circle").shape == (2 * size[0], 2 * size[1])
-    assert maps[0].mass_inside(np.ones((8 * size[0], 8 * size[1])), "circle") == pytest.approx(1)
+    assert maps[0].heatmap("circle", block="transformer_blocks.0").shape == size
+    assert maps[0].heatmap("circle").shape == (2 * size[0], 2 * size[1])
+    assert maps[0].mass_in_mask(np.ones((8 * size[0], 8 * size[1])), "circle") == pytest.approx(1)
     assert_shares(maps[0])
 
 
 def test_the_maps_of_a_picture_do_not_depend_on_the_guidance_forwards(pipe) -> None:
     """In the first step the prompt's rows are the same with guidance and without."""
     kept = AttentionOptions(steps=[0, 2])
-    guided, alone = watched(pipe, attention=kept), watched(pipe, attention=kept, guidance_scale=1.0)
+    guided, alone = captured(pipe, attention=kept), captured(pipe, attention=kept, guidance_scale=1.0)
     np.testing.assert_allclose(all_maps(guided, step=0), all_maps(alone, step=0), rtol=1e-4)
     assert np.abs(all_maps(guided, step=2) - all_maps(alone, step=2)).max() > 1e-4
 
@@ -148,12 +148,12 @@ def test_the_maps_of_a_picture_do_not_depend_on_the_guidance_forwards(pipe) -> N
 # what the maps are
 
 
-def kept_keys(pipe: Any, stored: np.ndarray, places: int) -> np.ndarray:
-    """Of (..., text and image keys) what is kept: SD3's text is 77 places of CLIP's, then T5's."""
+def kept_keys(pipe: Any, stored: np.ndarray, positions: int) -> np.ndarray:
+    """Of (..., text and image keys) what is kept: SD3's text is 77 positions of CLIP's, then T5's."""
     clip = 0 if is_flux(pipe) else 77
     own, text = clip or T5, clip + T5
-    sums = [stored[..., places:own], stored[..., text:], *([stored[..., own:text]] if clip else [])]
-    return np.concatenate([stored[..., :places], *(keys.sum(-1, keepdims=True) for keys in sums)], axis=-1)
+    sums = [stored[..., positions:own], stored[..., text:], *([stored[..., own:text]] if clip else [])]
+    return np.concatenate([stored[..., :positions], *(keys.sum(-1, keepdims=True) for keys in sums)], axis=-1)
 
 
 @pytest.fixture(scope="module", params=PIPELINES)
@@ -163,7 +163,7 @@ def stored(request: pytest.FixtureRequest) -> Any:
     processors = store_all(pipe.transformer, text=T5, width=SIZE[1])
     with torch.inference_mode():
         maps = {
-            aggregator: watched(pipe, attention=AttentionOptions(aggregator, steps="all"))
+            aggregator: captured(pipe, attention=AttentionOptions(aggregator, steps="all"))
             for aggregator in ("mean", "daam")
         }
     kept = {}
@@ -172,14 +172,14 @@ def stored(request: pytest.FixtureRequest) -> Any:
         forwards = processor.stored[: 2 * STEPS : 2] if is_flux(pipe) else processor.stored[:STEPS]
         prompt = np.stack([of_forward[-1] for of_forward in forwards])
         np.testing.assert_allclose(prompt.sum(-1), 1, atol=1e-12)
-        kept[block] = kept_keys(pipe, prompt, maps["mean"].plan.places)
+        kept[block] = kept_keys(pipe, prompt, maps["mean"].plan.num_positions)
     return maps, kept
 
 
 def assert_equal(ours: np.ndarray, exact: np.ndarray, largest: float = 1e-6) -> None:
     """Each map within `largest` of its highest value."""
-    apart = np.abs(ours - exact).max((1, 2)) / exact.max((1, 2))
-    assert apart.max() <= largest, apart
+    difference = np.abs(ours - exact).max((1, 2)) / exact.max((1, 2))
+    assert difference.max() <= largest, difference
 
 
 def test_mean_is_the_mean_over_heads_and_steps(stored) -> None:
@@ -191,7 +191,7 @@ def test_mean_is_the_mean_over_heads_and_steps(stored) -> None:
         for step in range(STEPS):
             exact = of_block[step].mean(0).T.reshape(-1, *SIZE)
             assert_equal(all_maps(maps, block=block, step=step), exact, 3e-6)
-    assert exact[: maps.plan.places].std(axis=(1, 2)).max() > 0.005, "else any order of the pixels would do"
+    assert exact[: maps.plan.num_positions].std(axis=(1, 2)).max() > 0.005, "else any order of the pixels would do"
 
 
 def test_daam_is_daams_definition(stored) -> None:
@@ -205,8 +205,8 @@ def test_daam_is_daams_definition(stored) -> None:
 def test_single_places_are_looked_at_apart(stored) -> None:
     """Else the order of the keys would not be tested."""
     shares = all_maps(stored[0]["mean"])
-    apart = np.abs(shares[:, None] - shares[None]).max((2, 3)) + np.eye(len(shares))
-    assert apart.min() > 1e-4
+    difference = np.abs(shares[:, None] - shares[None]).max((2, 3)) + np.eye(len(shares))
+    assert difference.min() > 1e-4
 
 
 def test_a_forward_that_skips_layers_is_no_step() -> None:
@@ -219,7 +219,7 @@ def test_a_forward_that_skips_layers_is_no_step() -> None:
     assert np.array_equal(seen, plain)
     assert not np.array_equal(plain, draw(pipe))
     assert maps[0].steps == (0, 1, 2)
-    usual = watched(pipe, attention=AttentionOptions(steps="all"))
+    usual = captured(pipe, attention=AttentionOptions(steps="all"))
     np.testing.assert_allclose(all_maps(maps[0], step=1), all_maps(usual, step=1), rtol=1e-4)
     assert_shares(maps[0])
 
@@ -229,7 +229,7 @@ def test_fused_projections_change_no_map(make) -> None:
     """diffusers' `fuse_qkv_projections` brings processors of its own."""
     fused = make()
     fused.transformer.fuse_qkv_projections()
-    np.testing.assert_allclose(all_maps(watched(fused)), all_maps(watched(make())), rtol=1e-3, atol=1e-6)
+    np.testing.assert_allclose(all_maps(captured(fused)), all_maps(captured(make())), rtol=1e-3, atol=1e-6)
 
 
 # whose tokens
@@ -238,18 +238,18 @@ def test_fused_projections_change_no_map(make) -> None:
 def test_the_encoder_chooses_whose_tokens_have_maps() -> None:
     pipe = small_sd3_pipeline()
     prompt = "a red circle, foxes"
-    first, second, third = (watched(pipe, prompt, encoder=encoder) for encoder in ENCODERS)
+    first, second, third = (captured(pipe, prompt, encoder=encoder) for encoder in ENCODERS)
     assert first.words == second.words == third.words == ("a", "red", "circle", ",", "foxes")
     assert [token.text for token in third.plan.tokens[:8]] == ["a", "red", "circle", ",", "fo", "xes", "</s>", "<pad>"]
     assert [len(maps.plan.tokens) for maps in (first, second, third)] == [77, 77, T5]
     assert first.plan.tokens[-1].text != second.plan.tokens[-1].text  # the second pads with "!"
-    np.testing.assert_array_equal(first.map("red"), second.map("red"))
-    np.testing.assert_allclose(third.map("foxes"), (third.map(4) + third.map(5)) / 2, rtol=1e-6)
-    np.testing.assert_allclose(third.other("image"), first.other("image"), rtol=1e-5)
+    np.testing.assert_array_equal(first.heatmap("red"), second.heatmap("red"))
+    np.testing.assert_allclose(third.heatmap("foxes"), (third.heatmap(4) + third.heatmap(5)) / 2, rtol=1e-6)
+    np.testing.assert_allclose(third.rest("image"), first.rest("image"), rtol=1e-5)
     of_tokens = [all_maps(maps)[:-2].sum(0) for maps in (first, third)]
-    np.testing.assert_allclose(of_tokens[0], third.other("other text"), rtol=1e-4)
-    np.testing.assert_allclose(of_tokens[1], first.other("other text"), rtol=1e-4)
-    default = watched(pipe, prompt)
+    np.testing.assert_allclose(of_tokens[0], third.rest("other text"), rtol=1e-4)
+    np.testing.assert_allclose(of_tokens[1], first.rest("other text"), rtol=1e-4)
+    default = captured(pipe, prompt)
     assert default.plan == first.plan
 
 
@@ -267,7 +267,7 @@ def test_the_tokens_are_what_the_encoder_reads(make, encoder, prompt) -> None:
     read.resize_token_embeddings(len(tokenizer))
     seen: list[list[int]] = []
     hook = read.register_forward_pre_hook(lambda module, args: seen.append(args[0][0].tolist()))
-    maps = watched(pipe, prompt, encoder=encoder, guidance_scale=1.0)
+    maps = captured(pipe, prompt, encoder=encoder, guidance_scale=1.0)
     hook.remove()
     assert maps.plan.tokens == read_tokens(tokenizer, seen[0])
     texts = [token.text for token in maps.plan.tokens]
@@ -276,18 +276,18 @@ def test_the_tokens_are_what_the_encoder_reads(make, encoder, prompt) -> None:
 
 def test_flux_looks_at_t5() -> None:
     pipe = small_flux_pipeline()
-    maps, default = watched(pipe, encoder="text_encoder_2"), watched(pipe, max_sequence_length=12)
+    maps, default = captured(pipe, encoder="text_encoder_2"), captured(pipe, max_sequence_length=12)
     assert (len(maps.plan.tokens), len(default.plan.tokens)) == (T5, 12)
     assert maps.plan.tokens[0].kind == "word"  # T5 has no start token
-    assert maps.others == ("image",)
-    full = watched(pipe, "a red " * 10, max_sequence_length=8)  # cut: no padding is left
-    assert full.plan.rows == 9
-    np.testing.assert_allclose(sum(full.map(place) for place in range(8)) + full.other("image"), 1, atol=1e-5)
+    assert maps.rest_names == ("image",)
+    full = captured(pipe, "a red " * 10, max_sequence_length=8)  # cut: no padding is left
+    assert full.plan.num_maps == 9
+    np.testing.assert_allclose(sum(full.heatmap(position) for position in range(8)) + full.rest("image"), 1, atol=1e-5)
 
 
 def test_sd3_without_t5_has_its_empty_places_as_other_text() -> None:
-    maps = watched(small_sd3_pipeline(t5=False))
-    assert maps.other("other text").min() > 0
+    maps = captured(small_sd3_pipeline(t5=False))
+    assert maps.rest("other text").min() > 0
     assert_shares(maps)
 
 
@@ -313,7 +313,7 @@ def with_image_adapter(pipe: Any) -> tuple[Any, dict[str, Any]]:
 
 @pytest.mark.parametrize("make", [small_sd3_pipeline, small_flux_pipeline])
 def test_an_image_adapter_is_not_taken_for_the_text(make) -> None:
-    usual = watched(make(), attention=AttentionOptions(steps=[0]))
+    usual = captured(make(), attention=AttentionOptions(steps=[0]))
     pipe, options = with_image_adapter(make())
     plain = draw(pipe, **options)
     with capture_attention(pipe, PROMPT, attention=AttentionOptions(steps=[0])) as maps:

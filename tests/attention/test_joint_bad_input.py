@@ -1,4 +1,4 @@
-"""What cannot be captured of SD3 and FLUX is refused with the module and the way out, and never an empty map."""
+"""What cannot be captured of SD3 and FLUX is refused with the module and what helps, and never an empty map."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from difflens_widgets import AttentionOptions, DiffusionLens, capture_attention
 from joint_pipelines import small_flux_pipeline, small_sd3_pipeline
 from stock import PROMPT
 
-USUAL_WAY_OUT = {
+DEFAULT_FIX_HINT = {
     "sd3": r"pipe.transformer.set_attn_processor\(diffusers.models.attention_processor.JointAttnProcessor2_0\(\)\)",
     "flux": r"pipe.transformer.set_attn_processor\(diffusers.*transformer_flux.FluxAttnProcessor\(\)\)",
 }
@@ -79,7 +79,7 @@ def test_a_processor_of_another_kind_in_the_first_step(kind, block, processor, m
     pipe.transformer.get_submodule(f"{block}.attn").processor = processor()
     forwards: list[int] = []
     hook = pipe.transformer.register_forward_pre_hook(lambda *_: forwards.append(1))
-    expected = f"attention: {block}.attn {message}{USUAL_WAY_OUT[kind]}"
+    expected = f"attention: {block}.attn {message}{DEFAULT_FIX_HINT[kind]}"
     with pytest.raises(RuntimeError, match=expected), capture_attention(pipe, PROMPT):
         draw(pipe)
     hook.remove()
@@ -102,7 +102,7 @@ def test_a_compiled_transformer_is_refused(kind) -> None:
     refused(pipe, r"attention: the transformer is compiled \(torch.compile\)")
 
 
-def test_another_backend_is_refused_with_a_way_out_that_works() -> None:
+def test_another_backend_is_refused_with_a_fix_that_works() -> None:
     pipe = small_flux_pipeline()
     pipe.transformer.set_attention_backend("flex")
     refused(pipe, r"transformer_blocks.0.attn computes .* by 'flex', .*set_attention_backend\(\"native\"\)")
@@ -110,7 +110,7 @@ def test_another_backend_is_refused_with_a_way_out_that_works() -> None:
         pipe.transformer.set_attention_backend(backend)
         with capture_attention(pipe, PROMPT) as maps:
             draw(pipe)
-        assert maps[0].map("circle").shape == (8, 8)
+        assert maps[0].heatmap("circle").shape == (8, 8)
 
 
 @pytest.mark.filterwarnings("ignore:flex_attention called without torch.compile")
@@ -122,21 +122,21 @@ def test_another_backend_around_the_call_is_named_in_the_first_step() -> None:
     assert_clean(pipe)
 
 
-def test_a_cache_is_refused_with_a_way_out_that_works() -> None:
+def test_a_cache_is_refused_with_a_fix_that_works() -> None:
     pipe = small_flux_pipeline()
     pipe.transformer.enable_cache(FirstBlockCacheConfig(threshold=10.0))
     refused(pipe, r"attention: the transformer has a cache, .*pipe.transformer.disable_cache\(\)")
     pipe.transformer.disable_cache()
     with capture_attention(pipe, PROMPT) as maps:
         draw(pipe)
-    assert maps[0].map("circle").shape == (8, 8)
+    assert maps[0].heatmap("circle").shape == (8, 8)
 
 
 @pytest.mark.parametrize(
     ("make", "encoder", "message"),
     [
-        (small_flux_pipeline, "text_encoder", "denoiser of FluxPipeline does not look .* of 'text_encoder_2'$"),
-        (small_sd3_pipeline, "text_encoder_4", "not look at .* 'text_encoder_4'; .* 'text_encoder_3'$"),
+        (small_flux_pipeline, "text_encoder", "denoiser of FluxPipeline does not attend .* of 'text_encoder_2'$"),
+        (small_sd3_pipeline, "text_encoder_4", "not attend to .* 'text_encoder_4'; .* 'text_encoder_3'$"),
         (
             lambda: small_sd3_pipeline(t5=False),
             "text_encoder_3",
@@ -162,12 +162,12 @@ def test_an_encoder_whose_places_are_not_there() -> None:
 def test_what_is_asked_for_is_checked_as_ever(kind) -> None:
     pipe = PIPELINES[kind]()
     refused(pipe, "leave the `with` out", attention=False)
-    asked = [
+    requested = [
         ({"attention": AttentionOptions(steps=[2])}, PROMPT, ValueError, r"step 2 is outside 0\.\.1"),
         ({"attention": AttentionOptions(budget_mb=0.001)}, PROMPT, ValueError, "the budget is 0.001 MB"),
         ({}, [PROMPT, "a"], RuntimeError, "2 prompts were named, and the call draws 1 pictures"),
     ]
-    for options, prompt, error, message in asked:
+    for options, prompt, error, message in requested:
         with pytest.raises(error, match=message), capture_attention(pipe, prompt, **options):
             draw(pipe)
         assert_clean(pipe)
@@ -182,12 +182,12 @@ def test_others_there_are_not() -> None:
     pipe = small_flux_pipeline()
     with capture_attention(pipe, PROMPT) as maps:
         draw(pipe)
-    with pytest.raises(ValueError, match="name: there is no other 'other text'; there are: 'image'"):
-        maps[0].other("other text")
+    with pytest.raises(ValueError, match="name: there is no rest 'other text'; there are: 'image'"):
+        maps[0].rest("other text")
     with pytest.raises(ValueError, match=r"block: there is no 'mid_block'; there are transformer_blocks\.0, "):
-        maps[0].other("image", block="mid_block")
+        maps[0].rest("image", block="mid_block")
     with pytest.raises(ValueError, match="step: 1 was not kept"):
-        maps[0].other("image", step=1)
+        maps[0].rest("image", step=1)
 
 
 def test_the_lens_itself_has_no_such_family_and_other_pipelines_are_none() -> None:

@@ -37,14 +37,15 @@ CELLS = {
     "both-narrow": "W.Box([LayerSlider(scripted.finished_run('a photo of chameleons beside a pink cat', "
     "snapshots=range(0, 20, 2), "
     "words=['chameleons', 'pink', 'cat', *scripted.PromptPart]))], layout=dict(width='400px'))",
-    "attention": f"g = TokenAttentionGrid(scripted.finished_run({PROMPT!r}, 256, {STEPS})); g.pinned = ['cat']; g",
+    "attention": f"g = TokenAttentionGrid(scripted.finished_run({PROMPT!r}, 256, {STEPS})); "
+    "g.selected_tokens = ['cat']; g",
     "attention-two": f"g = TokenAttentionGrid(scripted.finished_run({PROMPT!r}, 512, {STEPS})); "
-    "g.pinned = ['cat', 'blue']; g.rows = 'blocks'; g.per_cell = True; g",
+    "g.selected_tokens = ['cat', 'blue']; g.rows = 'blocks'; g.normalize = 'cell'; g",
     "attention-running": f"TokenAttentionGrid(scripted.job(seconds=2, hold_after=6, fail_layer=5, {STEPS}))",
     "attention-picture": f"r = scripted.finished_run({STEPS}); TokenAttentionGrid(r.attention[12], r.images[12])",
     "attention-empty": "TokenAttentionGrid()",
     "attention-narrow": "g = TokenAttentionGrid(scripted.finished_run('a photo of chameleons beside a pink cat', "
-    f"{STEPS})); g.rows = 'steps'; g.pinned = ['pink']; W.Box([g], layout=dict(width='400px'))",
+    f"{STEPS})); g.rows = 'steps'; g.selected_tokens = ['pink']; W.Box([g], layout=dict(width='400px'))",
     "diff-side": f"{DIFF.format(512)}; w.measure = 'latent_distance'; w",
     "diff-word": f"{DIFF.format(64)}; w.token = 2; w.layer = 5; w",
     "diff-curtain": f"{DIFF.format(256)}; w.mode = 'curtain'; w.layer = 9; w.measure = 'ssim'; w",

@@ -26,7 +26,7 @@ from difflens_widgets.runs.events import (
     TokenImage,
 )
 from difflens_widgets.runs.job import LensJob
-from difflens_widgets.runs.maps.maps import AttentionMaps, LensAttention, Summed
+from difflens_widgets.runs.maps.maps import AttentionMaps, BlockMaps, LensAttention
 from difflens_widgets.runs.maps.options import AttentionOptions
 from difflens_widgets.runs.maps.plan import Plan, plan_capture
 from difflens_widgets.runs.run import LensRun
@@ -92,18 +92,18 @@ class CrossLayer:
     """A cross-attention layer of a U-Net that does not exist, with what a plan asks of it."""
 
     block: str
-    halvings: int
+    num_downsamples: int
     heads: int = 2
 
     def size(self, height: int, width: int) -> tuple[int, int]:
-        """The resolution of the layer, in positions."""
-        return height >> self.halvings, width >> self.halvings
+        """The resolution there."""
+        return height >> self.num_downsamples, width >> self.num_downsamples
 
 
 def plan(tokens: tuple[Token, ...], options: AttentionOptions, size: int = 64) -> Plan:
     """The plan of the attention maps of pictures of `size` pixels a side, with latents of 16 × 16."""
     layers = [CrossLayer("down_blocks.0", 0), CrossLayer("mid_block", 2), CrossLayer("up_blocks.2", 0)]
-    sizes = {"grid": (16, 16), "factor": size // 16, "steps": 20, "pictures": NUM_LAYERS}
+    sizes = {"grid": (16, 16), "vae_scale_factor": size // 16, "steps": 20, "pictures": NUM_LAYERS}
     return plan_capture(layers, tokens, options, **sizes)
 
 
@@ -111,9 +111,13 @@ def attention_maps(plan: Plan, layer: int) -> AttentionMaps:
     """Maps in which each token looks at a spot of its own, higher up in every layer, and the start token everywhere."""
     return AttentionMaps(
         plan,
-        Summed({block.name: _spots(plan.rows, layer, block.height, block.width) * 40 for block in plan.blocks}, 40),
+        BlockMaps(
+            {block.name: _spots(plan.num_maps, layer, block.height, block.width) * 40 for block in plan.blocks}, 40
+        ),
         {
-            step: Summed({block.name: _spots(plan.rows, step, block.height, block.width) for block in plan.blocks}, 1)
+            step: BlockMaps(
+                {block.name: _spots(plan.num_maps, step, block.height, block.width) for block in plan.blocks}, 1
+            )
             for step in plan.steps
         },
     )

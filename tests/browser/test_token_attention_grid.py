@@ -95,7 +95,7 @@ def test_the_value_under_the_pointer_is_that_of_the_map(grid, attention):
         expect(grid.value).to_have_text(re.compile(r"^here: cat [\d.e-]+ · blue [\d.e-]+$"))
         found = [float(number) for number in re.findall(r"(?:cat|blue) ([\d.e-]+)", grid.value.inner_text())]
         for word, value in zip(("cat", "blue"), found, strict=True):
-            of_word = attention[12].map(word)
+            of_word = attention[12].heatmap(word)
             # half a step of the byte that travels, half a unit of the second digit that is shown
             assert value == pytest.approx(of_word[y, x], abs=float(of_word.max()) / 500, rel=0.05)
     grid.button("U-Net blocks").click()
@@ -103,7 +103,7 @@ def test_the_value_under_the_pointer_is_that_of_the_map(grid, attention):
     cell = grid.cells.nth(2 * 7 + 1)  # "pink" in the middle block
     grid.point_at(cell.locator(".dlw-box"), 2.5 / 4, 1.5 / 4)
     expect(grid.value).to_contain_text("here, mid_block: pink")
-    of_pink = attention[12].map("pink", block="mid_block")
+    of_pink = attention[12].heatmap("pink", block="mid_block")
     value = float(grid.value.inner_text().split()[-1])
     assert value == pytest.approx(of_pink[1, 2], abs=float(of_pink.max()) / 500, rel=0.05)
 
@@ -171,7 +171,7 @@ def test_keys(grid):
 
 
 def test_ranges_are_written_and_special_tokens_have_their_own(grid, attention):
-    most = max(attention[layer].map(place).max() for layer in attention for place in range(1, 9))
+    most = max(attention[layer].heatmap(place).max() for layer in attention for place in range(1, 9))
     expect(grid.scales.first).to_contain_text(f"{most:#.2g}")
     expect(grid.range_note).to_have_text("one range for all words of the grid")
     expect(grid.root.locator(".dlw-unit")).to_have_text("share of a pixel’s attention")
@@ -185,15 +185,15 @@ def test_ranges_are_written_and_special_tokens_have_their_own(grid, attention):
     expect(grid.range_note).to_have_text("each map from 0 to its own highest value")
     grid.chip("cat").click()
     grid.progress.hover()
-    own = attention[12].map("cat").max()
+    own = attention[12].heatmap("cat").max()
     expect(grid.scales.first).to_contain_text(f"{own:#.2g}")
 
 
 def test_the_kernel_knows_what_is_on_screen_and_can_set_it(open_notebook):
     cells = [
         DONE,
-        "w.layer, w.rows, w.block, w.token, w.pinned, w.per_cell, w.opacity",
-        "w.pinned = ['pink', 'background']; w.rows = 'steps'; w.step = 7; w.opacity = 0.3",
+        "w.layer, w.rows, w.block, w.token, w.selected_tokens, w.normalize, w.opacity",
+        "w.selected_tokens = ['pink', 'background']; w.rows = 'steps'; w.step = 7; w.opacity = 0.3",
         "w",
     ]
     notebook = open_notebook(cells)
@@ -208,7 +208,7 @@ def test_the_kernel_knows_what_is_on_screen_and_can_set_it(open_notebook):
     grid.opacity.fill("40")
     grid.press("ArrowLeft")
     notebook.page.wait_for_timeout(500)
-    assert notebook.text_of(2) == "(11, 'blocks', 'mid_block', 3, [3, 6], True, 0.4)"
+    assert notebook.text_of(2) == "(11, 'blocks', 'mid_block', 3, [3, 6], 'cell', 0.4)"
     notebook.run_cell(3)
     expect(grid.pinned).to_have_text(["pink", "backgro", "und"])
     expect(grid.facts).to_contain_text("layer 11 of 12 · maps of step 1 (step 8 is not kept)")

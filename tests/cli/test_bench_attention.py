@@ -73,7 +73,7 @@ def test_what_is_stored_are_the_probabilities_of_the_prompts_rows() -> None:
     torch.testing.assert_close(torch.cat(stored[:1]).sum(-1), torch.ones(2, 64))
     middle = torch.stack(stored[1::4]).mean((0, 1)).reshape(4, 4, 77)
     for place in range(3):
-        np.testing.assert_allclose(middle[..., place], maps[0].map(place, block="mid_block"), rtol=1e-4)
+        np.testing.assert_allclose(middle[..., place], maps[0].heatmap(place, block="mid_block"), rtol=1e-4)
 
 
 def test_processors_come_back_after_an_error() -> None:
@@ -155,7 +155,7 @@ def test_the_ways_take_turns(model, monkeypatch) -> None:
 
     monkeypatch.setattr(bench_attention, "paint", painted)
     monkeypatch.setattr(bench_attention, "_peak_in_fresh_process", lambda model, way, steps: None)
-    lines = list(bench_attention.bench_attention(model, steps=7, repeats=3))
+    lines = list(bench_attention.bench_attention(model, num_inference_steps=7, repeats=3))
     assert asked == [(way, 1) for way in WAYS] + 3 * [(way, 7) for way in WAYS]
     assert lines[-1] == "not measured: this system does not tell; Linux and CUDA do"
 

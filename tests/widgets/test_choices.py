@@ -12,7 +12,7 @@ from difflens_widgets import DiffViewer, EpochScrubber, LayerSlider, TokenAttent
 
 WIDGETS = {
     LayerSlider: {"layer", "step", "token"},
-    TokenAttentionGrid: {"layer", "step", "token", "rows", "block", "pinned", "per_cell", "opacity"},
+    TokenAttentionGrid: {"layer", "step", "token", "rows", "block", "selected_tokens", "normalize", "opacity"},
     DiffViewer: {"layer", "mode", "measure", "token"},
     EpochScrubber: {"layer", "epoch", "probe", "colour"},
 }

@@ -60,7 +60,7 @@ def test_what_travels_is_what_the_comparison_knows(comparison, show) -> None:
         np.testing.assert_allclose(values[0] / 255 * most, comparison.difference(layer), atol=0.51 * most / 255)
         values, most = plane(widget, "attention", layer)
         for row, column in enumerate(widget.columns):
-            expected = np.mean([comparison.attention_difference(p, layer=layer) for p in column["places"]], axis=0)
+            expected = np.mean([comparison.attention_difference(p, layer=layer) for p in column["positions"]], axis=0)
             np.testing.assert_allclose((values[row] - 128) / 127 * most, expected, atol=0.51 * most / 127)
     assert [column["text"] for column in widget.columns] == PROMPT.split()
     assert max(plane(widget, "difference", layer)[0].max() for layer in (0, 2, 4)) == 255

@@ -17,7 +17,7 @@ from browser import scripted
 from difflens_widgets import AttentionOptions, DiffusionLens, LensRun, PromptPart, TokenAttentionGrid, capture_attention
 from difflens_widgets.runs.events import Failed, LayerImage
 from difflens_widgets.runs.job import LensJob
-from difflens_widgets.runs.maps.maps import AttentionMaps, LensAttention, Summed
+from difflens_widgets.runs.maps.maps import AttentionMaps, BlockMaps, LensAttention
 from difflens_widgets.runs.maps.plan import Block, Plan
 from difflens_widgets.widgets._attention_state import columns_of, encode_maps, view_maps, views_of
 from difflens_widgets.widgets._attention_still import draw_still
@@ -87,7 +87,7 @@ def decoded(widget, layer):
 
 
 def test_the_maps_are_those_of_the_run(lens, show) -> None:
-    options = {"layers": [0, 4], "steps": 3, "guidance_scale": 4.0}
+    options = {"layers": [0, 4], "num_inference_steps": 3, "guidance_scale": 4.0}
     run = lens(PROMPT, attention=AttentionOptions(steps=[0, 2]), **options)
     widget = show(run)
     assert set(widget._frames) == {"layer/0", "layer/4", "maps/0", "maps/4"}
@@ -99,9 +99,9 @@ def test_the_maps_are_those_of_the_run(lens, show) -> None:
         assert len(maps) == len(widget.columns) * (1 + len(blocks) + len(steps))
         for block, step in [(None, None), *((block, None) for block in blocks), *((None, step) for step in steps)]:
             for column in widget.columns:
-                pieces = [PromptPart.PADDING] if column["kind"] == "pad" else column["places"]
+                pieces = [PromptPart.PADDING] if column["kind"] == "pad" else column["positions"]
                 asked = {"layer": layer, "block": block, "step": step}
-                expected = np.mean([run.attention.map(piece, **asked) for piece in pieces], axis=0)
+                expected = np.mean([run.attention.heatmap(piece, **asked) for piece in pieces], axis=0)
                 found, unit = maps[block, step, column["token"]]
                 assert unit * 255 == pytest.approx(expected.max(), rel=1e-5)
                 np.testing.assert_allclose(found, expected, atol=0.51 * unit)
@@ -116,8 +116,8 @@ def test_a_words_column_has_all_its_pieces_and_the_rest_stands_behind() -> None:
         (4, "end", "eos"),
         (-1, "padding", "pad"),
     ]
-    assert columns[1].places == [2, 3]
-    assert columns[4].places == list(range(5, 77))
+    assert columns[1].positions == [2, 3]
+    assert columns[4].positions == list(range(5, 77))
 
 
 def large_maps() -> AttentionMaps:
@@ -126,7 +126,7 @@ def large_maps() -> AttentionMaps:
     plan = Plan(tokens, "daam", 768, 1024, (96, 128), (Block("up_blocks.0", 96, 128, 2),), (3,), 1)
     rng = np.random.default_rng(0)
     maps = {"up_blocks.0": rng.random((4, 96, 128), dtype=np.float32)}
-    return AttentionMaps(plan, Summed(maps, 9), {3: Summed(maps, 1)})
+    return AttentionMaps(plan, BlockMaps(maps, 9), {3: BlockMaps(maps, 1)})
 
 
 def test_large_maps_travel_smaller_and_keep_their_mean() -> None:
@@ -134,7 +134,7 @@ def test_large_maps_travel_smaller_and_keep_their_mean() -> None:
     assert [(view.height, view.width) for view in views_of(maps.plan)] == [(48, 64), (48, 64), (24, 32)]
     for view in views_of(maps.plan):
         means = view_maps(maps, view).mean((1, 2))
-        expected = [maps.map(word, block=view.block, step=view.step).mean() for word in ("a", "dog", 0, 3)]
+        expected = [maps.heatmap(word, block=view.block, step=view.step).mean() for word in ("a", "dog", 0, 3)]
         np.testing.assert_allclose(means, expected, rtol=1e-5)
     _, data = encode_maps(maps)
     assert len(data) == 4 * (3 * 4 + 2 * 48 * 64 + 24 * 32)
@@ -144,13 +144,13 @@ def test_what_is_looked_at_beside_the_tokens_has_no_column() -> None:
     """Of joint attention, where the picture looks at itself too."""
     maps = large_maps()
     tokens = scripted.tokens("a dog")[:6]  # two of padding
-    plan = replace(maps.plan, tokens=tokens, others=("image",))
+    plan = replace(maps.plan, tokens=tokens, rest_names=("image",))
     rng = np.random.default_rng(0)
-    total = Summed({"up_blocks.0": rng.random((plan.rows, 96, 128), dtype=np.float32)}, 9)
+    total = BlockMaps({"up_blocks.0": rng.random((plan.num_maps, 96, 128), dtype=np.float32)}, 9)
     joint = AttentionMaps(plan, total)
     found = view_maps(joint, views_of(plan)[0])
     assert [column.text for column in columns_of(tokens)] == ["a", "dog", "start", "end", "padding"]
-    expected = [joint.map(word).mean() for word in ("a", "dog", 0, 3, PromptPart.PADDING)]
+    expected = [joint.heatmap(word).mean() for word in ("a", "dog", 0, 3, PromptPart.PADDING)]
     np.testing.assert_allclose(found.mean((1, 2)), expected, rtol=1e-5)
 
 
@@ -175,7 +175,7 @@ def test_a_finished_run_is_complete_in_the_state_that_opens_the_widget(show, run
     widget = show(run)
     assert set(widget._frames) == {f"{kind}/{layer}" for kind in ("layer", "maps") for layer in range(13)}
     assert (widget.status, widget.rows, widget.layer, widget.block, widget.step) == ("done", "layers", 12, None, None)
-    assert (widget.pinned, widget.token, widget.per_cell, widget.opacity) == ([], None, False, 0.65)
+    assert (widget.selected_tokens, widget.token, widget.normalize, widget.opacity) == ([], None, "grid", 0.65)
     assert repr(widget) == "TokenAttentionGrid('a pink cat on a blue background', 13 of 13 layers, done)"
     assert widget._views[0] == {"block": None, "step": None, "height": 16, "width": 16}
     assert not widget._task_thread.running
@@ -187,7 +187,7 @@ def test_nothing_yet(show) -> None:
     assert (widget.status, repr(widget)) == ("empty", "TokenAttentionGrid()")
     assert "image/png" not in widget._repr_mimebundle_()[0]
     with pytest.raises(traitlets.TraitError, match="there are no words yet"):
-        widget.pinned = ["cat"]
+        widget.selected_tokens = ["cat"]
 
 
 @pytest.mark.parametrize("of", ["run", "job"])
@@ -219,7 +219,7 @@ def test_the_maps_of_a_stock_picture(lens, show) -> None:
     assert "seed" not in widget.settings
     assert widget.prompt == " ".join(maps[0].words)
     found, unit = decoded(widget, 0)["mid_block", None, 1]
-    np.testing.assert_allclose(found, maps[0].map(1, block="mid_block"), atol=0.51 * unit)
+    np.testing.assert_allclose(found, maps[0].heatmap(1, block="mid_block"), atol=0.51 * unit)
     assert Image.open(io.BytesIO(widget._frames["layer/0"]["data"])).convert("RGB").tobytes() == picture.tobytes()
     widget.rows = "steps"
     with pytest.raises(traitlets.TraitError, match="rows: a single picture has no layers"):
@@ -252,18 +252,19 @@ def test_a_run_brings_its_own_pictures(show, run) -> None:
         ("opacity", 1.2, r"opacity is 0\.\.1, not 1.2"),
         ("opacity", float("nan"), "opacity is"),
         ("opacity", "thin", "opacity"),
-        ("per_cell", "yes", "per_cell"),
+        ("normalize", "row", 'normalize: expected "grid" or "cell", got \'row\''),
+        ("normalize", None, "normalize"),
         ("step", "first", "step"),
         ("token", "cat", "token"),
-        ("pinned", ["dog"], "pinned: 'dog' is not in the prompt; its words are: 'a', 'pink'"),
-        ("pinned", ["a"], "pinned: 'a' stands 2 times in the prompt; give one of its places: 1, 5"),
-        ("pinned", [40], "pinned: 40 is beyond this prompt, whose tokens are 0..9"),
-        ("pinned", [-2], "pinned: -2 is beyond"),
-        ("pinned", ["pink cat"], "pinned: 'pink cat' is more than one word; pin each by itself"),
-        ("pinned", [PromptPart.PROMPT], "is more than one word"),
-        ("pinned", [2.5], "pinned: expected a word"),
-        ("pinned", [1, 2, 3], "pinned: at most 2 words, got 3"),
-        ("pinned", 3, "pinned"),
+        ("selected_tokens", ["dog"], "selected_tokens: 'dog' is not in the prompt; its words are: 'a', 'pink'"),
+        ("selected_tokens", ["a"], "selected_tokens: 'a' stands 2 times in the prompt; give one of its positions: 1, 5"),
+        ("selected_tokens", [40], "selected_tokens: 40 is beyond this prompt, whose tokens are 0..9"),
+        ("selected_tokens", [-2], "selected_tokens: -2 is beyond"),
+        ("selected_tokens", ["pink cat"], "selected_tokens: 'pink cat' is more than one word; select each by itself"),
+        ("selected_tokens", [PromptPart.PROMPT], "is more than one word"),
+        ("selected_tokens", [2.5], "selected_tokens: expected a word"),
+        ("selected_tokens", [1, 2, 3], "selected_tokens: at most 2 words, got 3"),
+        ("selected_tokens", 3, "selected_tokens"),
     ],
 )
 def test_values_that_cannot_be(show, run, trait, value, message) -> None:
@@ -283,9 +284,9 @@ def test_rows_of_steps_only_where_some_were_kept(show, run) -> None:
         widget.rows = "steps"
 
 
-def test_words_may_be_pinned_by_name_index_or_keep(show) -> None:
+def test_words_are_selected_by_text_position_or_part(show) -> None:
     widget = show(scripted.finished_run("two chameleons", attention=KEPT))
-    for asked, pinned in [
+    for requested, selected in [
         (["chameleons"], [2]),
         ([3], [2]),  # its second piece
         ([np.int64(1), "CHAMELEONS"], [1, 2]),
@@ -294,35 +295,35 @@ def test_words_may_be_pinned_by_name_index_or_keep(show) -> None:
         ([2, 3, "chameleons"], [2]),
         ([], []),
     ]:
-        widget.pinned = asked
-        assert widget.pinned == pinned
-        assert all(type(token) is int for token in widget.pinned)
+        widget.selected_tokens = requested
+        assert widget.selected_tokens == selected
+        assert all(type(token) is int for token in widget.selected_tokens)
 
 
-def test_token_is_the_first_word_pinned(show, run) -> None:
+def test_token_is_the_first_selected_word(show, run) -> None:
     widget = show(run)
-    widget.pinned = ["cat", "blue"]
+    widget.selected_tokens = ["cat", "blue"]
     assert widget.token == CAT
     widget.token = 2  # as by a link with another widget
-    assert widget.pinned == [2]
+    assert widget.selected_tokens == [2]
     widget.token = None
-    assert widget.pinned == []
+    assert widget.selected_tokens == []
     widget.token = PromptPart.PADDING
-    assert (widget.token, widget.pinned) == (-1, [-1])
+    assert (widget.token, widget.selected_tokens) == (-1, [-1])
     widget.token = PromptPart.PROMPT  # what a LayerSlider may have, and has no map
-    assert (widget.token, widget.pinned) == (-2, [])
-    widget.set_state({"token": CAT, "pinned": [CAT, 2]})  # as from the browser
-    assert (widget.token, widget.pinned) == (CAT, [CAT, 2])
-    widget.pinned = [2]
+    assert (widget.token, widget.selected_tokens) == (-2, [])
+    widget.set_state({"token": CAT, "selected_tokens": [CAT, 2]})  # as from the browser
+    assert (widget.token, widget.selected_tokens) == (CAT, [CAT, 2])
+    widget.selected_tokens = [2]
     assert widget.token == 2
-    widget.pinned = []
+    widget.selected_tokens = []
     assert widget.token is None
 
 
 def test_a_piece_of_a_word_marks_the_word_and_stays_what_it_is(show) -> None:
     widget = show(scripted.finished_run("two chameleons", attention=KEPT))
     widget.token = 3
-    assert (widget.token, widget.pinned) == (3, [2])
+    assert (widget.token, widget.selected_tokens) == (3, [2])
 
 
 # -- other runs
@@ -330,11 +331,11 @@ def test_a_piece_of_a_word_marks_the_word_and_stays_what_it_is(show) -> None:
 
 def test_show_keeps_what_the_other_run_has_too(show, run) -> None:
     widget = show(run)
-    widget.rows, widget.block, widget.pinned, widget.layer = "steps", "mid_block", ["cat"], 4
+    widget.rows, widget.block, widget.selected_tokens, widget.layer = "steps", "mid_block", ["cat"], 4
     widget.show(scripted.finished_run(attention=KEPT))
-    assert (widget.rows, widget.block, widget.pinned, widget.layer) == ("steps", "mid_block", [CAT], 4)
+    assert (widget.rows, widget.block, widget.selected_tokens, widget.layer) == ("steps", "mid_block", [CAT], 4)
     widget.show(scripted.finished_run("a dog", attention=AttentionOptions()))
-    assert (widget.rows, widget.block, widget.pinned, widget.token) == ("blocks", "mid_block", [], None)
+    assert (widget.rows, widget.block, widget.selected_tokens, widget.token) == ("blocks", "mid_block", [], None)
     maps = large_maps()
     widget.show(maps, Image.new("RGB", (1024, 768)))
     assert (widget.rows, widget.block, widget.layer, widget.blocks) == ("blocks", None, 0, ["up_blocks.0"])

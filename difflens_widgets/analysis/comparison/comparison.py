@@ -148,7 +148,7 @@ class Comparison:
         Parameters
         ----------
         word, layer, block, step
-            As for `LensAttention.map`.
+            As for `LensAttention.heatmap`.
 
         Returns
         -------
@@ -163,7 +163,7 @@ class Comparison:
         if self.raw.attention is None or self.tuned.attention is None:
             raise ValueError("attention: was not captured; compare with it: compare(..., attention=True)")
         asked: dict[str, Any] = {"layer": layer, "block": block, "step": step}
-        return self.tuned.attention.map(word, **asked) - self.raw.attention.map(word, **asked)
+        return self.tuned.attention.heatmap(word, **asked) - self.raw.attention.heatmap(word, **asked)
 
     def grid(self) -> Image.Image:
         """All pictures as one: a row for each model, a column for each layer."""

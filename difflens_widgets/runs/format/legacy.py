@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from .attention_json import upgrade_attention
+
 _SETTINGS = {"steps": "num_inference_steps", "question": "method", "chunk": "batch_size", "encoder": "text_encoder"}
 _ENCODERS = {1: "text_encoder", 2: "text_encoder_2"}
 _KINDS = {"start": "bos", "end": "eos"}
@@ -23,8 +25,7 @@ def upgrade(record: Mapping[str, Any], minor: int) -> dict[str, Any]:
     new["token_masks"] = [_mask(item) for item in kept] if isinstance(kept, list) else kept
     if minor < 1:
         new |= {"token_images": [], "token_failures": []}
-    if minor < 2:
-        new["attention"] = None
+    new["attention"] = upgrade_attention(record.get("attention")) if minor >= 2 else None
     return new
 
 

@@ -1,1 +1,1 @@
-"""Attention maps as a record: what is kept, and how a word's heat map is made of it. No torch."""
+"""Attention maps without torch: what is requested, what is kept, and a word's heat map."""

@@ -1,4 +1,4 @@
-"""Attention maps, the record: of one picture, and of each layer's picture of a lens run. Needs no torch."""
+"""Attention maps as a record: `AttentionMaps` of one image, `LensAttention` of all layers of a lens run. No torch."""
 
 from __future__ import annotations
 
@@ -17,132 +17,124 @@ from .resample import enlarged, shrunk
 Blocks = str | Iterable[str]
 
 
-@dataclass(frozen=True)
-class Summed:
-    """Each block's maps (token, height, width), float32, summed over `forwards` of the denoiser."""
+@dataclass(frozen=True, eq=False)
+class BlockMaps:
+    """The maps of each block, summed over some forwards of the denoiser.
+
+    Attributes
+    ----------
+    maps : mapping of block name → float32 array (map, height, width)
+        Each the mean over the block's layers and heads: first the tokens without the padding, then all padding
+        together (if there is some), then each of the plan's `rest_names`.
+    forwards : int
+        How many forwards are summed.
+    """
 
     maps: Mapping[str, np.ndarray]
     forwards: int
 
 
 class _Planned:
-    """What is known of maps from what was planned to be kept."""
+    """What the plan alone tells."""
 
     plan: Plan
 
     @property
     def words(self) -> tuple[str, ...]:
-        """The prompt's words, in order; one that stands twice is there twice."""
+        """The words of the prompt in order; a word that occurs twice is here twice."""
         return tuple(word_text(word) for word in read_words(self.plan.tokens))
 
     @property
     def blocks(self) -> tuple[str, ...]:
-        """The denoiser's blocks that look at the text, as diffusers names them."""
+        """The names of the denoiser's blocks that have maps, as diffusers names them."""
         return tuple(block.name for block in self.plan.blocks)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class AttentionMaps(_Planned):
-    """Where each token of a prompt is looked at, in one picture.
+    """The attention maps of one image: where the denoiser attends to each token of the prompt.
 
     Attributes
     ----------
     plan : Plan
         What was kept: tokens, aggregator, blocks and their resolutions, steps.
-    total : Summed
-        All steps together.
-    by_step : mapping of step → Summed
-        The steps that were asked for, each by itself; 0 is the first.
+    total : BlockMaps
+        Of all denoising steps together.
+    by_step : mapping of step → BlockMaps
+        Of each step that was requested; 0 is the first step.
     """
 
     plan: Plan
-    total: Summed
-    by_step: Mapping[int, Summed] = field(default_factory=dict)
+    total: BlockMaps
+    by_step: Mapping[int, BlockMaps] = field(default_factory=dict)
 
     @property
     def steps(self) -> tuple[int, ...]:
-        """The steps that have a map by itself."""
+        """The steps that have their own maps."""
         return tuple(self.by_step)
 
     @property
-    def others(self) -> tuple[str, ...]:
-        """What is looked at beside these tokens in joint attention: "image", of SD3 "other text"; else nothing."""
-        return self.plan.others
+    def rest_names(self) -> tuple[str, ...]:
+        """What else is in the softmax of joint attention: "image", and in SD3 "other text". Empty for a U-Net."""
+        return self.plan.rest_names
 
     @property
     def nbytes(self) -> int:
-        """What the maps take."""
-        return sum(maps.nbytes for summed in (self.total, *self.by_step.values()) for maps in summed.maps.values())
+        """The size of the maps in bytes."""
+        return sum(maps.nbytes for one in (self.total, *self.by_step.values()) for maps in one.maps.values())
 
-    def map(
+    def heatmap(
         self, word: int | str | PromptPart, *, block: Blocks | None = None, step: int | None = None
     ) -> npt.NDArray[np.float32]:
-        """Where a word is looked at.
+        """Compute the heat map of a word.
 
         Parameters
         ----------
         word : str, int or PromptPart
-            A word of the prompt, or several that follow one another: the mean of their tokens' maps. An index: that
-            token alone (0 is the start token). `PromptPart.PADDING`: the share of all padding together.
+            A word of the prompt, or several consecutive words: the mean of the maps of their tokens. An int is the
+            position of one token; 0 is the start token (of CLIP). `PromptPart.PADDING`: the sum over all padding.
         block : str or iterable of str, optional
-            One block at its own resolution, or the mean of several at the latents'. Default: all of them.
+            One block, at its own resolution; or the mean of several, at the latents' resolution. Default: all blocks.
         step : int, optional
             One of `steps`. Default: all steps together.
 
         Returns
         -------
         float32 array (height, width)
-            "mean": the share of each pixel's attention, 0..1, mean over heads, layers and steps; with joint attention
-            (SD3, FLUX) of all its attention, the image's own included: see `other`. "daam": DAAM's map, ≥ 0, summed
-            over steps (of the one step, where one is given).
+            "mean": the share of each pixel's attention that goes to the word, 0..1, as a mean over heads, layers and
+            steps. In joint attention (SD3, FLUX) the image attends to itself too, see `rest`. "daam": DAAM's map, ≥ 0,
+            summed over the steps (of one step, if `step` is given).
 
         Raises
         ------
         ValueError, TypeError
-            For a word that is not in the prompt or stands there several times, a block there is not, or a step that
-            was not kept.
+            For a word that the prompt does not have exactly once, an unknown block, or a step that was not kept.
         """
-        places = positions_of(word, self.plan.tokens)
-        rows = [self.plan.places] if word is PromptPart.PADDING else list(places)
-        return self._averaged(lambda of_block: of_block[rows].mean(0, dtype=np.float64), block, step)
+        positions = positions_of(word, self.plan.tokens)
+        rows = [self.plan.num_positions] if word is PromptPart.PADDING else list(positions)
+        return self._averaged(lambda maps: maps[rows].mean(0, dtype=np.float64), block, step)
 
-    def of_tokens(self, *, block: Blocks | None = None, step: int | None = None) -> npt.NDArray[np.float32]:
-        """What `map` gives of each place, with the same `block` and `step`, and of all padding together.
+    def token_heatmaps(self, *, block: Blocks | None = None, step: int | None = None) -> npt.NDArray[np.float32]:
+        """Compute the heat map of each token, and of all padding together; `block` and `step` as for `heatmap`.
 
         Returns
         -------
-        float32 array (tokens, height, width)
-            Start, words and end in their order; the padding last, where there is some.
+        float32 array (map, height, width)
+            Start token, words and end token in the order of the prompt; then the padding, if there is some.
         """
-        rows = self.plan.places + self.plan.has_padding
-        return self._averaged(lambda of_block: of_block[:rows].astype(np.float64), block, step)
+        rows = self.plan.num_positions + self.plan.has_padding
+        return self._averaged(lambda maps: maps[:rows].astype(np.float64), block, step)
 
-    def _averaged(
-        self, pick: Callable[[np.ndarray], np.ndarray], block: Blocks | None, step: int | None
-    ) -> npt.NDArray[np.float32]:
-        """What `pick` takes of each block asked for, averaged over them."""
-        maps, forwards = self._blocks_asked(block), self._step_asked(step)
-        summed = self.total if step is None else self.by_step[step]
-        weights = {asked.name: asked.weight for asked in self.plan.blocks if asked.name in maps}
-        size = None if isinstance(block, str) else self.plan.grid
-        found = np.zeros(())
-        for name, weight in weights.items():
-            of_block = pick(summed.maps[name])
-            found = found + weight * (of_block if size is None else enlarged(of_block, size))
-        return (found / (sum(weights.values()) * forwards)).astype(np.float32)
-
-    def other(self, name: str, *, block: Blocks | None = None, step: int | None = None) -> npt.NDArray[np.float32]:
-        """How much of each pixel's attention does not go to these tokens, but to one of `others`.
-
-        With "mean" the maps of all places, the padding and all `others` are 1 together at each pixel.
+    def rest(self, name: str, *, block: Blocks | None = None, step: int | None = None) -> npt.NDArray[np.float32]:
+        """Compute the share of each pixel's attention that goes to something else; with all tokens it sums to 1.
 
         Parameters
         ----------
         name : str
-            One of `others`: "image" is what the picture looks at in itself, "other text" what SD3's denoiser is given
-            of the text encoders whose tokens these are not.
+            One of `rest_names`. "image": the pixels of the image itself. "other text": in SD3, the tokens of the text
+            encoders that these tokens do not belong to.
         block, step
-            As for `map`.
+            As for `heatmap`.
 
         Returns
         -------
@@ -153,13 +145,13 @@ class AttentionMaps(_Planned):
         ValueError
             If there is no such name, block or step.
         """
-        if name not in self.others:
-            there = ", ".join(map(repr, self.others)) or "none: cross-attention looks at the tokens only"
-            raise ValueError(f"name: there is no other {name!r}; there are: {there}")
-        row = self.plan.rows - len(self.others) + self.others.index(name)
-        return self._averaged(lambda of_block: of_block[row].astype(np.float64), block, step)
+        if name not in self.rest_names:
+            known = ", ".join(map(repr, self.rest_names)) or "none: cross-attention has the tokens only"
+            raise ValueError(f"name: there is no rest {name!r}; there are: {known}")
+        row = self.plan.num_maps - len(self.rest_names) + self.rest_names.index(name)
+        return self._averaged(lambda maps: maps[row].astype(np.float64), block, step)
 
-    def mass_inside(
+    def mass_in_mask(
         self,
         mask: npt.ArrayLike,
         word: int | str | PromptPart,
@@ -167,42 +159,55 @@ class AttentionMaps(_Planned):
         block: Blocks | None = None,
         step: int | None = None,
     ) -> float:
-        """How much of a word's attention falls inside a mask, 0..1: so one sees whether `xon` leaks out of its subject.
+        """Compute the part of a word's attention that falls inside a mask, such as whether `xon` leaks out of its dog.
 
         Parameters
         ----------
         mask : array (height, width) of bool, or of numbers 0..1
-            Of the picture's size, or of the latents'. Where it is finer than the map, its mean over each of the map's
-            pixels counts.
+            In the size of the image or of its latents. Its mean over each pixel of the map counts.
         word, block, step
-            As for `map`. Compare with `mask.mean()`, which an even map would give.
+            As for `heatmap`.
 
         Returns
         -------
         float
-            NaN for a map that is 0 everywhere.
+            0..1; compare it with `mask.mean()`, which a constant map gives. NaN for a map that is 0 everywhere.
 
         Raises
         ------
         ValueError, TypeError
-            As `map`, and for a mask of another size or with other values.
+            As for `heatmap`, and for a mask of another size or with other values.
         """
         inside = read_mask(mask, self.plan)
-        found = self.map(word, block=block, step=step).astype(np.float64)
-        total = found.sum()
-        return float((found * shrunk(inside, found.shape)).sum() / total) if total else float("nan")
+        heat = self.heatmap(word, block=block, step=step).astype(np.float64)
+        total = heat.sum()
+        return float((heat * shrunk(inside, heat.shape)).sum() / total) if total else float("nan")
 
-    def _blocks_asked(self, block: Blocks | None) -> set[str]:
-        asked = self.blocks if block is None else (block,) if isinstance(block, str) else tuple(block)
-        if not asked:
+    def _averaged(
+        self, select: Callable[[np.ndarray], np.ndarray], block: Blocks | None, step: int | None
+    ) -> npt.NDArray[np.float32]:
+        """The mean over the requested blocks of what `select` takes from a block's maps."""
+        names, divisor = self._requested_blocks(block), self._divisor(step)
+        summed = self.total if step is None else self.by_step[step]
+        weights = {each.name: each.weight for each in self.plan.blocks if each.name in names}
+        size = None if isinstance(block, str) else self.plan.grid
+        found = np.zeros(())
+        for name, weight in weights.items():
+            selected = select(summed.maps[name])
+            found = found + weight * (selected if size is None else enlarged(selected, size))
+        return (found / (sum(weights.values()) * divisor)).astype(np.float32)
+
+    def _requested_blocks(self, block: Blocks | None) -> set[str]:
+        names = self.blocks if block is None else (block,) if isinstance(block, str) else tuple(block)
+        if not names:
             raise ValueError(f"block: empty; there are {', '.join(self.blocks)}")
-        for name in asked:
+        for name in names:
             if name not in self.blocks:
                 raise ValueError(f"block: there is no {name!r}; there are {', '.join(self.blocks)}")
-        return set(asked)
+        return set(names)
 
-    def _step_asked(self, step: int | None) -> int:
-        """What the maps asked for are divided by: DAAM's are sums."""
+    def _divisor(self, step: int | None) -> int:
+        """The number of summed forwards, or 1 for DAAM, whose maps are sums."""
         if step is not None and step not in self.by_step:
             kept = f"those kept are {', '.join(map(str, self.steps))}" if self.steps else "none was kept by itself"
             raise ValueError(f"step: {step} was not kept; {kept}. AttentionOptions(steps=[...]) keeps steps")
@@ -215,9 +220,9 @@ class AttentionMaps(_Planned):
 
 
 class LensAttention(_Planned):
-    """The attention maps of a lens run: for each layer of the text encoder, those of its own picture.
+    """The attention maps of a lens run: `attention[7]` are the `AttentionMaps` of the image of layer 7.
 
-    `attention[7]` are the maps of layer 7, an `AttentionMaps`; a layer is there once it is painted.
+    A layer is in it as soon as its image is finished.
     """
 
     def __init__(self, plan: Plan) -> None:
@@ -226,15 +231,15 @@ class LensAttention(_Planned):
 
     @property
     def layers(self) -> tuple[int, ...]:
-        """The layers that are there, the lowest first."""
+        """The layers that have maps, in ascending order."""
         return tuple(sorted(self._of_layer))
 
     @property
     def steps(self) -> tuple[int, ...]:
-        """The steps that have a map by itself."""
+        """The steps that have their own maps."""
         return self.plan.steps
 
-    def map(
+    def heatmap(
         self,
         word: int | str | PromptPart,
         *,
@@ -242,13 +247,13 @@ class LensAttention(_Planned):
         block: Blocks | None = None,
         step: int | None = None,
     ) -> npt.NDArray[np.float32]:
-        """Where a word is looked at in the picture of `layer` (default: the highest there is).
+        """Compute the heat map of a word in the image of `layer`; default: the highest layer that has maps.
 
-        Everything else, and what comes back, is as for `AttentionMaps.map`.
+        Otherwise as `AttentionMaps.heatmap`.
         """
-        return self[self._default(layer)].map(word, block=block, step=step)
+        return self[self._default(layer)].heatmap(word, block=block, step=step)
 
-    def mass_inside(
+    def mass_in_mask(
         self,
         mask: npt.ArrayLike,
         word: int | str | PromptPart,
@@ -257,15 +262,15 @@ class LensAttention(_Planned):
         block: Blocks | None = None,
         step: int | None = None,
     ) -> float:
-        """How much of a word's attention falls inside a mask; see `map` and `AttentionMaps.mass_inside`."""
-        return self[self._default(layer)].mass_inside(mask, word, block=block, step=step)
+        """Compute the part of a word's attention inside a mask; see `heatmap` and `AttentionMaps.mass_in_mask`."""
+        return self[self._default(layer)].mass_in_mask(mask, word, block=block, step=step)
 
     def add(self, layer: int, maps: AttentionMaps) -> None:
-        """Enter the maps of a layer's picture."""
+        """Store the maps of a layer's image."""
         self._of_layer[layer] = maps
 
     def copy(self) -> LensAttention:
-        """The same maps in a record that a run still going on does not add to."""
+        """Copy the record, so that a run in progress does not add layers to the copy. The maps are shared."""
         copied = LensAttention(self.plan)
         copied._of_layer.update(self._of_layer)
         return copied
@@ -277,8 +282,8 @@ class LensAttention(_Planned):
 
     def __getitem__(self, layer: int) -> AttentionMaps:
         if layer not in self._of_layer:
-            there = ", ".join(map(str, self.layers)) or "none yet"
-            raise ValueError(f"layer: {layer!r} has no attention maps; there are: {there}")
+            known = ", ".join(map(str, self.layers)) or "none yet"
+            raise ValueError(f"layer: {layer!r} has no attention maps; there are: {known}")
         return self._of_layer[layer]
 
     def __iter__(self) -> Iterator[int]:

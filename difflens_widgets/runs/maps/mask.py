@@ -1,4 +1,4 @@
-"""A mask over a picture, read and checked."""
+"""Reads and checks a mask over an image."""
 
 from __future__ import annotations
 
@@ -9,7 +9,14 @@ from .plan import Plan
 
 
 def read_mask(mask: npt.ArrayLike, plan: Plan) -> np.ndarray:
-    """`mask` as float64 0..1, of the size of the picture or of its latents.
+    """Convert a mask to a float64 array (height, width) with values 0..1.
+
+    Parameters
+    ----------
+    mask : array of bool, or of numbers 0..1
+        In the size of the image or of its latents.
+    plan : Plan
+        Of the maps that the mask is for.
 
     Raises
     ------
@@ -17,10 +24,10 @@ def read_mask(mask: npt.ArrayLike, plan: Plan) -> np.ndarray:
         If it has another size or other values.
     """
     inside = np.asarray(mask)
-    picture = (plan.height, plan.width)
-    if inside.shape not in (picture, plan.grid):
+    image = (plan.height, plan.width)
+    if inside.shape not in (image, plan.grid):
         raise ValueError(
-            f"mask: the shape is {inside.shape}; it must be the picture's, {picture}, or the latents', "
+            f"mask: the shape is {inside.shape}; it must be the picture's, {image}, or the latents', "
             f"{plan.grid}, as (height, width)"
         )
     if inside.dtype.kind not in "buif":

@@ -1,4 +1,4 @@
-"""What is kept of the attention and how many bytes that takes, known before anything is computed. Needs no torch."""
+"""Plans which attention maps are kept, and how many bytes they take, before anything is computed. Needs no torch."""
 
 from __future__ import annotations
 
@@ -9,52 +9,71 @@ from typing import Protocol
 from ..tokens import Token
 from .options import Aggregator, AttentionOptions
 
-_SMALLEST = 4  # pixels a side that a map keeps when it is pooled
+_MIN_SIDE = 4  # pixels: no map is pooled to less
+_MID_BLOCK = "mid_block"  # diffusers' name in every U-Net
 
 
 @dataclass(frozen=True)
 class Block:
-    """One block's maps, of a U-Net or a transformer.
+    """What is kept of one block of a denoiser.
 
     Attributes
     ----------
-    name : such as "mid_block" or "transformer_blocks.0"
-    height, width : of a map before it is pooled
-    weight : how many maps are averaged in it: its layers ("mean"), or the heads of its layers ("daam")
-    halved, step_halved : how many times the map of all steps, and those of single steps, are halved to fit the budget
+    name : str
+        Such as "mid_block" or "transformer_blocks.0".
+    height, width : int
+        Of a map before it is pooled.
+    weight : int
+        How many maps are averaged in it: those of its layers ("mean"), or of all heads of its layers ("daam").
+    pool_factor : int
+        The maps of all steps together are averaged over pool_factor × pool_factor pixels: 1, 2, 4, ...
+    step_pool_factor : int
+        The same for the maps of single steps.
     """
 
     name: str
     height: int
     width: int
     weight: int
-    halved: int = 0
-    step_halved: int = 0
+    pool_factor: int = 1
+    step_pool_factor: int = 1
 
-    def area(self, halved: int) -> int:
-        """Pixels of a map halved so often."""
-        return (self.height >> halved) * (self.width >> halved)
+    def size(self, pool_factor: int) -> tuple[int, int]:
+        """Give (height, width) of a map that is pooled by `pool_factor`."""
+        return self.height // pool_factor, self.width // pool_factor
 
-    def can_halve(self, halved: int) -> bool:
-        """Whether a map halved so often can be halved once more without a rest."""
-        height, width = self.height >> halved, self.width >> halved
-        return height % 2 == width % 2 == 0 and min(height, width) >= 2 * _SMALLEST
+    def area(self, pool_factor: int) -> int:
+        """Count the pixels of a map that is pooled by `pool_factor`."""
+        height, width = self.size(pool_factor)
+        return height * width
+
+    def can_pool(self, pool_factor: int) -> bool:
+        """Tell whether a map that is pooled by `pool_factor` can be pooled by 2 once more, without a remainder."""
+        height, width = self.size(pool_factor)
+        return height % 2 == width % 2 == 0 and min(height, width) >= 2 * _MIN_SIDE
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What is kept of each picture of one prompt.
+    """What is kept of each image of one prompt.
 
     Attributes
     ----------
-    tokens : the prompt's, padding included: one for each of the text keys
+    tokens : tuple of Token
+        The prompt's, padding included: one for each text key.
     aggregator : "mean" or "daam"
-    height, width : of the picture, in pixels
-    grid : (height, width) of the latents
-    blocks : the denoiser's blocks, in the order they work in
-    steps : the denoising steps kept each by itself
-    pictures : how many pictures are captured
-    others : what is looked at beside these tokens, each with one map: with joint attention the "image" itself
+    height, width : int
+        Of the image, in pixels.
+    grid : (int, int)
+        (height, width) of the latents.
+    blocks : tuple of Block
+        In the order in which they run.
+    steps : tuple of int
+        The denoising steps whose maps are kept one by one.
+    pictures : int
+        How many images are captured.
+    rest_names : tuple of str
+        What else is in the softmax beside the tokens, each with one map: in joint attention "image", the image itself.
     """
 
     tokens: tuple[Token, ...]
@@ -65,56 +84,59 @@ class Plan:
     blocks: tuple[Block, ...]
     steps: tuple[int, ...]
     pictures: int
-    others: tuple[str, ...] = ()
+    rest_names: tuple[str, ...] = ()
 
     @property
-    def places(self) -> int:
-        """How many tokens have a map of their own: start, words and end."""
+    def num_positions(self) -> int:
+        """How many tokens have their own map: start token, words and end token."""
         return sum(token.kind != "pad" for token in self.tokens)
 
     @property
     def has_padding(self) -> bool:
-        """Whether there is padding; its tokens have one map together."""
-        return self.places < len(self.tokens)
+        """Whether there is padding. All its tokens have one map together."""
+        return self.num_positions < len(self.tokens)
 
     @property
-    def rows(self) -> int:
-        """How many maps a block has: one for each place, then the padding's where there is some, then the others'."""
-        return self.places + self.has_padding + len(self.others)
+    def num_maps(self) -> int:
+        """How many maps a block has: one for each token's position, one of the padding, one for each rest."""
+        return self.num_positions + self.has_padding + len(self.rest_names)
 
     @property
     def bytes(self) -> int:
-        """What the float32 maps of all pictures take together."""
+        """The size of the float32 maps of all images."""
         pixels = sum(
-            block.area(block.halved) + len(self.steps) * block.area(block.step_halved) for block in self.blocks
+            block.area(block.pool_factor) + len(self.steps) * block.area(block.step_pool_factor)
+            for block in self.blocks
         )
-        return 4 * self.pictures * self.rows * pixels
+        return 4 * self.pictures * self.num_maps * pixels
 
     @property
     def note(self) -> str:
-        """What a user is told of maps that are kept smaller than they could be; "" where none is."""
-        parts = [("single steps", "step_halved"), ("all steps together", "halved")]
-        told = []
-        for what, name in parts:
-            pooled = [block.name for block in self.blocks if getattr(block, name)]
+        """A message for the user about maps that are pooled to fit the budget; "" where none is."""
+        parts = [("single steps", "step_pool_factor"), ("all steps together", "pool_factor")]
+        messages = []
+        for what, field in parts:
+            pooled = [block.name for block in self.blocks if getattr(block, field) > 1]
             if pooled:
-                told.append(f"of {what} in {', '.join(pooled)}")
-        return f"attention: to fit the budget, maps {' and '.join(told)} are kept at a lower resolution" if told else ""
+                messages.append(f"of {what} in {', '.join(pooled)}")
+        if not messages:
+            return ""
+        return f"attention: to fit the budget, maps {' and '.join(messages)} are kept at a lower resolution"
 
 
 class Layer(Protocol):
-    """What a plan asks of an attention layer."""
+    """What a plan must know about an attention layer."""
 
     @property
     def block(self) -> str:
-        """The block it is in."""
+        """The block that it belongs to."""
 
     @property
     def heads(self) -> int:
         """How many heads it has."""
 
     def size(self, height: int, width: int) -> tuple[int, int]:
-        """The resolution there, given that of the latents."""
+        """Give this layer's (height, width), for latents of `height` × `width`."""
 
 
 def plan_capture(
@@ -123,64 +145,88 @@ def plan_capture(
     options: AttentionOptions,
     *,
     grid: tuple[int, int],
-    factor: int,
+    vae_scale_factor: int,
     steps: int,
     pictures: int,
-    others: Sequence[str] = (),
+    rest_names: Sequence[str] = (),
 ) -> Plan:
-    """Plan what is kept of `pictures` pictures with latents of `grid`, each drawn in `steps` steps.
+    """Plan what is kept of some images of one prompt.
 
-    `factor` is the autoencoder's: pixels per latent. `others` are looked at beside the tokens.
+    Parameters
+    ----------
+    layers : sequence of Layer
+        The denoiser's attention layers, in the order in which they run.
+    tokens : sequence of Token
+        The prompt's, padding included.
+    options : AttentionOptions
+    grid : (int, int)
+        (height, width) of the latents.
+    vae_scale_factor : int
+        Pixels per latent.
+    steps : int
+        The number of denoising steps.
+    pictures : int
+        How many images are captured.
+    rest_names : sequence of str
+        What else is in the softmax beside the tokens.
 
     Raises
     ------
     ValueError
-        If a step is outside the run, or the budget is too small even for maps of 4 pixels a side.
+        If a step is outside the run, if the budget is too small even for maps of 4 × 4 pixels, or if only the middle
+        block has attention to the text and the options leave it out.
     """
     blocks: dict[str, Block] = {}
     for layer in layers:
+        if layer.block == _MID_BLOCK and not options.captures_mid_block:
+            continue
         daam = options.aggregator == "daam"
         height, width = grid if daam else layer.size(*grid)
         block = blocks.get(layer.block, Block(layer.block, height, width, 0))
         blocks[layer.block] = replace(block, weight=block.weight + (layer.heads if daam else 1))
+    if not blocks:
+        raise ValueError(
+            "attention: only the U-Net's middle block attends to the text, and it is left out; "
+            f"what helps: AttentionOptions({options.aggregator!r}, mid_block=True)"
+        )
     plan = Plan(
         tokens=tuple(tokens),
         aggregator=options.aggregator,
-        height=grid[0] * factor,
-        width=grid[1] * factor,
+        height=grid[0] * vae_scale_factor,
+        width=grid[1] * vae_scale_factor,
         grid=grid,
         blocks=tuple(blocks.values()),
         steps=options.kept_steps(steps),
         pictures=pictures,
-        others=tuple(others),
+        rest_names=tuple(rest_names),
     )
     return _fitted(plan, options.budget_mb)
 
 
 def _fitted(plan: Plan, budget_mb: float) -> Plan:
-    """Halve the largest maps, those of single steps first, until the budget holds."""
-    wanted = plan.bytes
+    """Pool the largest maps, those of single steps first, until the plan fits the budget."""
+    requested = plan.bytes
     while plan.bytes > budget_mb * 1e6:
-        halvable = _largest(plan.blocks, "step_halved") if plan.steps else None
-        field = "step_halved" if halvable else "halved"
-        halvable = halvable or _largest(plan.blocks, "halved")
-        if halvable is None:
+        largest = _largest(plan.blocks, "step_pool_factor") if plan.steps else None
+        field = "step_pool_factor" if largest else "pool_factor"
+        largest = largest or _largest(plan.blocks, "pool_factor")
+        if largest is None:
             kept = f" and {len(plan.steps)} steps" if plan.steps else ""
             raise ValueError(
-                f"attention: the maps of {plan.pictures} pictures{kept} would take {wanted / 1e6:.3g} MB, and "
+                f"attention: the maps of {plan.pictures} pictures{kept} would take {requested / 1e6:.3g} MB, and "
                 f"{plan.bytes / 1e6:.3g} MB at the lowest resolution; the budget is {budget_mb:g} MB. "
                 "What helps: fewer layers, fewer steps, or AttentionOptions(budget_mb=...)"
             )
-        smaller = replace(halvable, **{field: getattr(halvable, field) + 1})
-        plan = replace(plan, blocks=tuple(smaller if block is halvable else block for block in plan.blocks))
+        pooled = replace(largest, **{field: 2 * getattr(largest, field)})
+        plan = replace(plan, blocks=tuple(pooled if block is largest else block for block in plan.blocks))
     return plan
 
 
 def _largest(blocks: Iterable[Block], field: str) -> Block | None:
-    """The block with the largest map that can still be halved; of several, the one that was halved least."""
+    """The block with the largest map that can be pooled once more; among equal ones, the least pooled."""
 
-    def size(block: Block) -> tuple[int, int]:
-        halved = getattr(block, field)
-        return block.area(halved), -halved
+    def rank(block: Block) -> tuple[int, int]:
+        factor = getattr(block, field)
+        return block.area(factor), -factor
 
-    return max((block for block in blocks if block.can_halve(getattr(block, field))), key=size, default=None)
+    return max((block for block in blocks if block.can_pool(getattr(block, field))), key=rank, default=None)

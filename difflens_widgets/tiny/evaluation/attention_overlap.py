@@ -1,14 +1,15 @@
-"""Whether a word is looked at where its thing is drawn.
+"""Measures whether the attention to an object's word lies inside the object.
 
-``python -m difflens_widgets.tiny.evaluation.attention_overlap`` prints it.
+``python -m difflens_widgets.tiny.evaluation.attention_overlap`` prints the table.
 
-Fixed prompts of one object ("a big red circle on a blue background") and seeds, painted by the stock pipeline while
-its attention is watched. Where the object was drawn is read from the generated picture alone (`object_mask`), so
-whatever the model drew counts, the right kind of thing or not. A word's number is the share of its attention inside the
-mask over the mask's share of the picture: 1 is what an even map gives, and a word that is looked at outside gets less.
+The stock pipeline generates images for fixed prompts with one object ("a big red circle on a blue background") and
+fixed seeds, and their attention is captured. The mask of the object comes from the generated image alone
+(`object_mask`), so it does not matter whether the model drew what the prompt says. The number of a word is the part of
+its attention inside the mask, divided by the mask's share of the image. A constant map gives 1; a word whose attention
+is outside the mask gives less.
 
-Attention is drawn to objects whatever the word, so 1 alone proves little: the background's words are the control.
-Backgrounds are plain colours here: a place ("on grass") is told by other words, and has no even border.
+All words have more attention on objects, so a value above 1 alone proves little: the words of the background are the
+control. The backgrounds are plain colors here: places ("on grass") have other words, and no even border.
 """
 
 from __future__ import annotations
@@ -37,19 +38,30 @@ from ..scenes import COLOURS, Scene
 from .score import contact_sheet, scored_scene
 
 OBJECT, COLOUR, GROUND, WORD = "the object's word", "the object's colour", "the background's colour", '"background"'
-# shaded parts lie between two colours; the light moves a background by 15 at most
+# shading mixes an object's color with others; the light changes a background by 15 at most
 _FAR = (
     min(float(np.linalg.norm(np.subtract(a, b))) for (a, _), (b, _) in itertools.combinations(COLOURS.values(), 2)) / 3
 )
 _BORDER = 1 / 16  # of the side: objects hardly reach it
-_EVEN = 0.75  # of the border must have the background's colour
-_AREAS = (0.01, 0.65)  # of the picture: things that scenes have take 7 to 51 %
+_EVEN = 0.75  # of the border must have the background's color
+_AREAS = (0.01, 0.65)  # of the image: the objects of scenes take 7 to 51 %
 _BATCH = 16
 
 
 @dataclass(frozen=True)
 class Measured:
-    """One picture: of which scene, where its object is (None: none is to be seen), and each word's number."""
+    """One image and its measurement.
+
+    Attributes
+    ----------
+    scene : Scene
+        What the prompt says.
+    image : PIL.Image
+    mask : bool array (height, width) or None
+        Where the object is; None: no object was found.
+    ratios : mapping of word → float
+        The number of each word, see the module; empty without a mask.
+    """
 
     scene: Scene
     image: Image.Image
@@ -58,13 +70,17 @@ class Measured:
 
 
 def object_mask(picture: Image.Image) -> npt.NDArray[np.bool_] | None:
-    """Where something is drawn on an even background, (height, width); None where nothing can be told.
+    """Find an object on an even background.
 
-    The background's colour is the median of the picture's border (each channel by itself). A pixel belongs to the
-    object if its colour is further from that than a third of the distance of the two most alike colours of the embedded
-    model's world, and so is that of most of its 3 × 3 neighbours (specks are not objects; parts in the background's
-    colour, such as a ring's hole, are not filled). Nothing can be told where the border has several colours, or where
-    the mask is smaller or larger than any object that scenes have.
+    The background's color is the median of the image's border, for each channel. A pixel belongs to the object if
+    the distance of its color from the background's is more than a third of the smallest distance between two colors
+    of the embedded model's scenes, and if the same is true for most of its 3 × 3 neighbors. So specks are no objects,
+    and parts with the background's color, such as the hole of a ring, do not belong to the object.
+
+    Returns
+    -------
+    bool array (height, width) or None
+        None: the border has several colors, or the mask is smaller or larger than any object of the scenes.
     """
     pixels = np.asarray(picture.convert("RGB"), dtype=float)
     height, width = pixels.shape[:2]
@@ -80,33 +96,34 @@ def object_mask(picture: Image.Image) -> npt.NDArray[np.bool_] | None:
 
 
 def measured_scenes(count: int) -> list[Scene]:
-    """The first `count` scored scenes of one object on a background that is a colour."""
+    """List the first `count` scored scenes with one object on a background of one color."""
     scenes = (scored_scene(index, "object") for index in itertools.count())
     return list(itertools.islice((scene for scene in scenes if scene.background in COLOURS), count))
 
 
 def words_of(scene: Scene) -> dict[str, str]:
-    """The words of a scene's explicit caption that are measured, by what they are."""
+    """Give the words of a scene's caption that are measured, by what they stand for."""
     item = scene.items[0]
     return {OBJECT: item.kind, COLOUR: item.colour, GROUND: scene.background, WORD: "background"}
 
 
 def mass_over_area(maps: AttentionMaps, mask: npt.NDArray[np.bool_], word: str) -> float:
-    """The share of a word's attention inside the mask over the mask's share of the picture; 1 for an even map."""
-    return maps.mass_inside(mask, word) / float(mask.mean())
+    """Divide the part of a word's attention inside a mask by the mask's share of the image; 1 for a constant map."""
+    return maps.mass_in_mask(mask, word) / float(mask.mean())
 
 
 def measure(
-    pipe: Any, scenes: Sequence[Scene], *, steps: int, guidance_scale: float, aggregator: Aggregator
+    pipe: Any, scenes: Sequence[Scene], *, num_inference_steps: int, guidance_scale: float, aggregator: Aggregator
 ) -> Iterator[Measured]:
-    """Paint each scene's caption, scene i with seed i, and measure its words."""
+    """Generate an image for each scene's caption, scene i with seed i, and measure its words."""
     pipe.set_progress_bar_config(disable=True)
     for start in range(0, len(scenes), _BATCH):
         some = scenes[start : start + _BATCH]
         texts = [scene.caption for scene in some]
         generators = [torch.Generator().manual_seed(start + row) for row in range(len(some))]
         with capture_attention(pipe, texts, attention=aggregator) as maps:
-            images = pipe(texts, generator=generators, num_inference_steps=steps, guidance_scale=guidance_scale).images
+            options = {"num_inference_steps": num_inference_steps, "guidance_scale": guidance_scale}
+            images = pipe(texts, generator=generators, **options).images
         for scene, image, of_picture in zip(some, images, maps, strict=True):
             mask = object_mask(image)
             ratios = {} if mask is None else _ratios(of_picture, mask, scene)
@@ -118,14 +135,14 @@ def _ratios(maps: AttentionMaps, mask: npt.NDArray[np.bool_], scene: Scene) -> d
 
 
 def report(measured: Sequence[Measured]) -> str:
-    """The table: each word's number, and in how many pictures the object's word is above 1 and above the others'.
+    """Make the table: each word's number, and in how many images the object's word is above 1 and above the control.
 
-    Medians have bootstrap intervals over the pictures, shares Wilson intervals; both of 95 %.
+    Medians have bootstrap intervals over the images, and shares have Wilson intervals, both of 95 %.
 
     Raises
     ------
     ValueError
-        If no picture has an object to be seen.
+        If no object was found in any image.
     """
     seen = [one.ratios for one in measured if one.mask is not None]
     if not seen:
@@ -152,13 +169,13 @@ def _share(holds: npt.NDArray[np.bool_]) -> str:
 
 
 def cut_out(picture: Image.Image, mask: npt.NDArray[np.bool_] | None) -> Image.Image:
-    """The picture with all outside of the mask grey, to see what was taken for the object."""
+    """Make the image gray outside of the mask, to show what was taken for the object."""
     inside = np.zeros(picture.size[::-1], dtype=bool) if mask is None else mask
     return Image.fromarray(np.where(inside[..., None], np.asarray(picture.convert("RGB")), 128).astype(np.uint8))
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Print the table; returns the exit status."""
+    """Print the table; gives the exit status."""
     program = "python -m difflens_widgets.tiny.evaluation.attention_overlap"
     parser = argparse.ArgumentParser(prog=program, description=__doc__)
     parser.add_argument("--model", default="tiny", help='"tiny" (default), or a folder with another training of it')
@@ -170,12 +187,19 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     try:
         scenes = measured_scenes(checks.as_int("count", options.count, at_least=1))
-        checks.as_int("steps", options.steps, at_least=1)
+        steps = checks.as_int("num_inference_steps", options.steps, at_least=1)
         pipe, name = load_pipeline(options.model, None, None)
         made = f"{options.steps} steps · guidance {options.guidance_scale:g} · {options.aggregator}"
         sys.stdout.write(f"{name} {weight_hash(pipe)} · {made}\n")
-        asked = {"steps": options.steps, "guidance_scale": options.guidance_scale, "aggregator": options.aggregator}
-        measured = list(measure(pipe, scenes, **asked))
+        measured = list(
+            measure(
+                pipe,
+                scenes,
+                num_inference_steps=steps,
+                guidance_scale=options.guidance_scale,
+                aggregator=options.aggregator,
+            )
+        )
         if options.sheet:
             pairs = [image for one in measured for image in (one.image, cut_out(one.image, one.mask))]
             contact_sheet(pairs).save(options.sheet)

@@ -1,4 +1,4 @@
-// MapGrid: words across; each cell is a picture with the map of its word over it.
+// MapGrid: a column for each word; each cell is an image with the word's map over it.
 import { h } from "../shared/dom";
 import { PictureGrid, type Key, type Row } from "../shared/grid";
 import { Thumb, type Thumbnail } from "../shared/thumb";
@@ -6,11 +6,11 @@ import { paintHeat, type Heat } from "./heat";
 
 export interface MapPlace extends Thumbnail {
   text: string;
-  /** What is told of the word itself. */
+  /** The word's name in tooltips. */
   about: string;
-  pinned: boolean;
+  selected: boolean;
   heat: Heat | undefined;
-  /** Names what `heat` is: as long as it stays, the cell is not painted again. */
+  /** Identifies `heat`: the cell is drawn again only when this changes. */
   version: string;
 }
 
@@ -26,7 +26,7 @@ class MapCell extends Thumb {
   override show(place: MapPlace, current: boolean): void {
     super.show(place, current);
     const { heat, version } = place;
-    this.el.classList.toggle("dlw-quiet", !place.pinned); // the keys are here, and nothing is pinned
+    this.el.classList.toggle("dlw-quiet", !place.selected); // current for the keyboard only
     this.el.setAttribute("aria-label", place.title);
     this.heat.hidden = !heat;
     this.el.classList.toggle("dlw-over", !!heat);
@@ -36,7 +36,7 @@ class MapCell extends Thumb {
 }
 
 export class MapGrid extends PictureGrid<Key> {
-  /** Mark the columns that are on the picture, each in its colour. */
+  /** Mark the columns whose maps are on the large image, each in its color. */
   mark(rampOf: (token: number) => number): void {
     this.heads.forEach((head, column) => {
       const place = this.rows[0]!.thumbnails[column] as MapPlace;
@@ -47,7 +47,7 @@ export class MapGrid extends PictureGrid<Key> {
     });
   }
 
-  /** The row (none for the heads) and the column that an element belongs to. */
+  /** The row (none for a column head) and the column that an element belongs to. */
   spotOf(target: Element): { row: Row | undefined; value: number } | undefined {
     const cell = target.closest("[role=columnheader], [role=gridcell]");
     const column = (cells: (Element | undefined)[]) => this.rows[0]?.thumbnails[cells.indexOf(cell ?? undefined)]?.value;

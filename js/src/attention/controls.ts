@@ -1,6 +1,6 @@
-// Controls: what the rows are, which block, whose range, and how strong the maps are drawn.
+// Controls: what the rows are, which block, the color range, and the opacity of the maps.
 import { button, h, put, SUPPRESS, write } from "../shared/dom";
-import type { RowKind } from "./maps";
+import type { Normalize, RowKind } from "./maps";
 
 const ROWS: [rows: RowKind, label: string, title: string][] = [
   ["layers", "Encoder layers", "A row for each layer of the text encoder"],
@@ -15,7 +15,7 @@ export interface ControlState {
   blocks: string[];
   block: string | null;
   special: boolean;
-  perCell: boolean;
+  normalize: Normalize;
   opacity: number;
   empty: boolean;
 }
@@ -25,7 +25,7 @@ export class Controls {
   private readonly rows: Map<RowKind, HTMLButtonElement>;
   private readonly block: HTMLSelectElement;
   private readonly special: HTMLButtonElement;
-  private readonly perCell: HTMLButtonElement;
+  private readonly normalize: HTMLButtonElement;
   private readonly opacity: HTMLInputElement;
   private blocks: string[] | null = null;
 
@@ -33,7 +33,7 @@ export class Controls {
     rows(rows: RowKind): void;
     block(block: string | null): void;
     special(): void;
-    perCell(): void;
+    normalize(): void;
     opacity(opacity: number): void;
   }) {
     this.rows = new Map(ROWS.map(([rows, label, title]) => [rows, button(label, title, () => does.rows(rows))]));
@@ -47,7 +47,7 @@ export class Controls {
     const special = "Columns for these tokens too; they have a range of their own";
     this.special = button("start, end, padding", special, does.special);
     const range = "Each map from 0 to its own highest value, or one range for all";
-    this.perCell = button("Range per cell", range, does.perCell);
+    this.normalize = button("Range per cell", range, does.normalize);
     this.opacity = h("input", {
       class: "dlw-opacity",
       type: "range",
@@ -62,7 +62,7 @@ export class Controls {
     put(
       this.el,
       h("div", { ...group, "aria-label": "Rows" }, label("Rows"), ...this.rows.values(), this.block),
-      h("div", group, this.special, this.perCell),
+      h("div", group, this.special, this.normalize),
       h("div", group, label("Opacity"), this.opacity),
     );
   }
@@ -84,7 +84,7 @@ export class Controls {
     this.block.hidden = state.rows !== "layers";
     this.block.value = state.block ?? "";
     this.special.setAttribute("aria-pressed", String(state.special));
-    this.perCell.setAttribute("aria-pressed", String(state.perCell));
+    this.normalize.setAttribute("aria-pressed", String(state.normalize === "cell"));
     const percent = String(Math.round(100 * state.opacity));
     if (this.opacity.value !== percent) this.opacity.value = percent;
     this.opacity.setAttribute("aria-valuetext", `${percent} %`);

@@ -1,4 +1,4 @@
-// Heat: a map of values as colours; `_colours.py` has the same two ramps.
+// Heat: draws a map in colors; `_colours.py` has the same two color ramps.
 import { h } from "../shared/dom";
 import type { Plane } from "./maps";
 
@@ -8,14 +8,14 @@ const COOL = "141030 232356 2f3980 3a53a2 4470c4 4393d8 4eb5e8 73d4f1 a0f1fb";
 const SMALLEST = 512;
 const TABLES = [WARM, COOL].map(table);
 
-/** A map and what the bright end of its colours stands for. */
+/** A map, and the value that its brightest color stands for. */
 export interface Heat {
   plane: Plane;
   most: number;
   ramp: number;
 }
 
-/** Paint maps of one size, pixel for pixel; where there are two, their colours are mixed as light is. */
+/** Draw maps of one size, one value a pixel. The colors of two maps are mixed as light is (screen blending). */
 export function paintHeat(canvas: HTMLCanvasElement, heats: Heat[]): void {
   const { width, height } = heats[0]!.plane;
   if (canvas.width !== width) canvas.width = width;
@@ -35,7 +35,7 @@ export function paintHeat(canvas: HTMLCanvasElement, heats: Heat[]): void {
   canvas.getContext("2d")!.putImageData(image, 0, 0);
 }
 
-/** A picture as it is seen under a map: grey, and at least 512 pixels a side. */
+/** Draw an image as it looks under a map: gray, and at least 512 pixels wide or high. */
 export function overPicture(picture: ImageBitmap, heat: HTMLCanvasElement, opacity: number): HTMLCanvasElement {
   const factor = Math.ceil(SMALLEST / Math.max(picture.width, picture.height));
   const canvas = h("canvas", { width: picture.width * factor, height: picture.height * factor });
@@ -52,29 +52,29 @@ export function overPicture(picture: ImageBitmap, heat: HTMLCanvasElement, opaci
   return canvas;
 }
 
-/** The colour of a share 0..1 of a ramp. */
+/** The color at 0..1 of a ramp. */
 export function colourOf(share: number, ramp: number): string {
   const at = 3 * Math.round(255 * Math.min(1, Math.max(0, share)));
   return `rgb(${TABLES[ramp]!.slice(at, at + 3).join()})`;
 }
 
-/** All colours of a ramp, from dark to bright. */
+/** Draw all colors of a ramp, from dark to bright. */
 export function paintRamp(canvas: HTMLCanvasElement, ramp: number): void {
   const values = Uint8Array.from({ length: 256 }, (_, value) => value);
   paintHeat(canvas, [{ plane: { values, scale: 1, width: 256, height: 1 }, most: 1, ramp }]);
 }
 
-/** 256 colours between the stops of a ramp. */
+/** 256 colors between the stops of a ramp. */
 function table(ramp: string): Uint8ClampedArray {
   const stops = ramp.split(" ").map((stop) => [0, 2, 4].map((at) => parseInt(stop.slice(at, at + 2), 16)));
-  const colours = new Uint8ClampedArray(3 * 256);
+  const colors = new Uint8ClampedArray(3 * 256);
   for (let value = 0; value < 256; value++) {
-    const place = (value / 255) * (stops.length - 1);
-    const below = Math.min(stops.length - 2, Math.floor(place));
+    const position = (value / 255) * (stops.length - 1);
+    const below = Math.min(stops.length - 2, Math.floor(position));
     for (let channel = 0; channel < 3; channel++) {
       const [from, to] = [stops[below]![channel]!, stops[below + 1]![channel]!];
-      colours[3 * value + channel] = from + (to - from) * (place - below);
+      colors[3 * value + channel] = from + (to - from) * (position - below);
     }
   }
-  return colours;
+  return colors;
 }

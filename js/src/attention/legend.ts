@@ -1,4 +1,4 @@
-// Legend: what the colours on the big picture mean, in numbers, and the value under the pointer.
+// Legend: what the colors on the large image mean, in numbers, and the value under the pointer.
 import { h, put, write } from "../shared/dom";
 import { paintRamp } from "./heat";
 import { digits } from "./maps";
@@ -15,9 +15,9 @@ export class Legend {
   private readonly range = h("div", { class: "dlw-range-note" });
   private readonly value = h("div", { class: "dlw-value" });
   private readonly lines = [0, 1].map((ramp) => {
-    const colours = h("canvas");
-    paintRamp(colours, ramp);
-    const bar = h("span", { class: "dlw-bar", "aria-hidden": "true" }, colours); // over grey, as on a picture
+    const colors = h("canvas");
+    paintRamp(colors, ramp);
+    const bar = h("span", { class: "dlw-bar", "aria-hidden": "true" }, colors); // over gray, as on an image
     const [name, most] = [h("b", { class: `dlw-hue-${ramp}` }), h("span")];
     return { el: h("div", { class: "dlw-scale-line" }, h("span", {}, "0"), bar, most, name), name, most };
   });
@@ -38,7 +38,7 @@ export class Legend {
     });
   }
 
-  /** `words` stand below; a row is kept free for them. */
+  /** Show `words` in the last line, which is there also when it is empty. */
   tell(words: string): void {
     write(this.value, words || "\u00a0");
   }

@@ -1,16 +1,16 @@
-// Maps: the attention maps of a run as they came; `_attention_state.py` is the other side.
+// Maps: reads the attention maps that the kernel sent; `_attention_state.py` writes them.
 import type { CommonTraits, FrameEntry } from "../shared/model";
 import type { Session } from "../shared/session";
 
-/** What has a map of its own: a word with all its pieces, start, end, or all padding (token -1). */
+/** One column: a word with all its tokens, the start token, the end token, or all padding (token -1). */
 export interface Column {
   token: number;
   text: string;
   kind: "word" | "bos" | "eos" | "pad";
-  places: number[];
+  positions: number[];
 }
 
-/** One way to look at a layer's picture: by a block (null: all), at a step (null: all together). */
+/** One choice of maps of a layer: of a block (null: all), at a step (null: all together). */
 export interface MapView {
   block: string | null;
   step: number | null;
@@ -20,6 +20,9 @@ export interface MapView {
 
 export type RowKind = "layers" | "blocks" | "steps";
 
+/** The color range of a map: one for all maps of words, or each map's own. */
+export type Normalize = "grid" | "cell";
+
 export interface GridTraits extends CommonTraits {
   layer: number;
   layers: number[];
@@ -27,8 +30,8 @@ export interface GridTraits extends CommonTraits {
   step: number | null;
   rows: RowKind;
   block: string | null;
-  pinned: number[];
-  per_cell: boolean;
+  selected_tokens: number[];
+  normalize: Normalize;
   opacity: number;
   columns: Column[];
   blocks: string[];
@@ -45,18 +48,18 @@ export interface Plane {
   height: number;
 }
 
-/** A picture's layer, and how to look at it. */
+/** A layer, and which of its maps are shown. */
 export interface Look {
   layer: number;
   block: string | null;
   step: number | null;
 }
 
-/** Where the maps stand in the bytes of a layer: first all scales, then each view's maps. */
+/** Where the maps are in the bytes of a layer: first all scales, then each view's maps. */
 interface Layout {
   views: MapView[];
   columns: Column[];
-  /** Of each view, where its maps begin. */
+  /** The offset of each view's maps. */
   starts: number[];
   length: number;
 }
@@ -72,25 +75,26 @@ export class Maps {
     return this.session.model.get("columns");
   }
 
-  /** The column that a token is in. */
+  /** The column that has a token. */
   columnOf(token: number | null): Column | undefined {
-    return this.columns.find((column) => token !== null && (column.token === token || column.places.includes(token)));
+    if (token === null) return undefined;
+    return this.columns.find((column) => column.token === token || column.positions.includes(token));
   }
 
-  /** The map of a column; undefined while it is not there. */
+  /** The map of a column; undefined until it has arrived. */
   plane({ layer, block, step }: Look, column: Column): Plane | undefined {
     const { views, columns, starts, length } = this.layout();
     const entry = this.session.store.others.get(`maps/${layer}`);
     const number = views.findIndex((view) => view.block === block && view.step === step);
-    const place = columns.indexOf(column);
-    if (entry?.data.byteLength !== length || number < 0 || place < 0) return undefined;
+    const index = columns.indexOf(column);
+    if (entry?.data.byteLength !== length || number < 0 || index < 0) return undefined;
     const { width, height } = views[number]!;
-    const start = entry.data.byteOffset + starts[number]! + place * width * height;
+    const start = entry.data.byteOffset + starts[number]! + index * width * height;
     const values = new Uint8Array(entry.data.buffer as ArrayBuffer, start, width * height);
-    return { values, scale: scaleOf(entry, number * columns.length + place), width, height };
+    return { values, scale: scaleOf(entry, number * columns.length + index), width, height };
   }
 
-  /** The highest value in some views of all layers, of words or of the other columns; fixed while one scrubs. */
+  /** The maximum over some views of all layers, of the words or of the other columns; the same while one scrubs. */
   most(words: boolean, name: string, chosen: (view: MapView) => boolean): number {
     const { views, columns, length } = this.layout();
     const { store, model } = this.session;
@@ -102,8 +106,8 @@ export class Maps {
     for (const entry of store.others.values()) {
       views.forEach((view, number) => {
         if (entry.data.byteLength !== length || !chosen(view)) return;
-        columns.forEach(({ kind }, place) => {
-          if ((kind === "word") === words) most = Math.max(most, scaleOf(entry, number * columns.length + place));
+        columns.forEach(({ kind }, index) => {
+          if ((kind === "word") === words) most = Math.max(most, scaleOf(entry, number * columns.length + index));
         });
       });
     }
@@ -128,13 +132,13 @@ function scaleOf(entry: FrameEntry, map: number): number {
   return entry.data.getFloat32(4 * map, true);
 }
 
-/** The value of a map at a place of its picture, 0..1 across and down. */
+/** The value of a map at a point of its image, 0..1 across and down. */
 export function valueAt({ values, scale, width, height }: Plane, across: number, down: number): number {
   const pixel = (share: number, size: number) => Math.min(size - 1, Math.max(0, Math.floor(share * size)));
   return (values[pixel(down, height) * width + pixel(across, width)]! / 255) * scale;
 }
 
-/** Two digits: what a byte tells. */
+/** A number with two digits, as exact as a byte is. */
 export function digits(value: number): string {
   return value && value < 99.5 ? value.toPrecision(2) : String(Math.round(value));
 }

@@ -1,4 +1,4 @@
-// Scene: what there is to see: the row and the words on screen, all rows and cells, and their ranges.
+// Scene: what is on screen, read from the traits: the row and the words, all rows and cells, and their ranges.
 import type { Key, Row } from "../shared/grid";
 import { layerName, type Status } from "../shared/model";
 import type { Session } from "../shared/session";
@@ -8,7 +8,7 @@ import type { MapPlace } from "./cells";
 import type { Heat } from "./heat";
 import { digits, Maps, type Column, type GridTraits, type Look, type MapView, type Plane } from "./maps";
 
-/** A word that is on the picture. */
+/** A word whose map is on the large image. */
 export interface Shown {
   column: Column;
   heat: Heat;
@@ -21,28 +21,28 @@ export class Scene {
     this.maps = new Maps(session);
   }
 
-  /** The words that stay on the picture; `token` may be that of a linked widget. */
-  pins(): number[] {
+  /** The selected words. A linked widget can set `token` alone, before the kernel sets `selected_tokens`. */
+  selected(): number[] {
     const first = this.maps.columnOf(this.get("token"))?.token;
-    const pinned = this.get("pinned");
+    const selected = this.get("selected_tokens");
     if (first === undefined) return [];
-    return pinned[0] === first ? pinned.slice(0, 2) : [first];
+    return selected[0] === first ? selected.slice(0, 2) : [first];
   }
 
-  /** The column where the keys are. */
+  /** The column that the keyboard moves from. */
   cursor(): number {
     const columns = this.columns();
-    const last = this.pins().findLast((pin) => columns.some(({ token }) => token === pin));
+    const last = this.selected().findLast((word) => columns.some(({ token }) => token === word));
     return last ?? columns[0]?.token ?? 0;
   }
 
-  /** The columns of the grid: start, end and padding where they are unfolded, or nothing else is there. */
+  /** The columns of the grid: with start, end and padding where these are unfolded, or where there is no word. */
   columns(): Column[] {
     const words = this.maps.columns.filter(({ kind }) => kind === "word");
     return words.length && this.session.folded ? words : this.maps.columns;
   }
 
-  /** What is on screen; where a linked widget went to what is not here, the nearest below. */
+  /** What is on screen. A linked widget can choose a layer or step that is not here: then the nearest below. */
   look(): Look {
     const rows = this.get("rows");
     const steps = this.get("steps");
@@ -58,7 +58,7 @@ export class Scene {
     return { layers: look.layer, blocks: look.block, steps: look.step }[this.get("rows")];
   }
 
-  /** All rows: what they show, and what they are called. */
+  /** All rows: what they show, and their names. */
   looks(): { key: Key; look: Look; label: string; title: string }[] {
     const look = this.look();
     const rows = this.get("rows");
@@ -80,12 +80,12 @@ export class Scene {
     });
   }
 
-  /** What the bright end of a column's colours stands for. */
+  /** The value that a column's brightest color stands for. */
   private most({ kind }: Column, plane: Plane): number {
-    return this.get("per_cell") ? plane.scale : this.common(kind === "word");
+    return this.get("normalize") === "cell" ? plane.scale : this.common(kind === "word");
   }
 
-  /** The range that all words of the grid share, or all other tokens; it stays while one goes through the layers. */
+  /** The common range of all words of the grid, or of all other tokens; it is the same for all layers. */
   common(words: boolean): number {
     const rows = this.get("rows");
     const block = this.look().block;
@@ -99,17 +99,17 @@ export class Scene {
 
   /** What the range is, in words. */
   range(): string {
-    if (this.get("per_cell")) return "each map from 0 to its own highest value";
+    if (this.get("normalize") === "cell") return "each map from 0 to its own highest value";
     const rows = this.get("rows") === "layers" ? "of the grid" : "and rows, of every layer";
     const others = this.session.folded ? "" : `; start, end, padding: 0 to ${digits(this.common(false))}`;
     return `one range for all words ${rows}${others}`;
   }
 
-  /** The maps of some words: the first warm, a second pinned one cool. */
+  /** The maps of some words: the first in warm colors, a second selected one in cool colors. */
   shown(look: Look, tokens: number[]): Shown[] {
     return tokens.flatMap((token) => {
       const column = this.maps.columnOf(token)!;
-      const heat = this.heatOf(look, column, Math.max(0, this.pins().indexOf(token)));
+      const heat = this.heatOf(look, column, Math.max(0, this.selected().indexOf(token)));
       return heat ? [{ column, heat }] : [];
     });
   }
@@ -124,7 +124,7 @@ export class Scene {
     return picture && (picture.final || !this.get("failures")[layer]) ? picture : undefined;
   }
 
-  /** Whether this is one stock picture, and not a run. */
+  /** Whether this is one stock image, and not a run. */
   single(): boolean {
     return this.get("settings").method === "picture";
   }
@@ -139,7 +139,7 @@ export class Scene {
     return final ? (of ? count : "") : `preview · ${count}`;
   }
 
-  /** One layer of the film. */
+  /** One thumbnail of the film strip. */
   place(layer: number, status: Status): Thumbnail {
     const [picture, reason] = [this.pictureOf(layer), this.get("failures")[layer]];
     const running = status === "running" && this.get("progress").running?.includes(layer);
@@ -152,7 +152,7 @@ export class Scene {
     return { value: layer, mark, title: [this.name(layer), what].filter(Boolean).join(": "), picture };
   }
 
-  /** What is on screen, in short: the layer's place in the film, what it is called and how far it is. */
+  /** A summary of what is on screen: the layer's thumbnail, name and progress. */
   about(status: Status) {
     const look = this.look();
     const picture = this.pictureOf(look.layer);
@@ -169,19 +169,19 @@ export class Scene {
 
   row({ key, look, label, title }: ReturnType<Scene["looks"]>[number], status: Status): Row {
     const of = this.place(look.layer, status);
-    const pins = this.pins();
+    const selected = this.selected();
     const places = this.columns().map((column): MapPlace => {
-      const ramp = Math.max(0, pins.indexOf(column.token));
+      const ramp = Math.max(0, selected.indexOf(column.token));
       const heat = this.heatOf(look, column, ramp);
-      const told = heat ? `up to ${digits(heat.plane.scale)}` : of.mark === "done" ? "no maps" : of.title;
-      const about = column.kind === "word" ? `“${column.text}”` : `${column.text} (${column.places.length})`;
+      const message = heat ? `up to ${digits(heat.plane.scale)}` : of.mark === "done" ? "no maps" : of.title;
+      const about = column.kind === "word" ? `“${column.text}”` : `${column.text} (${column.positions.length})`;
       return {
         ...of,
         value: column.token,
-        title: `${title}, ${about}: ${told}`,
+        title: `${title}, ${about}: ${message}`,
         text: column.text,
         about,
-        pinned: pins.includes(column.token),
+        selected: selected.includes(column.token),
         heat,
         version: heat ? [this.get("_run"), ...Object.values(look), heat.most, ramp].join() : "",
       };
@@ -189,15 +189,15 @@ export class Scene {
     return { key, label, title, thumbnails: places };
   }
 
-  /** Which of the layer's maps are shown, as the caption says it. */
+  /** The caption's words for which of the layer's maps are shown. */
   lookName({ block, step }: Look): string {
-    const [rows, wanted] = [this.get("rows"), this.get("step")];
+    const [rows, requested] = [this.get("rows"), this.get("step")];
     if (rows !== "steps") return block ?? "all blocks";
     if (step === null) return "all steps";
-    return `maps of step ${step + 1}` + (wanted === null || wanted === step ? "" : ` (step ${wanted + 1} is not kept)`);
+    return `maps of step ${step + 1}` + (requested === null || requested === step ? "" : ` (step ${requested + 1} is not kept)`);
   }
 
-  /** Why there is no picture. */
+  /** Why there is no image. */
   hole(status: Status, place: Thumbnail | undefined): string {
     const way = 'widget.show(lens.start("a pink cat", attention=True))';
     if (status === "empty") return `Nothing yet. Show a run with its attention:\n${way}`;
@@ -207,7 +207,7 @@ export class Scene {
     return `${name}: ${status === "running" ? "waiting for its turn" : "not computed"}`;
   }
 
-  /** What the user should know. */
+  /** Messages for the user. */
   notices(status: Status): string[] {
     const lines = [this.get("notice")];
     if (status === "failed") lines.unshift("The run failed; what is painted stays.", this.get("message"));

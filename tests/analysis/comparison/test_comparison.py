@@ -134,7 +134,7 @@ def test_what_one_part_learned_is_that_parts(amounts, share) -> None:
 
 def test_differential_attention_is_tuned_minus_raw(crossed, lenses) -> None:
     for asked in ({"layer": 2}, {"layer": 4, "block": "mid_block"}, {}):
-        expected = crossed.tuned.attention.map("circle", **asked) - crossed.raw.attention.map("circle", **asked)
+        expected = crossed.tuned.attention.heatmap("circle", **asked) - crossed.raw.attention.heatmap("circle", **asked)
         found = crossed.attention_difference("circle", **asked)
         assert found.dtype == np.float32
         np.testing.assert_array_equal(found, expected)

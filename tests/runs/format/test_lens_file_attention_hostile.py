@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import safetensors.numpy
 
-from difflens_widgets.runs.maps.maps import AttentionMaps, LensAttention, Summed
+from difflens_widgets.runs.maps.maps import AttentionMaps, BlockMaps, LensAttention
 from drawn_runs import TOKENS, attention_run, drawn_attention, drawn_run, padded_tokens
 from lens_archives import refused, rewrite, rewrite_record, unpack
 
@@ -72,11 +72,16 @@ def change(*path: Any, to: Any) -> Any:
         ),
         (change("blocks", 1, "weight", to=0), "'weight' is 0"),
         (change("blocks", 1, "weight", to=10**12), "'weight' is 1000000000000"),
-        (change("blocks", 1, "halved", to=1), "a map of 2 × 1 in mid_block cannot be 1/2 as large"),
-        (change("blocks", 0, "step_halved", to=3), "a map of 8 × 4 in down_blocks.0 cannot be 1/8 as large"),
-        (change("blocks", 0, "step_halved", to=-1), "'step_halved' is -1"),
-        (change("blocks", 0, "halved", to=10**9), "'halved' is 1000000000"),
-        (change("blocks", 0, "halved", to=1), "entry 'attention.safetensors': '0/down_blocks.0' is F32 of shape"),
+        (change("blocks", 1, "pool_factor", to=2), "a map of 2 × 1 in mid_block cannot be 1/2 as large"),
+        (change("blocks", 0, "step_pool_factor", to=8), "a map of 8 × 4 in down_blocks.0 cannot be 1/8 as large"),
+        (change("blocks", 0, "step_pool_factor", to=-1), "'step_pool_factor' is -1"),
+        (change("blocks", 0, "step_pool_factor", to=3), "'step_pool_factor' is 3, expected a power of 2"),
+        (change("blocks", 0, "pool_factor", to=10**9), "'pool_factor' is 1000000000"),
+        (change("blocks", 0, "pool_factor", to=2), "entry 'attention.safetensors': '0/down_blocks.0' is F32 of shape"),
+        (change("rest", to=None), "'rest' is null"),
+        (change("rest", to=[{"name": "image"}] * 2), "'rest' has a name twice, or one that is no name"),
+        (change("rest", to=[{"name": "../image"}]), "'rest' has a name twice, or one that is no name"),
+        (change("rest", to=[{"name": "image"}]), r"is F32 of shape \(6, 8, 4\), expected F32 of shape \(7, 8, 4\)"),
         (change("maps", to={}), "'maps' is an object of 0"),
         (change("maps", to=[]), "entry 'attention.safetensors' is not part of its run"),
         (change("maps", 1, "layer", to=0), "'maps' has layer 0 twice"),
@@ -145,7 +150,7 @@ def test_more_than_any_run_has_is_refused_before_a_byte_is_read(saved: Path) -> 
     def huge(record: dict[str, Any]) -> None:
         attention = record["attention"]
         attention.update(height=16_000, width=16, grid=[2_000, 2])
-        side = {"height": 2_000, "width": 2, "halved": 0, "step_halved": 0}
+        side = {"height": 2_000, "width": 2, "pool_factor": 1, "step_pool_factor": 1}
         attention["blocks"] = [{**attention["blocks"][0], **side, "name": f"b.{index}"} for index in range(256)]
         attention["steps"] = list(range(60))
         attention["maps"][0]["steps"] = [{"step": step, "forwards": 1} for step in range(60)]
@@ -204,7 +209,7 @@ def with_maps(layer: int, **summed: Any) -> LensAttention:
     attention = drawn_attention(TOKENS, (0, 2))
     of_layer = attention[layer]
     maps = {**of_layer.total.maps, **summed}
-    attention.add(layer, AttentionMaps(of_layer.plan, Summed(maps, of_layer.total.forwards), of_layer.by_step))
+    attention.add(layer, AttentionMaps(of_layer.plan, BlockMaps(maps, of_layer.total.forwards), of_layer.by_step))
     return attention
 
 

@@ -27,7 +27,7 @@ def outcome(path: Path, data: bytes) -> str:
     if run.attention is not None:  # what is read can be looked at
         for layer in run.attention:
             for place in (token.index for token in run.tokens if token.kind != "pad"):
-                run.attention.map(place, layer=layer)
+                run.attention.heatmap(place, layer=layer)
     return "read" if isinstance(run, LensRun) else f"read as {type(run)}"
 
 

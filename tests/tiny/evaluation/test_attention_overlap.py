@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from difflens_widgets.runs.maps.maps import AttentionMaps, Summed
+from difflens_widgets.runs.maps.maps import AttentionMaps, BlockMaps
 from difflens_widgets.runs.maps.plan import Block, Plan
 from difflens_widgets.runs.tokens import Token
 from difflens_widgets.tiny.drawing import SIZE, draw
@@ -131,7 +131,7 @@ def made_up(**columns: tuple[float, float, float, float]) -> AttentionMaps:
     tokens = tuple(Token(i, text, kind) for i, (text, kind) in enumerate(zip(texts, kinds, strict=True)))
     maps = np.stack([np.tile(np.asarray(columns.get(text, (1, 1, 1, 1)), dtype=np.float32), (4, 1)) for text in texts])
     plan = Plan(tokens, "mean", 16, 16, (4, 4), (Block("mid_block", 4, 4, 1),), (), 1)
-    return AttentionMaps(plan, Summed({"mid_block": maps}, 1))
+    return AttentionMaps(plan, BlockMaps({"mid_block": maps}, 1))
 
 
 @pytest.mark.parametrize(
@@ -194,7 +194,7 @@ def test_pictures_without_an_object_are_said_not_averaged() -> None:
 # on the embedded model
 
 
-QUICK: dict[str, Any] = {"steps": 6, "guidance_scale": 7.5, "aggregator": "mean"}
+QUICK: dict[str, Any] = {"num_inference_steps": 6, "guidance_scale": 7.5, "aggregator": "mean"}
 
 
 @pytest.fixture(scope="module")
@@ -212,7 +212,9 @@ def test_the_pictures_are_the_stock_pipelines_and_the_numbers_are_of_their_masks
             assert all(0 < number < 1 / one.mask.mean() for number in one.ratios.values())
 
 
-@pytest.mark.parametrize("change", [{"steps": 5}, {"guidance_scale": 3.0}, {"aggregator": "daam"}], ids=str)
+@pytest.mark.parametrize(
+    "change", [{"num_inference_steps": 5}, {"guidance_scale": 3.0}, {"aggregator": "daam"}], ids=str
+)
 def test_every_argument_counts(pipe, few, change) -> None:
     other = list(measure(pipe, SCENES[:3], **{**QUICK, **change}))
     same_pictures = [a.image.tobytes() == b.image.tobytes() for a, b in zip(few, other, strict=True)]
