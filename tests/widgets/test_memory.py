@@ -15,7 +15,7 @@ from difflens_widgets.runs.run import LensRun
 
 def live_runs() -> int:
     gc.collect()
-    return sum(isinstance(each, LensRun) for each in gc.get_objects())
+    return sum(issubclass(type(each), LensRun) for each in gc.get_objects())
 
 
 def widget_threads() -> list[threading.Thread]:
