@@ -107,7 +107,7 @@ def plot_emergence(table: EmergenceTable) -> Figure:
     settings = table.settings
     caption = " · ".join(
         [
-            f"{settings.get('model')}, {settings.get('num_inference_steps')} steps",
+            f"{settings.get('model')}, {settings.get('num_inference_steps')} steps, "
             f"guidance {settings.get('guidance_scale')}",
             f"{len(table.seeds)} seeds a prompt",
             "bands: 95 % Wilson intervals",

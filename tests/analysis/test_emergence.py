@@ -175,7 +175,7 @@ def test_layers_seeds_and_options_reach_the_lens(lens, painted) -> None:
     )
     assert table.layers == (0, 4)
     assert painted[-1] == ("a red circle", 7)
-    chosen = {name: table.settings[name] for name in ("steps", "guidance_scale", "negative_prompt")}
+    chosen = {name: table.settings[name] for name in ("num_inference_steps", "guidance_scale", "negative_prompt")}
     assert chosen == {"num_inference_steps": 2, "guidance_scale": 3.0, "negative_prompt": "star"}
 
 
@@ -311,7 +311,7 @@ def small_table(marks: Sequence[Sequence[str]] = MARKS) -> EmergenceTable:
         {"$kind": ("a", "b", "c"), "colour": ("a", "b", "c")},
         {"$kind": verdicts, "colour": np.ones_like(verdicts)},
         {"$kind": "J", "colour": "J"},
-        {"model": "tiny", "steps": 4, "guidance_scale": 7.5},
+        {"model": "tiny", "num_inference_steps": 4, "guidance_scale": 7.5},
     )
 
 

@@ -27,7 +27,7 @@ def file(tmp_path_factory):
     """A comparison with everything that there is to see, of the embedded model and itself with moved weights."""
     raw, tuned = DiffusionLens.from_pretrained(), DiffusionLens.from_pretrained()
     perturbed(tuned.pipe, encoder=0.15, unet=0.06)
-    options = {"attribution": True, "judge": SceneJudge(), "attention": True, "steps": 3, "seed": 3}
+    options = {"attribution": True, "judge": SceneJudge(), "attention": True, "num_inference_steps": 3, "seed": 3}
     return compare(raw, tuned, PROMPT, **options).save(tmp_path_factory.mktemp("comparison") / "dog.lenses")
 
 

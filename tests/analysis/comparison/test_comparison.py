@@ -11,6 +11,7 @@ from peft import LoraConfig
 import difflens_widgets
 from difflens_widgets import Comparison, DiffusionLens, SceneJudge, compare, read_states
 from difflens_widgets.analysis.ssim import ssim
+from difflens_widgets.lens.ablation import LayerAblation
 from difflens_widgets.models.weight_hash import weight_hash
 from pipelines import small_pipeline, small_sdxl_pipeline, text_encoder, tokenizer
 from stock import PROMPT
@@ -217,7 +218,7 @@ def other_words():
     ("tuned", "options", "message"),
     [
         (lambda: 3, {}, "tuned_lens: expected a DiffusionLens, got int"),
-        (lambda: lens_of(small_pipeline(DDIMScheduler)).ablation, {}, "tuned_lens: is one of the ablation"),
+        (lambda: LayerAblation(small_pipeline(DDIMScheduler)), {}, "tuned_lens: is one of the ablation"),
         (lambda: lens_of(small_pipeline(DDIMScheduler, layers=3)), {}, "the number of layers differs: 4, where .* 5"),
         (lambda: lens_of(small_pipeline(EulerAncestralDiscreteScheduler)), {}, "the scheduler differs: .*Ancestral"),
         (
@@ -258,7 +259,7 @@ def test_what_cannot_be_compared_is_refused_before_anything_is_painted(lenses, t
         raise AssertionError("it was painted")
 
     with pytest.raises((ValueError, TypeError), match=message):
-        compare(lenses[0], tuned(), PROMPT, **{"on_step": painted, "steps": 2, **options})
+        compare(lenses[0], tuned(), PROMPT, **{"on_step": painted, "num_inference_steps": 2, **options})
 
 
 @pytest.mark.parametrize("prompt", [["a dog", "a cat"], 3])
@@ -278,16 +279,16 @@ def test_two_runs_make_a_comparison_where_they_are_of_one_kind(lenses) -> None:
     np.testing.assert_allclose(found.cosines, dots, atol=1e-6)
     others = {
         "seed": raw(PROMPT, **{**OPTIONS, "seed": 6}),
-        "steps": raw(PROMPT, **{**OPTIONS, "steps": 2}),
+        "num_inference_steps": raw(PROMPT, **{**OPTIONS, "num_inference_steps": 2}),
         "prompt": raw("a blue circle", **OPTIONS),
         "layers": raw(PROMPT, layers=[1], **OPTIONS),
-        "question": raw.ablate(PROMPT, **OPTIONS),
+        "method": raw.ablate(PROMPT, **OPTIONS),
     }
     for what, other in others.items():
         with pytest.raises(ValueError, match=f"tuned: its {what} is"):
             Comparison(a, other)
     with pytest.raises(ValueError, match="raw: is a run of the ablation"):
-        Comparison(others["question"], others["question"])
+        Comparison(others["method"], others["method"])
 
 
 def test_a_layer_without_a_picture_is_a_hole(crossed) -> None:
