@@ -26,7 +26,7 @@ _HOMES = {
     "CLIPJudge": ".analysis.judges",
     "EmergenceTable": ".analysis.table",
     "EmergenceTask": ".analysis.experiment",
-    "SceneJudge": ".analysis.judges",
+    "SceneJudge": ".tiny.scene_judge",
     "compare": ".analysis.comparison.compare",
     "emergence": ".analysis.emergence",
     "encoder_attention": ".analysis.encoder_attention",
@@ -83,7 +83,7 @@ if TYPE_CHECKING:
     from .analysis.emergence import emergence
     from .analysis.encoder_attention import encoder_attention
     from .analysis.experiment import EmergenceTask, emergence_table
-    from .analysis.judges import CLIPJudge, SceneJudge
+    from .analysis.judges import CLIPJudge
     from .analysis.similarity import similarity_report, token_similarity
     from .analysis.states import read_states
     from .analysis.table import EmergenceTable
@@ -98,6 +98,7 @@ if TYPE_CHECKING:
     from .runs.maps.options import AttentionOptions
     from .runs.run import LensRun
     from .runs.tokens import PromptPart
+    from .tiny.scene_judge import SceneJudge
     from .widgets.diff_viewer import DiffViewer
     from .widgets.epoch_scrubber import EpochScrubber
     from .widgets.layer_slider import LayerSlider

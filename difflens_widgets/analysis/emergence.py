@@ -27,7 +27,7 @@ class Emergence(NamedTuple):
     verdicts: dict[int, bool]
 
 
-def emergence(run: LensRun, judge: PictureJudge | None = None) -> Emergence:
+def emergence(run: LensRun, judge: PictureJudge) -> Emergence:
     """Judge all pictures of one run, and find the layer from which they are right to the end.
 
     Parameters
@@ -50,16 +50,6 @@ def emergence(run: LensRun, judge: PictureJudge | None = None) -> Emergence:
     last = run.num_layers - 1
     if last not in run.layers:
         raise ValueError(f"run: the last layer, {last}, was not asked for; without it nothing is right to the end")
-    if judge is None:
-        from ..models.loading import TINY
-        from .judges import SceneJudge
-
-        if run.settings.get("model") != TINY:
-            raise ValueError(
-                f"judge: give one for pictures of {run.settings.get('model')!r}, such as a CLIPJudge; "
-                f"the default reads those of {TINY} only"
-            )
-        judge = SceneJudge()
     painted = sorted(run.images)
     accepted = judge.judge([run.images[layer] for layer in painted], run.prompt)
     if len(accepted) != len(painted):

@@ -4,12 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 from PIL import Image
-
-if TYPE_CHECKING:
-    from ..tiny.judge import Judge
 
 
 class PictureJudge(Protocol):
@@ -26,62 +23,6 @@ class PictureJudge(Protocol):
         is known before hours are spent.
         """
         ...
-
-
-class SceneJudge:
-    """Judges pictures of the embedded model: its captions can be read, and so can its pictures.
-
-    Parameters
-    ----------
-    asks : str
-        Of all that the caption claims, what has to be right:
-
-        - "kinds": the kinds of things are there (others may be, too);
-        - "colours": they are there, each in its own colour;
-        - "hues": the colours are there, on whatever kind of thing;
-        - "relation": both kinds are there, and stand as claimed;
-        - "count": the kind is there as often as claimed;
-        - "material": the kinds that are striped, dotted or metallic are there, and are so;
-        - "background": it has its colour, or is its place;
-        - "everything" (default): all of it, and no other kind of thing.
-
-        Whether an animal walks is never asked: the reader does not tell.
-    reader : difflens_widgets.tiny.judge.Judge, optional
-        The network that reads pictures; by default the one that ships with the embedded model. How often it is right
-        itself is what ``python -m difflens_widgets.tiny.evaluation.score`` prints first.
-
-    Raises
-    ------
-    ValueError
-        For an unknown question.
-    """
-
-    def __init__(self, asks: str = "everything", reader: Judge | None = None) -> None:
-        from ..models.weight_hash import weight_hash
-        from ..tiny.claims import QUESTIONS
-        from ..tiny.judge import Judge
-
-        if asks not in QUESTIONS:
-            raise ValueError(f"asks: {asks!r} is none of {', '.join(QUESTIONS)}")
-        self.asks = asks
-        self.reader = Judge.load() if reader is None else reader
-        self.description = f"SceneJudge({asks}, {weight_hash(SimpleNamespace(components={'reader': self.reader}))})"
-
-    def judge(self, images: Sequence[Image.Image], prompt: str) -> list[bool]:
-        """Read the prompt as a caption, then each picture.
-
-        Raises
-        ------
-        ValueError
-            If the prompt is no caption of the embedded model's world, or claims nothing of the kind that is asked.
-        """
-        from ..tiny.claims import QUESTIONS, is_claimed, read_caption
-
-        claim = read_caption(prompt)
-        if not is_claimed(self.asks, claim):
-            raise ValueError(f"prompt: {prompt!r} claims nothing that the judge of {self.asks!r} could look for")
-        readings = self.reader.read(images) if images else []
-        return [QUESTIONS[self.asks](claim, reading) for reading in readings]
 
 
 class CLIPJudge:

@@ -93,11 +93,16 @@ def test_a_layer_that_failed_is_not_right() -> None:
     assert emergence(run, Bright()) == (2, {0: True, 1: False, 2: True})
 
 
-def test_the_default_judge_reads_the_embedded_models_pictures() -> None:
+def test_the_scene_judge_reads_the_embedded_models_pictures() -> None:
     right, wrong = (sample_scene(np.random.default_rng(seed), "object", explicit=True) for seed in (3, 4))
     images = {0: draw(wrong), 1: draw(right), 2: draw(right)}
     run = drawn_run(right.caption, depth=3, images=images)
-    assert emergence(run) == emergence(run, SceneJudge()) == (1, {0: False, 1: True, 2: True})
+    assert emergence(run, SceneJudge()) == (1, {0: False, 1: True, 2: True})
+
+
+def test_there_is_no_default_judge() -> None:
+    with pytest.raises(TypeError, match="missing 1 required positional argument: 'judge'"):
+        emergence(drawn_run(depth=3))
 
 
 @pytest.mark.parametrize(
@@ -110,7 +115,6 @@ def test_the_default_judge_reads_the_embedded_models_pictures() -> None:
         ),
         ({"layers": (0, 1)}, Bright(), "the last layer, 2, was not asked for"),
         ({"settings": {**SETTINGS, "method": "ablation"}}, Bright(), "is one of the ablation"),
-        ({"settings": {**SETTINGS, "model": "stable-diffusion-v1-5"}}, None, "judge: give one for pictures of 'stable"),
         ({"prompt": "a castle"}, SceneJudge("kinds"), "is no caption of the embedded model's world"),
     ],
     ids=str,
