@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from ..runs.tokens import Kind
+from .axes import LAYER_LABEL, finish, layer_axis, new_figure
 from .states import HasStates, places_of, states_of
 
 if TYPE_CHECKING:
@@ -61,7 +62,7 @@ def linear_cka(x: np.ndarray, y: np.ndarray, *, debiased: bool = False) -> CKA:
     return CKA(_hsic(x, y, debiased) / np.sqrt(lengths).item(), n)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)  # compared and hashed by identity
 class LayerCKA:
     """Linear CKA of every layer with every other.
 
@@ -84,8 +85,6 @@ class LayerCKA:
 
     def plot(self) -> Figure:
         """The matrix, layer by layer."""
-        from .axes import plot_cka
-
         return plot_cka(self)
 
 
@@ -125,6 +124,22 @@ def layer_cka(
             hsic[i, j] = hsic[j, i] = _hsic(centred[i], centred[j], debiased)
     scale = np.sqrt(np.diag(hsic))
     return LayerCKA(hsic / np.outer(scale, scale), n, width, len(runs), debiased)
+
+
+def plot_cka(cka: LayerCKA) -> Figure:
+    """The matrix of linear CKA, layer by layer."""
+    figure, (axes,) = new_figure(5.4, 5.2)
+    image = axes.imshow(cka.matrix, origin="lower", vmin=min(0.0, float(cka.matrix.min())), vmax=1, cmap="viridis")
+    bar = figure.colorbar(image, ax=axes, shrink=0.85)
+    bar.set_label("linear CKA (1: alike up to rotation and scale)")
+    layers = np.arange(len(cka.matrix))
+    layer_axis(axes, layers, LAYER_LABEL)
+    axes.set_yticks(axes.get_xticks())
+    axes.set_ylabel("layer")
+    kind = "unbiased estimate" if cka.debiased else "biased estimate"
+    few = "" if cka.debiased or cka.n > cka.width else " (too few tokens: n ≤ width)"
+    caption = f"n = {cka.n} tokens of {cka.prompts} prompts, width {cka.width} · {kind}{few}"
+    return finish(figure, "Linear CKA between layers", caption)
 
 
 def _several(runs: Iterable[HasStates]) -> Sequence[HasStates]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..runs.tokens import Kind, Token
+from .axes import BLUE, GRAY, finish, layer_axis, new_figure
 from .states import HasStates, cosine, places_of, require_layers, states_of
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ def state_norms(run: HasStates) -> np.ndarray:
     return np.linalg.norm(states_of(run), axis=-1)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)  # compared and hashed by identity
 class LayerDrift:
     """How each block moves the states of a prompt's tokens.
 
@@ -60,8 +61,6 @@ class LayerDrift:
 
     def plot(self) -> Figure:
         """Both measures over the blocks, each token and their mean."""
-        from .axes import plot_drift
-
         return plot_drift(self)
 
 
@@ -89,3 +88,21 @@ def layer_drift(run: HasStates, kinds: Kind | Iterable[Kind] = ("word", "eos")) 
     moved = np.linalg.norm(after - before, axis=-1)
     relative = np.divide(moved, lengths, out=np.full_like(lengths, np.nan), where=lengths > 0)
     return LayerDrift(1 - cosine(before, after), relative, tuple(run.tokens[place] for place in places), run.prompt)
+
+
+def plot_drift(drift: LayerDrift) -> Figure:
+    """Cosine distance and relative change over the blocks: each token, and their mean."""
+    figure, panels = new_figure(9.0, 3.8, columns=2)
+    blocks = np.arange(1, len(drift.cosine) + 1)
+    names = ("cosine distance (0 to 2)", "relative change (ratio of lengths)")
+    for axes, values, name in zip(panels, (drift.cosine, drift.relative), names, strict=True):
+        axes.plot(blocks, values, color=GRAY, linewidth=0.7, alpha=0.6)
+        axes.plot(blocks, values.mean(1), color=BLUE, linewidth=2, marker="o", markersize=4)
+        axes.set_ylabel(name)
+        if values is drift.relative and (values > 0).all():
+            axes.set_yscale("log")  # the first block multiplies, the later ones add a little
+        else:
+            axes.set_ylim(bottom=0)
+        layer_axis(axes, blocks, "block: from layer k - 1 to layer k")
+    caption = f"grey: single tokens (n = {len(drift.tokens)}) · blue: their mean"
+    return finish(figure, f"“{drift.prompt}”", caption)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from ..lens.diffusion_lens import DiffusionLens
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)  # compared and hashed by identity
 class EncoderAttention:
     """The self-attention of a text encoder for one prompt.
 

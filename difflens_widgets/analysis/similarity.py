@@ -13,10 +13,13 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
 
+from ..runs.render.figure import AS_IT_IS
 from ..runs.tokens import PromptPart, read_words, word_text
+from .axes import BLUE, GRAY, GREEN, LAYER_LABEL, ORANGE, finish, layer_axis, new_figure
 from .states import TokenStates, cosine, read_states
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
     from ..lens.diffusion_lens import DiffusionLens
@@ -66,7 +69,8 @@ def token_similarity(
     return cosine(a, b)
 
 
-class Pairs(NamedTuple):
+@dataclass(frozen=True, eq=False)  # compared and hashed by identity
+class Pairs:
     """Cosines of several pairs of words: float64 (pair, layer), and the words of each pair."""
 
     words: tuple[tuple[str, str], ...]
@@ -88,7 +92,7 @@ class Pairs(NamedTuple):
         return self.values.max(0) if self.words else np.full(self.values.shape[1], np.nan)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)  # compared and hashed by identity
 class SimilarityReport:
     """A curve of `token_similarity` and what to read it against.
 
@@ -119,8 +123,6 @@ class SimilarityReport:
 
     def plot(self) -> Figure:
         """The curve over the layers, with the mean and the range of each control."""
-        from .axes import plot_similarity
-
         return plot_similarity(self)
 
 
@@ -174,6 +176,34 @@ def similarity_report(
         normed=normed,
         model=lens.model,
     )
+
+
+def plot_similarity(report: SimilarityReport) -> Figure:
+    """The curve over the layers, and mean and range of each control."""
+    figure, (axes,) = new_figure(6.4, 4.2)
+    layers = np.arange(len(report.similarity))
+    _control(axes, layers, report.other_words, GRAY, "other words of the two prompts")
+    _control(axes, layers, report.other_prompts, ORANGE, "words of other prompts")
+    _control(axes, layers, report.same_words, GREEN, "the same word twice")
+    label = " – ".join(f"“{word}”" for word in report.words)
+    axes.plot(layers, report.similarity, color=BLUE, linewidth=2, marker="o", markersize=4, label=label)
+    axes.set_ylabel("cosine similarity (-1 to 1)")
+    layer_axis(axes, layers, LAYER_LABEL)
+    legend = axes.legend(fontsize=8, frameon=False)
+    for text in legend.get_texts():
+        text.set(**AS_IT_IS)
+    states = "states as the denoiser is given them" if report.normed else "raw states, before the final norm"
+    split = f"words of several pieces: {'their mean' if report.pieces == 'mean' else f'the {report.pieces} piece'}"
+    prompts = " · ".join(f"“{prompt}”" for prompt in report.prompts)
+    return finish(figure, prompts, f"{states} · {split} · controls: mean and range · {report.model}")
+
+
+def _control(axes: Axes, layers: np.ndarray, pairs: Pairs, colour: str, name: str) -> None:
+    """Mean and range of a control, where there is one."""
+    if pairs.words:
+        label = f"{name} (n = {len(pairs.words)})"
+        axes.fill_between(layers, pairs.low, pairs.high, color=colour, alpha=0.15, linewidth=0)
+        axes.plot(layers, pairs.mean, color=colour, linewidth=1.2, linestyle="--", label=label)
 
 
 class _Side(NamedTuple):

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 KINDS: tuple[Kind, ...] = ("bos", "word", "eos", "pad")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)  # compared and hashed by identity
 class TokenStates:
     """The states of one prompt.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,6 +11,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..runs.format.atomic_write import replacing
+from ..runs.render.figure import AS_IT_IS
+from ..runs.render.grid import columns_for
+from .axes import BLUE, LAYER_LABEL, ORANGE, finish, layer_axis, new_figure
 from .emergence import first_to_stay
 from .intervals import Median, median_interval, wilson
 
@@ -20,7 +24,7 @@ SCHEMA = 1
 NEVER = np.inf
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)  # compared and hashed by identity
 class EmergenceTable:
     """What the judges said in an experiment.
 
@@ -72,8 +76,6 @@ class EmergenceTable:
 
     def plot(self) -> Figure:
         """For each task, share judged right and where runs emerge, over the layers."""
-        from .axes import plot_emergence
-
         return plot_emergence(self)
 
     def save(self, path: str | Path) -> Path:
@@ -156,6 +158,43 @@ class EmergenceTable:
             "median [95 % bootstrap interval, prompts drawn with all their seeds]; a run that never emerges is at ∞",
         ]
         return "\n".join(rows)
+
+
+def plot_emergence(table: EmergenceTable) -> Figure:
+    """For each task, the share judged right with its interval, and where the runs emerge."""
+    tasks = list(table.prompts)
+    columns = min(columns_for(len(tasks)), 4)
+    rows = math.ceil(len(tasks) / columns)
+    figure, panels = new_figure(3.2 * columns, 2.7 * rows + 0.6, columns=columns, count=len(tasks))
+    layers = np.array(table.layers)
+    for place, (axes, task) in enumerate(zip(panels, tasks, strict=True)):
+        share, low, high = 100 * table.shares(task).T
+        counts = table.counts(task)
+        runs = sum(counts.values())
+        bars = [100 * counts[layer] / runs for layer in table.layers]
+        axes.bar(layers, bars, color=ORANGE, alpha=0.45, width=0.8, label="emerges here")
+        axes.fill_between(layers, low, high, color=BLUE, alpha=0.2, linewidth=0)
+        axes.plot(layers, share, color=BLUE, linewidth=2, marker="o", markersize=3, label="judged right")
+        median = table.median(task).value
+        if np.isfinite(median):
+            axes.axvline(median, color=ORANGE, linewidth=1, linestyle="--", label="median emergence")
+        axes.set_title(f"{task} (n = {runs})", fontsize=9, color="0.25", **AS_IT_IS)
+        axes.set_ylim(0, 100)
+        layer_axis(axes, layers, LAYER_LABEL if place >= len(tasks) - columns else "")
+        if place % columns == 0:
+            axes.set_ylabel("runs (%)")
+    panels[0].legend(fontsize=7, frameon=False, loc="upper left")
+    settings = table.settings
+    caption = " · ".join(
+        [
+            f"{settings.get('model')}, {settings.get('num_inference_steps')} steps, "
+            f"guidance {settings.get('guidance_scale')}",
+            f"{len(table.seeds)} seeds a prompt",
+            "bands: 95 % Wilson intervals",
+            "emerges: right from there to the last layer; no dashed line: the median run never does",
+        ]
+    )
+    return finish(figure, "What the layers of the text encoder show", caption)
 
 
 def _percent(share: float, low: float, high: float) -> str:
