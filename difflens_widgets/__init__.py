@@ -32,11 +32,11 @@ _HOMES = {
     "encoder_attention": ".analysis.encoder_attention",
     "emergence_table": ".analysis.experiment",
     "layer_cka": ".analysis.cka",
-    "layer_drift": ".analysis.drift",
+    "layer_change": ".analysis.layer_change",
     "linear_cka": ".analysis.cka",
     "read_states": ".analysis.states",
     "similarity_report": ".analysis.similarity",
-    "state_norms": ".analysis.drift",
+    "state_norms": ".analysis.layer_change",
     "token_similarity": ".analysis.similarity",
     "capture_attention": ".attention.capture",
 }
@@ -64,8 +64,8 @@ __all__ = [
     "emergence",
     "emergence_table",
     "encoder_attention",
+    "layer_change",
     "layer_cka",
-    "layer_drift",
     "linear_cka",
     "rare_tokens",
     "read_states",
@@ -79,11 +79,11 @@ if TYPE_CHECKING:
     from .analysis.cka import layer_cka, linear_cka
     from .analysis.comparison.compare import compare
     from .analysis.comparison.comparison import Comparison
-    from .analysis.drift import layer_drift, state_norms
     from .analysis.emergence import emergence
     from .analysis.encoder_attention import encoder_attention
     from .analysis.experiment import EmergenceTask, emergence_table
     from .analysis.judges import CLIPJudge
+    from .analysis.layer_change import layer_change, state_norms
     from .analysis.similarity import similarity_report, token_similarity
     from .analysis.states import read_states
     from .analysis.table import EmergenceTable

@@ -1,4 +1,4 @@
-"""Judges say of pictures whether they show what a prompt asks for."""
+"""Judges decide whether a picture shows what a prompt asks for. `tiny.scene_judge` has the embedded model's."""
 
 from __future__ import annotations
 
@@ -10,36 +10,36 @@ from PIL import Image
 
 
 class PictureJudge(Protocol):
-    """Anything with this one method is a judge; a person who looks at the pictures, too.
+    """Anything that has this method is a judge; it may also show the pictures to a person.
 
-    A judge may also have a `description`, a str that changes when its answers may: a table of emergence that was
-    saved is only continued with judges of the same description (without one: of the same class).
+    A judge may have a `description`, a str that changes whenever its answers may change: a saved table of emergence is
+    continued only with judges of the same description (without one: of the same class).
     """
 
     def judge(self, images: Sequence[Image.Image], prompt: str) -> Sequence[bool]:
-        """For each picture, whether it shows what `prompt` asks for.
+        """Return for each picture whether it shows what `prompt` asks for.
 
-        Raises ValueError for a prompt that it cannot judge. Experiments first ask without any picture, so that this
-        is known before hours are spent.
+        Raises ValueError for a prompt that it cannot judge. Experiments call it first without pictures, so that this
+        error comes before anything is painted.
         """
         ...
 
 
 class CLIPJudge:
-    """Judges pictures by a CLIP model: whether the prompt fits a picture better than other texts do.
+    """Asks a CLIP model whether the prompt fits a picture better than other texts do.
 
     Parameters
     ----------
     model : transformers.CLIPModel
-        Yours, on its device; not the one whose text encoder is looked at, which would judge itself.
+        Loaded by you, on its device; not one with the text encoder that the lens looks at: that would judge itself.
     processor : transformers.CLIPProcessor
-        That goes with it.
+        The processor of that model.
     against : sequence of str
-        Other texts, such as the prompts of all other pictures. Yes needs the prompt to fit best of all; a text that
-        equals the prompt is left out.
+        Other texts, such as the prompts of all other pictures. The answer is yes if the prompt fits better than all
+        of them; a text that equals the prompt is left out.
     threshold : float, optional
-        Yes needs a cosine of at least this, -1..1. Cosines differ between CLIP models (right captions have about 0.3
-        with ViT-B/32), so `against` alone is the safer choice. With both, both are needed.
+        The answer is yes if the cosine, -1..1, is at least this. Cosines differ between CLIP models (right captions
+        have about 0.3 with ViT-B/32), so `against` alone is the safer choice. With both, both have to hold.
 
     Raises
     ------
@@ -82,7 +82,7 @@ class CLIPJudge:
         return [best and cosine >= self.threshold for best, cosine in zip(fits_best, first, strict=True)]
 
     def _cosines(self, images: Sequence[Image.Image], texts: list[str]) -> Any:
-        """(picture, text), on the CPU."""
+        """Cosines (picture, text), on the CPU."""
         import torch
         import torch.nn.functional as F
 

@@ -57,7 +57,7 @@ def painted(lens, monkeypatch) -> list[tuple[str, int]]:
     return seen
 
 
-def greys(levels: dict[int, int]) -> dict[int, Image.Image]:
+def grays(levels: dict[int, int]) -> dict[int, Image.Image]:
     return {layer: Image.new("RGB", (8, 8), (level,) * 3) for layer, level in levels.items()}
 
 
@@ -75,7 +75,7 @@ def test_first_to_stay(marks, layer) -> None:
 
 
 def test_a_run_is_judged_layer_by_layer() -> None:
-    run = drawn_run("dog", depth=5, images=greys({4: 200, 0: 200, 1: 10, 3: 200, 2: 10}))
+    run = drawn_run("dog", depth=5, images=grays({4: 200, 0: 200, 1: 10, 3: 200, 2: 10}))
     judge = Bright()
     assert emergence(run, judge) == (3, {0: True, 1: False, 2: False, 3: True, 4: True})
     assert judge.asked == [(5, "dog")]
@@ -84,12 +84,12 @@ def test_a_run_is_judged_layer_by_layer() -> None:
 
 
 def test_of_some_layers_the_first_of_these() -> None:
-    run = drawn_run("dog", depth=5, layers=(4, 0, 2), images=greys({4: 200, 0: 10, 2: 200}))
+    run = drawn_run("dog", depth=5, layers=(4, 0, 2), images=grays({4: 200, 0: 10, 2: 200}))
     assert emergence(run, Bright()) == (2, {0: False, 2: True, 4: True})
 
 
 def test_a_layer_that_failed_is_not_right() -> None:
-    run = drawn_run("dog", depth=3, images=greys({0: 200, 2: 200}), failures={1: "not finite"})
+    run = drawn_run("dog", depth=3, images=grays({0: 200, 2: 200}), failures={1: "not finite"})
     assert emergence(run, Bright()) == (2, {0: True, 1: False, 2: True})
 
 
@@ -109,11 +109,11 @@ def test_there_is_no_default_judge() -> None:
     ("fields", "judge", "message"),
     [
         (
-            {"images": greys({0: 1}), "status": "stopped"},
+            {"images": grays({0: 1}), "status": "stopped"},
             Bright(),
             r"is stopped; no picture yet of the layers \[1, 2\]",
         ),
-        ({"layers": (0, 1)}, Bright(), "the last layer, 2, was not asked for"),
+        ({"layers": (0, 1)}, Bright(), "the last layer, 2, was not requested"),
         ({"settings": {**SETTINGS, "method": "ablation"}}, Bright(), "is one of the ablation"),
         ({"prompt": "a castle"}, SceneJudge("kinds"), "is no caption of the embedded model's world"),
     ],
@@ -214,7 +214,7 @@ def test_a_stopped_experiment_goes_on_where_it_was(lens, painted, tmp_path: Path
     assert not painted
 
 
-def test_a_file_that_was_made_otherwise_is_refused_and_left_alone(lens, painted, tmp_path: Path) -> None:
+def test_a_file_of_a_different_experiment_is_refused_and_left_alone(lens, painted, tmp_path: Path) -> None:
     path = tmp_path / "table.json"
     task = EmergenceTask("both", PROMPTS, Bright())
     emergence_table(lens, [task], seeds=[0, 1], path=path, **QUICK)
@@ -224,8 +224,8 @@ def test_a_file_that_was_made_otherwise_is_refused_and_left_alone(lens, painted,
         ({"num_inference_steps": 2}, "num_inference_steps: 1 there, 2 now"),
         ({"layers": [0, 4]}, r"layers: \[0, 1, 2, 3, 4\] there, \[0, 4\] now"),
         ({"tasks": [EmergenceTask("both", PROMPTS, Bright(5))]}, r"judge of 'both': 'Bright\(100.0\)' there"),
-        ({"seeds": [0]}, "has 2 verdicts that are not asked for now"),
-        ({"tasks": [EmergenceTask("both", PROMPTS[:1], Bright())]}, "has 2 verdicts that are not asked for now"),
+        ({"seeds": [0]}, "has 2 verdicts that are not requested now"),
+        ({"tasks": [EmergenceTask("both", PROMPTS[:1], Bright())]}, "has 2 verdicts that are not requested now"),
     ]
     for change, message in changes:
         with pytest.raises(ValueError, match=f"table.json: .*{message}"):
@@ -354,6 +354,20 @@ def test_the_text_has_every_number() -> None:
 def test_a_table_is_saved_and_loaded(tmp_path: Path) -> None:
     table = small_table()
     assert_same(EmergenceTable.load(table.save(tmp_path / "a.json")), table)
+
+
+def test_a_table_of_version_1_opens_in_the_words_of_today(tmp_path: Path) -> None:
+    path = small_table().save(tmp_path / "a.json")
+    content = json.loads(path.read_text())
+    old = {"model": "tiny", "steps": 4, "question": "lens", "encoder": 1, "chunk": 7, "guidance_scale": 7.5}
+    path.write_text(json.dumps({**content, "emergence_schema": 1, "settings": old}))
+    table = EmergenceTable.load(path)
+    today = {"num_inference_steps": 4, "method": "lens", "text_encoder": "text_encoder", "batch_size": 7}
+    assert table.settings == {"model": "tiny", "guidance_scale": 7.5, **today}
+    assert json.loads(table.save(path).read_text())["emergence_schema"] == 2
+    path.write_text(json.dumps({**content, "emergence_schema": 3}))
+    with pytest.raises(ValueError, match="or of another version than 1 and 2"):
+        EmergenceTable.load(path)
 
 
 def test_the_figure_says_what_it_shows() -> None:

@@ -7,7 +7,7 @@ import copy
 import numpy as np
 import pytest
 
-from difflens_widgets import EmergenceTable, layer_cka, layer_drift
+from difflens_widgets import EmergenceTable, layer_change, layer_cka
 from difflens_widgets.analysis.encoder_attention import EncoderAttention
 from difflens_widgets.analysis.similarity import Pairs, SimilarityReport
 from difflens_widgets.analysis.states import TokenStates
@@ -20,7 +20,7 @@ def results() -> list[object]:
     pairs = Pairs((("a", "b"),), np.ones((1, 2)))
     return [
         layer_cka([run, run], debiased=True),
-        layer_drift(run),
+        layer_change(run),
         pairs,
         SimilarityReport(np.ones(2), pairs, pairs, pairs, ("a", "b"), ("a", "b"), "mean", normed=True, model="tiny"),
         EmergenceTable((0,), (0,), {"t": ("a",)}, {"t": np.ones((1, 1, 1), bool)}, {"t": "J"}, {}),

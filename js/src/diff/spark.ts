@@ -1,6 +1,6 @@
-// Spark: the curve of a measure over the layers; a press or a drag on it picks a layer, as on the film below it.
+// Spark: the curve of a metric over the layers; a press or a drag on it picks a layer, as on the film below it.
 import { h, put, SUPPRESS, write } from "../shared/dom";
-import type { Measure } from "./traits";
+import type { Metric } from "./traits";
 
 const SVG = "http://www.w3.org/2000/svg";
 const ROOM = 12; // % above and below the curve
@@ -8,22 +8,22 @@ const ROOM = 12; // % above and below the curve
 type Attributes = Record<string, string | number>;
 
 export class Spark {
-  /** The measure, its numbers, and what is at the layer on screen. */
+  /** The metric, its axis, and its values at the layer on screen. */
   readonly head = h("div", { class: "dlw-spark-head" });
   readonly el = h("div", { class: "dlw-spark" });
   private readonly select: HTMLSelectElement;
   private readonly axis = h("span", { class: "dlw-spark-axis" });
   private readonly values = h("span", { class: "dlw-spark-values", role: "status" });
   private readonly svg = drawn("svg", { "aria-hidden": "true" });
-  private measures: Measure[] | null = null;
+  private metrics: Metric[] | null = null;
   private layers: number[] = [];
 
   constructor(
-    does: { measure(name: string): void; layer(layer: number): void },
+    does: { metric(name: string): void; layer(layer: number): void },
     private readonly keyboard: () => HTMLElement,
   ) {
-    const change = () => does.measure(this.select.value);
-    const about = { "aria-label": "Measure", title: "What is drawn over the layers", [SUPPRESS]: "true" };
+    const change = () => does.metric(this.select.value);
+    const about = { "aria-label": "Metric", title: "What is drawn over the layers", [SUPPRESS]: "true" };
     this.select = h("select", { class: "dlw-select", ...about, change });
     put(this.head, this.select, this.values, this.axis);
     this.el.append(this.svg);
@@ -44,22 +44,22 @@ export class Spark {
     this.el.addEventListener("pointermove", scrub);
   }
 
-  update(measures: Measure[], chosen: string, layers: number[], layer: number): void {
-    this.head.hidden = this.el.hidden = !measures.length;
+  update(metrics: Metric[], chosen: string, layers: number[], layer: number): void {
+    this.head.hidden = this.el.hidden = !metrics.length;
     this.layers = layers;
-    if (measures !== this.measures) {
-      this.measures = measures;
-      put(this.select, ...measures.map(({ name, label }) => h("option", { value: name }, label)));
+    if (metrics !== this.metrics) {
+      this.metrics = metrics;
+      put(this.select, ...metrics.map(({ name, label }) => h("option", { value: name }, label)));
     }
-    const measure = measures.find(({ name }) => name === chosen) ?? measures[0];
-    if (!measure) return;
-    this.select.value = measure.name;
+    const metric = metrics.find(({ name }) => name === chosen) ?? metrics[0];
+    if (!metric) return;
+    this.select.value = metric.name;
     const at = layers.indexOf(layer);
-    const lines = linesOf(measure, layers.length);
+    const lines = linesOf(metric, layers.length);
     const known = lines.flatMap(({ values }) => values.filter((value) => value !== null));
     const [low, high] = [Math.min(...known), Math.max(...known)];
-    write(this.axis, known.length ? `axis ${number(low)} to ${number(high)} · ${measure.unit}` : "no values");
-    put(this.values, ...lines.flatMap((line) => told(line, at)));
+    write(this.axis, known.length ? `axis ${number(low)} to ${number(high)} · ${metric.unit}` : "no values");
+    put(this.values, ...lines.flatMap((line) => valueAt(line, at)));
     this.draw(lines, at, low, high);
   }
 
@@ -89,21 +89,21 @@ interface Line {
   values: (number | null)[];
 }
 
-/** The lines of a measure, raw first: where it has none of its own, what it has with itself. */
-function linesOf({ itself, series }: Measure, count: number): Line[] {
+/** The lines of a metric, raw first: if it has none of its own, its value compared with itself. */
+function linesOf({ itself, series }: Metric, count: number): Line[] {
   const look = (label: string) => `dlw-line-${label.toLowerCase()}`;
   const values = Array<number>(count).fill(itself ?? 0);
   const raw = itself === null ? [] : [{ label: "raw with itself", look: look("raw"), values }];
   return [...raw, ...series.map(({ label, values }) => ({ label, look: look(label), values }))];
 }
 
-function told({ label, look, values }: Line, at: number): Node[] {
+function valueAt({ label, look, values }: Line, at: number): Node[] {
   const value = values[at];
   const words = value === null || value === undefined ? "–" : number(value);
   return [h("span", { class: `dlw-key ${look}` }, `${label} `, h("b", {}, words))];
 }
 
-/** Four digits: cosines differ in the last of them; what is hardly more than rounding is 0. */
+/** Four digits, as cosines differ in the last ones; what is hardly more than rounding is 0. */
 function number(value: number): string {
   return Math.abs(value) < 1e-6 ? "0" : String(Number(value.toPrecision(4))).replace("-", "−");
 }
