@@ -242,9 +242,9 @@ class View extends Instrument<DiffTraits> {
     const sheet = h("canvas", { width: columns * width, height: rows * height });
     const pen = sheet.getContext("2d")!;
     pen.imageSmoothingEnabled = false;
-    shown.forEach((each, place) => {
-      const from = mode === "curtain" && place ? this.panes.at : 0; // the tuned one begins at the curtain
-      const [x, y] = mode === "curtain" ? [0, 0] : [(place % 2) * width, Math.floor(place / 2) * height];
+    shown.forEach((each, index) => {
+      const from = mode === "curtain" && index ? this.panes.at : 0; // the tuned one begins at the curtain
+      const [x, y] = mode === "curtain" ? [0, 0] : [(index % 2) * width, Math.floor(index / 2) * height];
       if (each && from < 1) {
         const source = [from * each.width, 0, (1 - from) * each.width, each.height] as const;
         pen.drawImage(each, ...source, x + from * width, y, (1 - from) * width, height);

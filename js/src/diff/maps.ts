@@ -24,11 +24,11 @@ export function mapOf(session: Session<DiffTraits>, layer: number, column: Colum
   const entry = store.others.get(`${kind}/${layer}`);
   if (!scale || !entry) return undefined;
   const { width, height, most } = scale;
-  const place = column ? model.get("columns").findIndex(({ token }) => token === column.token) : 0;
-  const start = place * width * height;
+  const index = column ? model.get("columns").findIndex(({ token }) => token === column.token) : 0;
+  const start = index * width * height;
   if (entry.data.byteLength < start + width * height) return undefined;
   const values = new Uint8Array(entry.data.buffer as ArrayBuffer, entry.data.byteOffset + start, width * height);
-  const version = [model.get("_run"), kind, layer, place].join();
+  const version = [model.get("_run"), kind, layer, index].join();
   return { plane: { values, scale: 1, width, height }, signed: !!column, most, version };
 }
 

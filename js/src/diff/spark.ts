@@ -30,8 +30,8 @@ export class Spark {
     const scrub = (event: PointerEvent) => {
       if (!this.el.hasPointerCapture(event.pointerId)) return;
       const { left, width } = this.el.getBoundingClientRect();
-      const place = Math.floor(((event.clientX - left) / width) * this.layers.length);
-      const layer = this.layers[Math.min(this.layers.length - 1, Math.max(0, place))];
+      const index = Math.floor(((event.clientX - left) / width) * this.layers.length);
+      const layer = this.layers[Math.min(this.layers.length - 1, Math.max(0, index))];
       if (layer !== undefined) does.layer(layer);
     };
     this.el.addEventListener("pointerdown", (event) => {
@@ -65,18 +65,18 @@ export class Spark {
 
   private draw(lines: Line[], at: number, low: number, high: number): void {
     const count = this.layers.length;
-    const across = (place: number) => `${(100 * (place + 0.5)) / count}%`;
+    const across = (index: number) => `${(100 * (index + 0.5)) / count}%`;
     const height = (value: number) => 100 - ROOM - (100 - 2 * ROOM) * (high > low ? (value - low) / (high - low) : 0.5);
     const parts = [drawn("line", { class: "dlw-cursor", x1: across(at), x2: across(at), y1: "0%", y2: "100%" })];
     for (const { look, values } of lines) {
-      values.forEach((value, place) => {
+      values.forEach((value, index) => {
         if (value === null) return;
-        const here = { x1: across(place), y1: `${height(value)}%` };
-        const next = values[place + 1];
+        const here = { x1: across(index), y1: `${height(value)}%` };
+        const next = values[index + 1];
         if (next !== null && next !== undefined) {
-          parts.push(drawn("line", { class: look, ...here, x2: across(place + 1), y2: `${height(next)}%` }));
+          parts.push(drawn("line", { class: look, ...here, x2: across(index + 1), y2: `${height(next)}%` }));
         }
-        parts.push(drawn("circle", { class: look, cx: here.x1, cy: here.y1, r: place === at ? 4 : 1.5 }));
+        parts.push(drawn("circle", { class: look, cx: here.x1, cy: here.y1, r: index === at ? 4 : 1.5 }));
       });
     }
     put(this.svg, ...parts);
