@@ -26,17 +26,17 @@ _HOMES = {
     "CLIPJudge": ".analysis.judges",
     "EmergenceTable": ".analysis.table",
     "EmergenceTask": ".analysis.experiment",
-    "SceneJudge": ".analysis.judges",
+    "SceneJudge": ".tiny.scene_judge",
     "compare": ".analysis.comparison.compare",
     "emergence": ".analysis.emergence",
     "encoder_attention": ".analysis.encoder_attention",
     "emergence_table": ".analysis.experiment",
     "layer_cka": ".analysis.cka",
-    "layer_drift": ".analysis.drift",
+    "layer_change": ".analysis.layer_change",
     "linear_cka": ".analysis.cka",
     "read_states": ".analysis.states",
     "similarity_report": ".analysis.similarity",
-    "state_norms": ".analysis.drift",
+    "state_norms": ".analysis.layer_change",
     "token_similarity": ".analysis.similarity",
     "capture_attention": ".attention.capture",
 }
@@ -64,8 +64,8 @@ __all__ = [
     "emergence",
     "emergence_table",
     "encoder_attention",
+    "layer_change",
     "layer_cka",
-    "layer_drift",
     "linear_cka",
     "rare_tokens",
     "read_states",
@@ -79,11 +79,11 @@ if TYPE_CHECKING:
     from .analysis.cka import layer_cka, linear_cka
     from .analysis.comparison.compare import compare
     from .analysis.comparison.comparison import Comparison
-    from .analysis.drift import layer_drift, state_norms
     from .analysis.emergence import emergence
     from .analysis.encoder_attention import encoder_attention
     from .analysis.experiment import EmergenceTask, emergence_table
-    from .analysis.judges import CLIPJudge, SceneJudge
+    from .analysis.judges import CLIPJudge
+    from .analysis.layer_change import layer_change, state_norms
     from .analysis.similarity import similarity_report, token_similarity
     from .analysis.states import read_states
     from .analysis.table import EmergenceTable
@@ -98,6 +98,7 @@ if TYPE_CHECKING:
     from .runs.maps.options import AttentionOptions
     from .runs.run import LensRun
     from .runs.tokens import PromptPart
+    from .tiny.scene_judge import SceneJudge
     from .widgets.diff_viewer import DiffViewer
     from .widgets.epoch_scrubber import EpochScrubber
     from .widgets.layer_slider import LayerSlider

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 
 from difflens_widgets import Comparison, LensRun
-from difflens_widgets.analysis.comparison.file import CROSSED
+from difflens_widgets.analysis.comparison.file import SWAPPED
 from drawn_runs import drawn_run, picture
 
 DEPTH = 3
@@ -27,9 +27,9 @@ def tuned_run(number: int = 1, **fields) -> LensRun:
     )
 
 
-def drawn_comparison(*, crossed: bool = True, judged: bool = True) -> Comparison:
+def drawn_comparison(*, swapped: bool = True, judged: bool = True) -> Comparison:
     verdicts = {"raw": {0: False, 1: False, 2: True}, "tuned": {0: False, 2: True}} if judged else {}
-    pairs = {pair: tuned_run(number) for number, pair in enumerate(CROSSED, 2)} if crossed else {}
+    pairs = {pair: tuned_run(number) for number, pair in enumerate(SWAPPED, 2)} if swapped else {}
     return Comparison(
         drawn_run(depth=DEPTH), tuned_run(), pairs, verdicts=verdicts, judge="SceneJudge(kinds)" if judged else ""
     )

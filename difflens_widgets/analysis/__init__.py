@@ -1,4 +1,4 @@
-"""Measures of what the layers of a text encoder hold; their public names are in `difflens_widgets`.
+"""Numbers about what the layers of a text encoder hold; `difflens_widgets` has the public names.
 
-All but the judges work on numpy arrays: a saved run is analysed without torch.
+Apart from the judges and what takes a lens, everything works on numpy arrays: a saved run is analysed without torch.
 """

@@ -1,4 +1,4 @@
-"""At which layer a prompt is understood: the first whose picture a judge accepts, and every later one as well."""
+"""At which layer a prompt emerges: the first from which a judge accepts every picture, up to the last layer."""
 
 from __future__ import annotations
 
@@ -18,30 +18,32 @@ class Emergence(NamedTuple):
     Attributes
     ----------
     layer : int or None
-        The first layer that is judged right together with all after it; None if the last one is not right.
+        The first layer that is judged right together with all later ones; None if the last one is not right.
     verdicts : dict of layer → bool
-        In ascending order; a yes may well be followed by a no, which `layer` alone does not show.
+        In ascending order. A yes may be followed by a no, which `layer` alone does not show.
     """
 
     layer: int | None
     verdicts: dict[int, bool]
 
 
-def emergence(run: LensRun, judge: PictureJudge | None = None) -> Emergence:
-    """Judge all pictures of one run, and find the layer from which they are right to the end.
+def emergence(run: LensRun, judge: PictureJudge) -> Emergence:
+    """Judge all pictures of one run, and find the layer from which all of them are right.
 
     Parameters
     ----------
     run : LensRun
-        Finished, with the last layer's picture among its own. With only some layers asked for, the first of *those*.
-    judge : PictureJudge, optional
-        By default `SceneJudge()`, which can read the embedded model's captions and pictures, and no others.
+        Finished, with the last layer among its layers. If only some layers were painted, the result is the first of
+        *those*.
+    judge : PictureJudge
+        For the embedded model `SceneJudge()`, which reads its captions and pictures, and no others; else, for
+        example, a `CLIPJudge`.
 
     Raises
     ------
     ValueError
-        If the run lacks pictures (one that failed is a no) or the last layer, its layers do not build on each other
-        (an ablation), it is another model's and there is no judge, or the judge cannot judge this prompt.
+        If pictures are missing (a failed one counts as a no), the last layer was not painted, the layers do not build
+        on each other (a layer ablation), or the judge cannot judge this prompt.
     """
     require_layers(run)
     missing = [layer for layer in run.layers if layer not in run.images and layer not in run.failures]
@@ -49,17 +51,7 @@ def emergence(run: LensRun, judge: PictureJudge | None = None) -> Emergence:
         raise ValueError(f"run: {run.prompt!r} is {run.status}; no picture yet of the layers {missing}")
     last = run.num_layers - 1
     if last not in run.layers:
-        raise ValueError(f"run: the last layer, {last}, was not asked for; without it nothing is right to the end")
-    if judge is None:
-        from ..models.loading import TINY
-        from .judges import SceneJudge
-
-        if run.settings.get("model") != TINY:
-            raise ValueError(
-                f"judge: give one for pictures of {run.settings.get('model')!r}, such as a CLIPJudge; "
-                f"the default reads those of {TINY} only"
-            )
-        judge = SceneJudge()
+        raise ValueError(f"run: the last layer, {last}, was not requested; without it no layer is right to the end")
     painted = sorted(run.images)
     accepted = judge.judge([run.images[layer] for layer in painted], run.prompt)
     if len(accepted) != len(painted):
@@ -70,7 +62,7 @@ def emergence(run: LensRun, judge: PictureJudge | None = None) -> Emergence:
 
 
 def first_to_stay(verdicts: Mapping[int, bool]) -> int | None:
-    """The first layer with a yes that is followed by nothing but yes; None if the last is a no."""
+    """Return the first layer with a yes and only yes after it; None if the last layer has a no."""
     first = None
     for layer in sorted(verdicts, reverse=True):
         if not verdicts[layer]:

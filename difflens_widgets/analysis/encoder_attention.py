@@ -1,4 +1,4 @@
-"""Where the text encoder's own tokens look: self-attention, exact, for every block and head."""
+"""Self-attention of the text encoder: the exact weights of every block and head."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from ..lens.diffusion_lens import DiffusionLens
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)  # compared and hashed by identity
 class EncoderAttention:
     """The self-attention of a text encoder for one prompt.
 
@@ -26,10 +26,10 @@ class EncoderAttention:
     ----------
     prompt : str
     tokens : tuple of Token
-        The encoder's input, start, end and padding included.
+        The encoder's input, with start token, end token and padding.
     weights : float32 array (block, head, token, token)
-        `weights[k - 1, head, i, j]`: how much token i looks at token j in block k, the one that makes the lens' layer
-        k of layer k - 1. The last axis sums to 1; CLIP's tokens look at nothing behind them (j > i is 0).
+        `weights[k - 1, head, i, j]`: how much token i attends to token j in block k, which computes layer k of the lens
+        from layer k - 1. The last axis sums to 1. CLIP is causal: a token attends to no later one (0 for j > i).
     """
 
     prompt: str
@@ -37,7 +37,7 @@ class EncoderAttention:
     weights: npt.NDArray[np.float32]
 
     def block(self, number: int) -> npt.NDArray[np.float32]:
-        """Block `number`, 1 the first, as (head, token, token).
+        """Return the weights of block `number` (the first is 1), (head, token, token).
 
         Raises
         ------
@@ -57,21 +57,21 @@ class EncoderAttention:
 
 
 def encoder_attention(lens: DiffusionLens, prompt: str) -> EncoderAttention:
-    """Which tokens each token of a prompt looks at in the lensed text encoder.
+    """Read how much each token of a prompt attends to each other one in the text encoder that the lens looks at.
 
-    One encode, as the stock pipeline does it; 7 MB for SD 1.x (12 blocks, 12 heads, 77 × 77 tokens), 63 MB for
-    SDXL's second encoder.
+    It takes one forward of the encoder, as in the stock pipeline. The result has 7 MB for SD 1.x (12 blocks, 12 heads,
+    77 × 77 tokens), 63 MB for SDXL's second encoder.
 
     Parameters
     ----------
     lens : DiffusionLens
-        Its encoder is read, and only the blocks that the stock picture depends on.
+        Only the blocks that the stock picture depends on are read.
     prompt : str
 
     Raises
     ------
     TypeError
-        If the prompt is no str.
+        If `prompt` is not a str.
     RuntimeError
         If a block does not call torch's `scaled_dot_product_attention`, so that nothing can be read there.
     """
@@ -80,7 +80,7 @@ def encoder_attention(lens: DiffusionLens, prompt: str) -> EncoderAttention:
     weights: dict[str, npt.NDArray[np.float32]] = {}
 
     def listen(name: str, call: SdpaCall) -> None:
-        if name not in weights:  # the first encode is the stock one
+        if name not in weights:  # the first forward is the stock one
             weights[name] = call.probabilities(0).cpu().numpy()
 
     def end(name: str) -> None:

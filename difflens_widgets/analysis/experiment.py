@@ -1,13 +1,13 @@
-"""Emergence over many prompts and seeds, painted by the lens; what was judged is kept, so a stopped experiment goes on.
+"""Emergence over many prompts and seeds, painted by the lens; a stopped experiment can be continued.
 
-A picture is painted once, however many tasks judge it, and not kept: only verdicts are. Cost: prompts × seeds runs of
-the lens.
+Each picture is painted once, however many tasks judge it. Pictures are not kept, only verdicts. Cost: prompts × seeds
+runs of the lens.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,6 +22,9 @@ from .judges import PictureJudge
 from .table import EmergenceTable, read_verdicts, verdicts_in, write_verdicts
 
 if TYPE_CHECKING:
+    import torch
+
+    from ..lens.batch import StepListener
     from ..lens.diffusion_lens import DiffusionLens
 
 log = logging.getLogger(__name__)
@@ -30,7 +33,7 @@ _Key = tuple[str, str, int]  # task, prompt, seed
 
 @dataclass(frozen=True)
 class EmergenceTask:
-    """Prompts of one kind, and who judges their pictures. Several tasks may share prompts."""
+    """Prompts of one kind, and the judge of their pictures. Several tasks may share prompts."""
 
     name: str
     prompts: Sequence[str]
@@ -44,7 +47,17 @@ def emergence_table(
     seeds: Iterable[int] = range(3),
     layers: Iterable[int] | None = None,
     path: str | Path | None = None,
-    **options: Any,
+    negative_prompt: str | None = None,
+    num_inference_steps: int | None = None,
+    guidance_scale: float | None = None,
+    guidance_rescale: float = 0.0,
+    eta: float = 0.0,
+    cross_attention_kwargs: Mapping[str, Any] | None = None,
+    negative_prompt_embeds: torch.Tensor | None = None,
+    height: int | None = None,
+    width: int | None = None,
+    latents: torch.Tensor | None = None,
+    on_step: StepListener | None = None,
 ) -> EmergenceTable:
     """Paint every prompt of every task from every seed, and judge all layers.
 
@@ -52,29 +65,46 @@ def emergence_table(
     ----------
     lens : DiffusionLens
     tasks : iterable of EmergenceTask
-        With different names, each with different prompts.
+        Each with a name of its own and different prompts.
     seeds : iterable of int
     layers : iterable of int, optional
-        Default: all. The last must be among them; emergence is the first of *these* that stays right.
+        Default: all. The last layer must be among them. With some layers only, a run emerges at the first of *these*
+        from which all are right.
     path : str or Path, optional
-        A JSON file that gets the verdicts after every run. If it is there already the experiment goes on with it,
-        also with more prompts, seeds or tasks than before.
-    **options
-        What the lens takes besides: steps, guidance_scale, negative_prompt, height, width, ...
+        A JSON file for the verdicts, written after every run. If it exists, the experiment continues with it; there
+        may be more prompts, seeds or tasks than before.
+    negative_prompt, num_inference_steps, guidance_scale, guidance_rescale, eta, cross_attention_kwargs, \
+negative_prompt_embeds, height, width, latents, on_step
+        As in `DiffusionLens.start`.
 
     Raises
     ------
     ValueError, TypeError
-        For arguments that cannot work, prompts that a judge cannot judge, or a file that was made otherwise (another
-        model, settings, layers or judge; or with runs that are not asked for now); before anything is painted.
+        For arguments that cannot work, prompts that a judge cannot judge, or a file of a different experiment (other
+        model, settings, layers or judge; or with runs that are not requested now). Before anything is painted.
     RuntimeError
-        If a run has no picture at all. A single layer that failed counts as not right, and is logged.
+        If a run has no picture at all. A single layer that failed counts as not right, with a warning in the log.
     """
+    options: dict[str, Any] = {
+        "negative_prompt": negative_prompt,
+        "num_inference_steps": num_inference_steps,
+        "guidance_scale": guidance_scale,
+        "guidance_rescale": guidance_rescale,
+        "eta": eta,
+        "cross_attention_kwargs": cross_attention_kwargs,
+        "negative_prompt_embeds": negative_prompt_embeds,
+        "height": height,
+        "width": width,
+        "latents": latents,
+        "on_step": on_step,
+    }
     tasks = _checked(tasks)
     numbers = _checked_seeds(seeds)
     chosen = tuple(sorted(checks.layers(layers, lens.num_layers)))
     if chosen[-1] != lens.num_layers - 1:
-        raise ValueError(f"layers: the last, {lens.num_layers - 1}, must be among them: what stays right is asked")
+        raise ValueError(
+            f"layers: the last, {lens.num_layers - 1}, must be among them: a run emerges where all is right up to it"
+        )
     texts = list(dict.fromkeys(prompt for task in tasks for prompt in task.prompts))
     settings = dict(lens._jobs(texts, layers=chosen, seed=numbers[0], **options)[0].run.settings)
     settings["model_hash"] = weight_hash(lens.pipe)
@@ -83,10 +113,10 @@ def emergence_table(
     for task in tasks:
         for prompt in task.prompts:
             task.judge.judge([], prompt)
-    asked = [(task.name, prompt, seed) for task in tasks for prompt in task.prompts for seed in numbers]
+    requested = [(task.name, prompt, seed) for task in tasks for prompt in task.prompts for seed in numbers]
     verdicts: dict[_Key, np.ndarray] = {}
     if path is not None and Path(path).exists():
-        verdicts = _continued(Path(path), settings, chosen, judges, asked)
+        verdicts = _continued(Path(path), settings, chosen, judges, requested)
 
     todo = [(prompt, seed) for prompt in texts for seed in numbers if _open(tasks, prompt, seed, verdicts)]
     for prompt, seed in tqdm(todo, desc="emergence", unit="run", mininterval=1):
@@ -106,7 +136,7 @@ def emergence_table(
 def _open(
     tasks: Sequence[EmergenceTask], prompt: str, seed: int, verdicts: dict[_Key, np.ndarray]
 ) -> list[EmergenceTask]:
-    """The tasks that have this prompt and no verdict of it yet."""
+    """The tasks that have this prompt and no verdict on it yet."""
     return [task for task in tasks if prompt in task.prompts and (task.name, prompt, seed) not in verdicts]
 
 
@@ -135,9 +165,9 @@ def _checked_seeds(seeds: Iterable[int]) -> tuple[int, ...]:
 
 
 def _continued(
-    path: Path, settings: dict[str, Any], layers: tuple[int, ...], judges: dict[str, str], asked: list[_Key]
+    path: Path, settings: dict[str, Any], layers: tuple[int, ...], judges: dict[str, str], requested: list[_Key]
 ) -> dict[_Key, np.ndarray]:
-    """The verdicts of a former call, if they answer the same question."""
+    """The verdicts of an earlier call, if it was the same experiment."""
     content = read_verdicts(path)
     now = {**_comparable(settings), "layers": list(layers)}
     then = {**_comparable(content["settings"]), "layers": content["layers"]}
@@ -147,16 +177,16 @@ def _continued(
     other = [name for name in {**then, **now} if then.get(name) != now.get(name)]
     if other:
         differences = "; ".join(f"{name}: {then.get(name)!r} there, {now.get(name)!r} now" for name in other)
-        raise ValueError(f"{path}: was made otherwise ({differences}); give another file")
+        raise ValueError(f"{path}: is of a different experiment ({differences}); give another file")
     verdicts = verdicts_in(content)
-    surplus = len(verdicts.keys() - set(asked))
+    surplus = len(verdicts.keys() - set(requested))
     if surplus:
         raise ValueError(
-            f"{path}: has {surplus} verdicts that are not asked for now (tasks, prompts, seeds); give another file"
+            f"{path}: has {surplus} verdicts that are not requested now (tasks, prompts, seeds); give another file"
         )
     return verdicts
 
 
 def _comparable(settings: dict[str, Any]) -> dict[str, Any]:
-    """What makes other pictures; the libraries' versions are recorded only."""
+    """The settings that change pictures; the versions of libraries are recorded, and not compared."""
     return {name: value for name, value in settings.items() if name != "versions"}

@@ -1,4 +1,4 @@
-"""How sure a number is: an interval for a share, one for a median of layers, and one for a mean."""
+"""95 % intervals: of a share, of a median of layers, and of a mean."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ _T = (
 
 
 def wilson(right: int, n: int, z: float = 1.96) -> tuple[float, float]:
-    """The 95 % interval of a share (Wilson 1927).
+    """Return the 95 % interval of the share `right` / `n` (Wilson 1927).
 
-    It takes the `n` trials as independent; pictures of one prompt from several seeds are not quite.
+    It assumes that the `n` trials are independent; pictures of one prompt from several seeds are not fully so.
     """
     if n == 0:
         return 0.0, 1.0
     p = right / n
-    centre, half = p + z * z / (2 * n), z * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
-    low, high = (centre - half) / (1 + z * z / n), (centre + half) / (1 + z * z / n)
+    center, half = p + z * z / (2 * n), z * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
+    low, high = (center - half) / (1 + z * z / n), (center + half) / (1 + z * z / n)
     return max(0.0, low), min(1.0, high)
 
 
 class Median(NamedTuple):
-    """A median and its 95 % interval; infinite where it is beyond all that was observed."""
+    """A median and its 95 % interval; infinite where it is greater than all observed values."""
 
     value: float
     low: float
@@ -39,15 +39,15 @@ class Median(NamedTuple):
 
 
 def median_interval(values: np.ndarray, seed: int = 0) -> Median:
-    """Median of all values, with a bootstrap interval that draws whole rows (Efron & Tibshirani 1993, percentiles).
+    """Median of all values, with a bootstrap interval that resamples whole rows (Efron & Tibshirani 1993, percentiles).
 
     Parameters
     ----------
     values : float array (prompts, seeds)
-        Infinite where nothing was observed ("never"): a median needs only the order. A row is drawn as a whole,
-        because pictures of one prompt are alike.
+        Infinite where nothing was observed ("never"): a median needs only the order. Rows are drawn as a whole because
+        pictures of one prompt are similar.
     seed : int
-        Of the drawing.
+        Of the resampling.
 
     Raises
     ------
@@ -64,7 +64,7 @@ def median_interval(values: np.ndarray, seed: int = 0) -> Median:
 
 
 class Mean(NamedTuple):
-    """A mean and its 95 % interval, each float64 of the shape that is left."""
+    """A mean and its 95 % interval, each a float64 array of the remaining axes."""
 
     value: np.ndarray
     low: np.ndarray
@@ -72,12 +72,12 @@ class Mean(NamedTuple):
 
 
 def mean_interval(values: npt.ArrayLike) -> Mean:
-    """Mean over the first axis, with Student's t interval: for few values, where a bootstrap is too sure of itself.
+    """Mean over the first axis, with Student's t interval: for few values, where a bootstrap interval is too narrow.
 
     Parameters
     ----------
     values : float array (n, ...)
-        Row by row independent, such as trainings from several seeds; take the mean of what belongs together before.
+        The rows are independent, such as trainings from several seeds; average values that are not before the call.
 
     Returns
     -------

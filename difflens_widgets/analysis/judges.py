@@ -1,104 +1,45 @@
-"""Judges say of pictures whether they show what a prompt asks for."""
+"""Judges decide whether a picture shows what a prompt asks for. `tiny.scene_judge` has the embedded model's."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 from PIL import Image
 
-if TYPE_CHECKING:
-    from ..tiny.judge import Judge
-
 
 class PictureJudge(Protocol):
-    """Anything with this one method is a judge; a person who looks at the pictures, too.
+    """Anything that has this method is a judge; it may also show the pictures to a person.
 
-    A judge may also have a `description`, a str that changes when its answers may: a table of emergence that was
-    saved is only continued with judges of the same description (without one: of the same class).
+    A judge may have a `description`, a str that changes whenever its answers may change: a saved table of emergence is
+    continued only with judges of the same description (without one: of the same class).
     """
 
     def judge(self, images: Sequence[Image.Image], prompt: str) -> Sequence[bool]:
-        """For each picture, whether it shows what `prompt` asks for.
+        """Return for each picture whether it shows what `prompt` asks for.
 
-        Raises ValueError for a prompt that it cannot judge. Experiments first ask without any picture, so that this
-        is known before hours are spent.
+        Raises ValueError for a prompt that it cannot judge. Experiments call it first without pictures, so that this
+        error comes before anything is painted.
         """
         ...
 
 
-class SceneJudge:
-    """Judges pictures of the embedded model: its captions can be read, and so can its pictures.
-
-    Parameters
-    ----------
-    asks : str
-        Of all that the caption claims, what has to be right:
-
-        - "kinds": the kinds of things are there (others may be, too);
-        - "colours": they are there, each in its own colour;
-        - "hues": the colours are there, on whatever kind of thing;
-        - "relation": both kinds are there, and stand as claimed;
-        - "count": the kind is there as often as claimed;
-        - "material": the kinds that are striped, dotted or metallic are there, and are so;
-        - "background": it has its colour, or is its place;
-        - "everything" (default): all of it, and no other kind of thing.
-
-        Whether an animal walks is never asked: the reader does not tell.
-    reader : difflens_widgets.tiny.judge.Judge, optional
-        The network that reads pictures; by default the one that ships with the embedded model. How often it is right
-        itself is what ``python -m difflens_widgets.tiny.evaluation.score`` prints first.
-
-    Raises
-    ------
-    ValueError
-        For an unknown question.
-    """
-
-    def __init__(self, asks: str = "everything", reader: Judge | None = None) -> None:
-        from ..models.weight_hash import weight_hash
-        from ..tiny.claims import QUESTIONS
-        from ..tiny.judge import Judge
-
-        if asks not in QUESTIONS:
-            raise ValueError(f"asks: {asks!r} is none of {', '.join(QUESTIONS)}")
-        self.asks = asks
-        self.reader = Judge.load() if reader is None else reader
-        self.description = f"SceneJudge({asks}, {weight_hash(SimpleNamespace(components={'reader': self.reader}))})"
-
-    def judge(self, images: Sequence[Image.Image], prompt: str) -> list[bool]:
-        """Read the prompt as a caption, then each picture.
-
-        Raises
-        ------
-        ValueError
-            If the prompt is no caption of the embedded model's world, or claims nothing of the kind that is asked.
-        """
-        from ..tiny.claims import QUESTIONS, is_claimed, read_caption
-
-        claim = read_caption(prompt)
-        if not is_claimed(self.asks, claim):
-            raise ValueError(f"prompt: {prompt!r} claims nothing that the judge of {self.asks!r} could look for")
-        readings = self.reader.read(images) if images else []
-        return [QUESTIONS[self.asks](claim, reading) for reading in readings]
-
-
 class CLIPJudge:
-    """Judges pictures by a CLIP model: whether the prompt fits a picture better than other texts do.
+    """Asks a CLIP model whether the prompt fits a picture better than other texts do.
 
     Parameters
     ----------
     model : transformers.CLIPModel
-        Yours, on its device; not the one whose text encoder is looked at, which would judge itself.
+        Loaded by you, on its device; not one with the text encoder that the lens looks at: that would judge itself.
     processor : transformers.CLIPProcessor
-        That goes with it.
+        The processor of that model.
     against : sequence of str
-        Other texts, such as the prompts of all other pictures. Yes needs the prompt to fit best of all; a text that
-        equals the prompt is left out.
+        Other texts, such as the prompts of all other pictures. The answer is yes if the prompt fits better than all
+        of them; a text that equals the prompt is left out.
     threshold : float, optional
-        Yes needs a cosine of at least this, -1..1. Cosines differ between CLIP models (right captions have about 0.3
-        with ViT-B/32), so `against` alone is the safer choice. With both, both are needed.
+        The answer is yes if the cosine, -1..1, is at least this. Cosines differ between CLIP models (right captions
+        have about 0.3 with ViT-B/32), so `against` alone is the safer choice. With both, both have to hold.
 
     Raises
     ------
@@ -141,7 +82,7 @@ class CLIPJudge:
         return [best and cosine >= self.threshold for best, cosine in zip(fits_best, first, strict=True)]
 
     def _cosines(self, images: Sequence[Image.Image], texts: list[str]) -> Any:
-        """(picture, text), on the CPU."""
+        """Cosines (picture, text), on the CPU."""
         import torch
         import torch.nn.functional as F
 

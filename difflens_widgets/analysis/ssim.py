@@ -1,4 +1,4 @@
-"""SSIM: how alike two pictures are in structure. Needs numpy only.
+"""SSIM: structural similarity of two pictures. Needs only numpy.
 
 Wang, Bovik, Sheikh & Simoncelli, "Image quality assessment: from error visibility to structural similarity", IEEE
 Transactions on Image Processing 13 (2004): local means, variances and covariance under a Gaussian window.
@@ -11,10 +11,10 @@ import numpy.typing as npt
 from PIL import Image
 
 WINDOW = 11
-"""Pixels a side of the window; smaller pictures have no SSIM."""
+"""Side of the window in pixels; smaller pictures have no SSIM."""
 _SIGMA = 1.5  # pixels
 _RANGE = 255.0
-_C1, _C2 = (0.01 * _RANGE) ** 2, (0.03 * _RANGE) ** 2  # K1 and K2 of the paper: keep dark, flat places stable
+_C1, _C2 = (0.01 * _RANGE) ** 2, (0.03 * _RANGE) ** 2  # K1 and K2 of the paper: keep dark, flat regions stable
 
 
 def ssim(a: Image.Image | npt.ArrayLike, b: Image.Image | npt.ArrayLike) -> float:
@@ -28,8 +28,8 @@ def ssim(a: Image.Image | npt.ArrayLike, b: Image.Image | npt.ArrayLike) -> floa
     Returns
     -------
     float
-        -1..1; 1 only for equal pictures. The mean over all places where the whole window fits, and over the channels:
-        the paper takes luminance alone, which would not see one colour exchanged for another as bright.
+        -1..1; 1 only for equal pictures. The mean over all positions where the whole window fits, and over the
+        channels: the paper uses luminance alone, which does not notice one color exchanged for an equally bright one.
 
     Raises
     ------
@@ -59,7 +59,7 @@ def _values(picture: Image.Image | npt.ArrayLike) -> npt.NDArray[np.float64]:
 
 
 def _windowed(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """The Gaussian mean around each pixel that is far enough from the edge, one axis after the other."""
+    """Gaussian mean around each pixel that is far enough from the edge, one axis after the other."""
     offsets = np.arange(WINDOW) - WINDOW // 2
     weights = np.exp(-(offsets**2) / (2 * _SIGMA**2))
     weights /= weights.sum()

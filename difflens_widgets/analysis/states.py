@@ -1,4 +1,7 @@
-"""The states of a prompt's tokens, layer by layer: read from a lens without painting, or taken from a record."""
+"""The hidden states of a prompt's tokens, layer by layer: from a lens, without painting, or from a run.
+
+`read_states` needs torch; everything else here does not.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,7 @@ if TYPE_CHECKING:
 KINDS: tuple[Kind, ...] = ("bos", "word", "eos", "pad")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)  # compared and hashed by identity
 class TokenStates:
     """The states of one prompt.
 
@@ -28,7 +31,7 @@ class TokenStates:
     states : float32 array (layer, token, width)
         Layer 0 is the embeddings.
     normed : bool
-        Whether they are as the denoiser is given them, or the raw hidden states.
+        True: as the denoiser receives them, after the final norm. False: the raw hidden states.
     """
 
     prompt: str
@@ -37,29 +40,29 @@ class TokenStates:
     normed: bool
 
 
-HasStates = LensRun | TokenStates  # what the measures take
+HasStates = LensRun | TokenStates  # what the analyses of states take
 
 
 def read_states(
     lens: DiffusionLens, prompt: str, *, normed: bool = False, lora_scale: float | None = None
 ) -> TokenStates:
-    """Encode one prompt and keep the states of all layers; nothing is painted.
+    """Encode one prompt and return the states of all layers; nothing is painted.
 
     Parameters
     ----------
     lens : DiffusionLens
+        Of a pipeline with several text encoders, only the one that the lens looks at is read.
     prompt : str
     normed : bool
-        False: the hidden states, as `LensRun.states` has them (there in float16). True: as the denoiser is given
-        them, after the encoder's own final norm (SDXL has none, so there it makes no difference). Of two encoders
-        only the one that is looked at is read.
+        False: the hidden states, as `LensRun.states` has them (there in float16). True: as the denoiser receives them,
+        after the encoder's final norm (SDXL applies none, so there both are the same).
     lora_scale : float, optional
-        The strength of LoRA weights in the encoder; by default 1.
+        Strength of LoRA weights in the encoder; default 1.
 
     Raises
     ------
     TypeError
-        If `prompt` is no str.
+        If `prompt` is not a str.
     """
     if not isinstance(prompt, str):
         raise TypeError(f"prompt: expected str, got {type(prompt).__name__}: {prompt!r}")
@@ -69,19 +72,25 @@ def read_states(
 
 
 def require_layers(run: HasStates) -> None:
-    """Refuse a run whose "layers" do not follow one another, such as that of a layer ablation."""
-    question = run.settings.get("method", "lens") if isinstance(run, LensRun) else "lens"
-    if question != "lens":
-        raise ValueError(f"run: is one of the {question}, not of the lens; its layers do not build on each other")
-
-
-def states_of(record: HasStates) -> np.ndarray:
-    """The states of a record in float64, checked.
+    """Refuse a run whose "layers" are not computed one from another: that of a layer ablation.
 
     Raises
     ------
     ValueError
-        If it has none, or some are not finite.
+        If it is one.
+    """
+    method = run.settings.get("method", "lens") if isinstance(run, LensRun) else "lens"
+    if method != "lens":
+        raise ValueError(f"run: is one of the {method}, not of the lens; its layers do not build on each other")
+
+
+def states_of(record: HasStates) -> np.ndarray:
+    """Return the states of a run or of `TokenStates` in float64, (layer, token, width).
+
+    Raises
+    ------
+    ValueError
+        If there are none, or some are not finite.
     """
     if record.states is None:
         raise ValueError(f"the run of {record.prompt!r} has no states (yet)")
@@ -93,27 +102,33 @@ def states_of(record: HasStates) -> np.ndarray:
     return states
 
 
-def places_of(record: HasStates, kinds: Kind | Iterable[Kind]) -> list[int]:
-    """Where the tokens of these kinds stand.
+def positions_of(record: HasStates, kinds: Kind | Iterable[Kind]) -> list[int]:
+    """Return the positions of the tokens of these kinds, in ascending order.
 
     Raises
     ------
     ValueError
-        If a kind is unknown, or the prompt has none of them.
+        If a kind is unknown, or the prompt has no such token.
     """
-    asked: list[str] = [kinds] if isinstance(kinds, str) else list(kinds)
-    for kind in asked:
+    requested: list[str] = [kinds] if isinstance(kinds, str) else list(kinds)
+    for kind in requested:
         if kind not in KINDS:
             raise ValueError(f"kinds: {kind!r} is none of {', '.join(KINDS)}")
-    places = [token.index for token in record.tokens if token.kind in asked]
-    if not places:
-        raise ValueError(f"kinds: {record.prompt!r} has no token of the kind {' or '.join(asked) or '(none given)'}")
-    return places
+    positions = [token.index for token in record.tokens if token.kind in requested]
+    if not positions:
+        names = " or ".join(requested) or "(none given)"
+        raise ValueError(f"kinds: {record.prompt!r} has no token of the kind {names}")
+    return positions
 
 
 def cosine(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Cosine over the last axis, -1..1, in float64; NaN where one of the vectors is zero."""
-    a, b = a.astype(np.float64), b.astype(np.float64)
-    lengths = np.linalg.norm(a, axis=-1) * np.linalg.norm(b, axis=-1)
-    dots = (a * b).sum(-1)
-    return np.clip(np.divide(dots, lengths, out=np.full_like(lengths, np.nan), where=lengths > 0), -1.0, 1.0)
+    """Cosine over the last axis, -1..1, in float64; exactly 1 for equal vectors, NaN where a vector is zero."""
+    # 1 - |u - v|² / 2 for directions u and v: unlike the dot product it has no rounding error where u equals v
+    return np.clip(1 - ((_directions(a) - _directions(b)) ** 2).sum(-1) / 2, -1.0, 1.0)
+
+
+def _directions(vectors: np.ndarray) -> np.ndarray:
+    """Vectors of length 1, float64; NaN for those of length zero."""
+    vectors = vectors.astype(np.float64)
+    lengths = np.linalg.norm(vectors, axis=-1, keepdims=True)
+    return np.divide(vectors, lengths, out=np.full_like(vectors, np.nan), where=lengths > 0)

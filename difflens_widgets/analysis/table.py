@@ -1,8 +1,12 @@
-"""EmergenceTable: which pictures of many prompts and seeds were judged right, and what that says of each layer."""
+"""EmergenceTable: which pictures of many prompts and seeds were judged right, and what follows for each layer.
+
+The JSON file of an experiment has version 2; version 1 is read too (`EmergenceTable.settings` in the old words).
+"""
 
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,31 +14,35 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..runs.format.atomic_write import replacing
+from ..runs.format.legacy import upgrade_settings
+from ..runs.render.figure import AS_IT_IS
+from ..runs.render.grid import columns_for
+from .axes import BLUE, LAYER_LABEL, ORANGE, finish, layer_axis, new_figure
 from .emergence import first_to_stay
 from .intervals import Median, median_interval, wilson
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-SCHEMA = 1
+SCHEMA = 2
 NEVER = np.inf
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)  # compared and hashed by identity
 class EmergenceTable:
-    """What the judges said in an experiment.
+    """The verdicts of an experiment.
 
     Attributes
     ----------
     layers : tuple of int
-        In ascending order; the last is the text encoder's last.
+        In ascending order, up to the last layer of the text encoder.
     seeds : tuple of int
     prompts : dict of task → tuple of str
     verdicts : dict of task → bool array (prompts, seeds, layers)
     judges : dict of task → str
         The judges' descriptions.
     settings : dict
-        How the pictures were made, as in `LensRun.settings`.
+        Those of the pictures, as in `LensRun.settings`.
     """
 
     layers: tuple[int, ...]
@@ -45,17 +53,17 @@ class EmergenceTable:
     settings: dict[str, Any]
 
     def shares(self, task: str) -> np.ndarray:
-        """Share of pictures judged right: float64 (layer, 3), each with the ends of its 95 % Wilson interval.
+        """Share of pictures judged right: float64 (layer, 3), the share and both ends of its 95 % Wilson interval.
 
-        The interval takes all pictures as independent. Those of one prompt are not quite; the interval of `median`
-        allows for that.
+        The interval assumes that all pictures are independent. Those of one prompt are not fully so; the interval of
+        `median` takes that into account.
         """
         verdicts = self._of(task).reshape(-1, len(self.layers))
         n = len(verdicts)
         return np.array([(right / n, *wilson(int(right), n)) for right in verdicts.sum(0)])
 
     def emergence(self, task: str) -> np.ndarray:
-        """Layer of emergence of each run: float64 (prompts, seeds), infinite where the last layer is not right."""
+        """Layer at which each run emerges: float64 (prompts, seeds), infinite where the last layer is not right."""
         verdicts = self._of(task)
         runs = verdicts.reshape(-1, len(self.layers))
         found = [first_to_stay(dict(zip(self.layers, run, strict=True))) for run in runs]
@@ -67,13 +75,11 @@ class EmergenceTable:
         return {**{layer: int((found == layer).sum()) for layer in self.layers}, None: int(np.isinf(found).sum())}
 
     def median(self, task: str) -> Median:
-        """Median layer of emergence with its 95 % interval, prompts drawn as a whole; infinite where it is "never"."""
+        """Median layer of emergence with its 95 % interval, resampled by prompt; infinite where it is "never"."""
         return median_interval(self.emergence(task))
 
     def plot(self) -> Figure:
-        """For each task, share judged right and where runs emerge, over the layers."""
-        from .axes import plot_emergence
-
+        """Draw for each task, over the layers, the share judged right and where runs emerge."""
         return plot_emergence(self)
 
     def save(self, path: str | Path) -> Path:
@@ -88,12 +94,12 @@ class EmergenceTable:
 
     @classmethod
     def load(cls, path: str | Path) -> EmergenceTable:
-        """Read what `save` or a finished experiment wrote.
+        """Read a file of `save`, or of a finished experiment.
 
         Raises
         ------
         ValueError
-            If it is no such file, or the experiment was not finished: the same call goes on with it.
+            If it is no such file, or the experiment is not finished: the same call of `emergence_table` continues it.
         """
         content = read_verdicts(Path(path))
         prompts = {name: tuple(task["prompts"]) for name, task in content["tasks"].items()}
@@ -118,7 +124,13 @@ class EmergenceTable:
         verdicts: dict[tuple[str, str, int], np.ndarray],
         name: str,
     ) -> EmergenceTable:
-        """A table of single verdicts; `name` is what an error calls the experiment where some are missing."""
+        """Make a table of single verdicts; an error calls the experiment `name`.
+
+        Raises
+        ------
+        ValueError
+            If verdicts are missing.
+        """
         arrays = {}
         for task, texts in prompts.items():
             keys = [(task, text, seed) for text in texts for seed in seeds]
@@ -158,6 +170,43 @@ class EmergenceTable:
         return "\n".join(rows)
 
 
+def plot_emergence(table: EmergenceTable) -> Figure:
+    """Draw for each task the share judged right with its interval, and where the runs emerge."""
+    tasks = list(table.prompts)
+    columns = min(columns_for(len(tasks)), 4)
+    rows = math.ceil(len(tasks) / columns)
+    figure, panels = new_figure(3.2 * columns, 2.7 * rows + 0.6, columns=columns, count=len(tasks))
+    layers = np.array(table.layers)
+    for index, (axes, task) in enumerate(zip(panels, tasks, strict=True)):
+        share, low, high = 100 * table.shares(task).T
+        counts = table.counts(task)
+        runs = sum(counts.values())
+        bars = [100 * counts[layer] / runs for layer in table.layers]
+        axes.bar(layers, bars, color=ORANGE, alpha=0.45, width=0.8, label="emerges here")
+        axes.fill_between(layers, low, high, color=BLUE, alpha=0.2, linewidth=0)
+        axes.plot(layers, share, color=BLUE, linewidth=2, marker="o", markersize=3, label="judged right")
+        median = table.median(task).value
+        if np.isfinite(median):
+            axes.axvline(median, color=ORANGE, linewidth=1, linestyle="--", label="median emergence")
+        axes.set_title(f"{task} (n = {runs})", fontsize=9, color="0.25", **AS_IT_IS)
+        axes.set_ylim(0, 100)
+        layer_axis(axes, layers, LAYER_LABEL if index >= len(tasks) - columns else "")
+        if index % columns == 0:
+            axes.set_ylabel("runs (%)")
+    panels[0].legend(fontsize=7, frameon=False, loc="upper left")
+    settings = table.settings
+    caption = " · ".join(
+        [
+            f"{settings.get('model')}, {settings.get('num_inference_steps')} steps, "
+            f"guidance {settings.get('guidance_scale')}",
+            f"{len(table.seeds)} seeds a prompt",
+            "bands: 95 % Wilson intervals",
+            "emerges: right from there to the last layer; no dashed line: the median run never does",
+        ]
+    )
+    return finish(figure, "What the layers of the text encoder show", caption)
+
+
 def _percent(share: float, low: float, high: float) -> str:
     return f"{100 * share:.0f} [{100 * low:.0f}, {100 * high:.0f}]"
 
@@ -176,7 +225,7 @@ def write_verdicts(
     settings: dict[str, Any],
     verdicts: dict[tuple[str, str, int], np.ndarray],
 ) -> Path:
-    """Write an experiment as JSON, also an unfinished one: a run that is not judged yet is null, the others "0011"."""
+    """Write an experiment as JSON, finished or not: each run as a text such as "0011", or null if not judged yet."""
 
     def of_run(task: str, prompt: str, seed: int) -> str | None:
         found = verdicts.get((task, prompt, seed))
@@ -197,24 +246,25 @@ def write_verdicts(
 
 
 def read_verdicts(path: Path) -> dict[str, Any]:
-    """The content of such a file.
+    """Read the content of such a file; settings of version 1 get the words of today.
 
     Raises
     ------
     ValueError
-        If it is none.
+        If it is not the table of an experiment, or its version is not known.
     """
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise ValueError(f"{path}: no table of emergence: {error}") from None
-    if not isinstance(content, dict) or content.get("emergence_schema") != SCHEMA:
-        raise ValueError(f"{path}: no table of emergence, or of another version than {SCHEMA}")
-    return content
+    version = content.get("emergence_schema") if isinstance(content, dict) else None
+    if version not in (1, SCHEMA):
+        raise ValueError(f"{path}: no table of emergence, or of another version than 1 and {SCHEMA}")
+    return {**content, "settings": upgrade_settings(content["settings"])} if version == 1 else content
 
 
 def verdicts_in(content: dict[str, Any]) -> dict[tuple[str, str, int], np.ndarray]:
-    """The single verdicts, bool (layer,), by task, prompt and seed."""
+    """Return the single verdicts, bool (layer,), by task, prompt and seed."""
     return {
         (name, prompt, seed): np.array([mark == "1" for mark in marks])
         for name, task in content["tasks"].items()

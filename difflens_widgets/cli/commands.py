@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from .._version import __version__
+from ..runs.ranges import parse_layers
 
 DEMO_PROMPTS = (
     "a pink cat on a blue background",
@@ -31,16 +32,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
     except KeyboardInterrupt:
         return 130
-
-
-def parse_layers(text: str) -> list[int] | range:
-    """`0:13`, `0:13:3` (Python ranges), `5` or `0,4,12`."""
-    try:
-        if ":" in text:
-            return range(*(int(part) for part in text.split(":")))
-        return [int(part) for part in text.split(",")]
-    except (ValueError, TypeError):
-        raise argparse.ArgumentTypeError(f"{text!r} is none of 0:13, 0:13:3, 5 or 0,4,12") from None
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -6,7 +6,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from ..runs.maps.maps import LensAttention
-from ..runs.render.grid import INK, PAPER, font
+from ..runs.render.labelled_grid import INK, PAPER, font
 from ..runs.run import LensRun
 from ._attention_state import columns_of, view_maps, views_of
 from ._colours import coloured

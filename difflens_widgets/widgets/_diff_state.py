@@ -1,4 +1,4 @@
-"""A comparison as the traits of a DiffViewer: pictures, measures, and maps of a byte a pixel on one scale for all."""
+"""A comparison as the traits of a DiffViewer: pictures, metrics, and maps with one byte a pixel, on one scale."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from ..runs.render.front_end import describe, frame, standing, steps_of
 from ._attention_state import Column, columns_of, view_maps, views_of
 
 MIME = "application/x-difflens-plane"
-_LARGEST = 256  # pixels a side of a difference map on its way
-_ZERO, _STEPS = 128, 127  # the byte of no difference in attention, and how many there are on each side of it
+_LARGEST = 256  # pixels a side of a difference map that is sent
+_ZERO, _STEPS = 128, 127  # attention: the byte of no difference, and the number of bytes on each side of it
 
 
 def diff_state(comparison: Comparison, number: int = 0) -> dict[str, Any]:
-    """The traits that show a comparison, pictures and maps included; `number` counts those a widget has shown."""
+    """Return the traits that show a comparison, with pictures and maps; `number` counts those that a widget showed."""
     raw = comparison.raw
     steps = steps_of(raw)
     frames = {
@@ -43,7 +43,7 @@ def diff_state(comparison: Comparison, number: int = 0) -> dict[str, Any]:
         "failures": {f"{name}/{k}": why for name, run in comparison.runs.items() for k, why in run.failures.items()},
         "notice": "",
         "models": {name: str(run.settings.get("model", "")) for name, run in comparison.runs.items()},
-        "measures": measures_of(comparison),
+        "metrics": metrics_of(comparison),
         "columns": [asdict(column) for column in columns if "attention" in scales],
         "_scales": scales,
         "_frames": frames,
@@ -51,23 +51,23 @@ def diff_state(comparison: Comparison, number: int = 0) -> dict[str, Any]:
     }
 
 
-def measures_of(comparison: Comparison) -> list[dict[str, Any]]:
-    """What the sparkline can show, each with its values over the layers; None where there is none."""
-    measures = []
+def metrics_of(comparison: Comparison) -> list[dict[str, Any]]:
+    """Return what the sparkline can show, each with its values over the layers; None where there is no value."""
+    metrics = []
     for chart in comparison.charts:
         series = [
             {"label": label, "values": [v if math.isfinite(v) else None for v in comparison.metrics[name].tolist()]}
             for label, name in chart.series
         ]
         itself = chart.itself
-        measures.append(
+        metrics.append(
             {"name": chart.name, "label": chart.label, "unit": chart.unit, "itself": itself, "series": series}
         )
-    return measures
+    return metrics
 
 
 def word_columns(comparison: Comparison) -> list[Column]:
-    """The words whose attention can be compared: of all of the prompt, where both runs have captured it alike."""
+    """Return the words whose attention can be compared: all of the prompt if both runs captured it in the same way."""
     plans = [run.attention.plan for run in (comparison.raw, comparison.tuned) if run.attention is not None]
     if len(plans) < 2 or (plans[0].grid, plans[0].aggregator) != (plans[1].grid, plans[1].aggregator):
         return []
@@ -75,24 +75,24 @@ def word_columns(comparison: Comparison) -> list[Column]:
 
 
 def _differences(comparison: Comparison) -> dict[int, npt.NDArray[np.float32]]:
-    """Of each layer painted by both: one map (1, height, width)."""
+    """One map (1, height, width) for each layer that both have painted."""
     maps = {}
     for layer in comparison.layers:
         if layer in comparison.raw.images and layer in comparison.tuned.images:
-            apart = comparison.difference(layer)[None]
-            factor = min(1.0, _LARGEST / max(apart.shape))
-            size = (max(1, round(apart.shape[1] * factor)), max(1, round(apart.shape[2] * factor)))
-            maps[layer] = (apart if factor == 1 else shrunk(apart, size)).astype(np.float32)
+            difference = comparison.difference(layer)[None]
+            factor = min(1.0, _LARGEST / max(difference.shape))
+            size = (max(1, round(difference.shape[1] * factor)), max(1, round(difference.shape[2] * factor)))
+            maps[layer] = (difference if factor == 1 else shrunk(difference, size)).astype(np.float32)
     return maps
 
 
 def _attention(comparison: Comparison, columns: list[Column]) -> dict[int, npt.NDArray[np.float32]]:
-    """Of each layer: tuned minus raw, (word, height, width), all blocks and steps together."""
+    """For each layer tuned minus raw, (word, height, width), over all blocks and steps."""
     raw, tuned = comparison.raw.attention, comparison.tuned.attention
     if not columns or raw is None or tuned is None:
         return {}
     view = views_of(raw.plan)[0]
-    rows = [place for place, column in enumerate(columns_of(comparison.raw.tokens)) if column.kind == "word"]
+    rows = [row for row, column in enumerate(columns_of(comparison.raw.tokens)) if column.kind == "word"]
     both = [layer for layer in raw if layer in tuned]
     return {layer: (view_maps(tuned[layer], view) - view_maps(raw[layer], view))[rows] for layer in both}
 
@@ -100,7 +100,7 @@ def _attention(comparison: Comparison, columns: list[Column]) -> dict[int, npt.N
 def _packed(
     maps: dict[int, npt.NDArray[np.float32]], *, signed: bool
 ) -> tuple[dict[int, bytes], dict[str, float | int]]:
-    """The maps as bytes, and what they mean: 0 to 255 is 0 to `most`; signed, 1 to 255 is -`most` to `most`."""
+    """The maps as bytes, and their scale: 0 to 255 means 0 to `most`; signed, 1 to 255 means -`most` to `most`."""
     most = _most(maps.values())
     zero, steps = (_ZERO, _STEPS) if signed else (0, 255)
     unit = steps / most if most else 0.0

@@ -1,4 +1,4 @@
-"""DiffViewer: a raw and a tuned model side by side, under a curtain, in turn, or as what differs, for every layer."""
+"""DiffViewer: a raw and a tuned model side by side, under a curtain, in turn, or as a difference, for every layer."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 import traitlets as t
 
 from ..analysis.comparison.comparison import Comparison
-from ..analysis.comparison.file import CROSSED
+from ..analysis.comparison.file import SWAPPED
 from ..dreambooth.history.events import EpochValidated, TrainingEvent
 from ..dreambooth.history.history import TrainingHistory
 from ..runs.render.encoding import small_png
@@ -20,40 +20,40 @@ from ._run_widget import _name_layers, wait_here
 from ._token import TokenTrait
 from ._training import Job, parts_of
 
-MODES = ("side", "curtain", "blink", "difference", "square")
+MODES = ("side", "curtain", "blink", "difference", "swap_grid")
 
 
 class DiffViewer(LensWidget):
-    """The pictures of two models for every layer, what differs, and how much, over the layers.
+    """The pictures of two models for every layer, what differs between them, and how much.
 
-    Under the pictures stand the curve of a measure over the layers, which picks the layer too, and the film of the
+    Under the pictures are the curve of a metric over the layers, on which a layer can be picked, and the film of the
     tuned pictures.
 
     Parameters
     ----------
     source : Comparison, TrainingHistory, TrainingJob or None
-        What `compare` gives, or two runs: ``Comparison(history.run(0), history.run(350))``. Of a training: the model
-        before it against its newest painted epoch, and so on while a job trains. None: nothing yet, see `show`.
+        What `compare` returns, or two runs: ``Comparison(history.run(0), history.run(350))``. A training: the model
+        before it and its newest painted epoch; while a job trains, each new one. None: nothing yet, see `show`.
     probe : int
-        Of a training: which of its prompts.
+        Which prompt of a training.
 
     Attributes
     ----------
     layer : int
         The layer on screen, one of `layers`.
-    mode : "side", "curtain", "blink", "difference" or "square"
+    mode : "side", "curtain", "blink", "difference" or "swap_grid"
         Side by side; one over the other with a curtain to draw; in turn; the difference of the pixels, on one scale for
-        all layers; or, where attribution was asked for, all four of {raw, tuned encoder} × {raw, tuned U-Net}.
-    measure : str
-        Whose curve is drawn: the `name` of one of `measures`.
+        all layers; or, with attribution, all four pictures of {raw, tuned encoder} × {raw, tuned U-Net}.
+    metric : str
+        The curve to draw: the `name` of one of `metrics`.
     token : int or None
-        The word, by the index of any of its tokens, whose attention is compared over the tuned picture: where it is
-        looked at more or less than by the raw model. Where the runs captured it.
+        A word, as the position of any of its tokens. Over the tuned picture is drawn where the tuned model pays more or
+        less attention to it than the raw one, if the runs captured attention.
     layers, num_layers, prompt, tokens, settings
         What is shown; settings are those of the raw run.
     models : dict of run → model
-    measures : list of dict
-        name, label, unit, itself and series of each measure.
+    metrics : list of dict
+        name, label, unit, itself and series of each metric.
     columns : list of dict
         The words whose attention can be compared.
     failures : dict of "RUN/LAYER" → reason
@@ -61,9 +61,9 @@ class DiffViewer(LensWidget):
     Raises
     ------
     TypeError
-        If it is given something else.
+        If `source` is something else.
     ValueError
-        If no picture is painted, or a training has no such probe.
+        If there are no pictures yet, or a training has no such probe.
 
     Examples
     --------
@@ -74,11 +74,11 @@ class DiffViewer(LensWidget):
 
     _esm = read_static("diff_viewer.js")
 
-    _unsubscribe: Callable[[], None] = staticmethod(lambda: None)  # also of what was never opened
+    _unsubscribe: Callable[[], None] = staticmethod(lambda: None)  # also where __init__ failed
 
     layer = t.Int(0).tag(**CHOICE)
     mode = t.Unicode("side").tag(**CHOICE)
-    measure = t.Unicode("").tag(**CHOICE)
+    metric = t.Unicode("").tag(**CHOICE)
     token = TokenTrait(None, allow_none=True).tag(**CHOICE)
     layers = t.List(t.Int()).tag(sync=True)
     num_layers = t.Int(0).tag(sync=True)
@@ -86,7 +86,7 @@ class DiffViewer(LensWidget):
     tokens = t.List(t.Dict()).tag(sync=True)
     settings = t.Dict().tag(sync=True)
     models = t.Dict().tag(sync=True)
-    measures = t.List(t.Dict()).tag(sync=True)
+    metrics = t.List(t.Dict()).tag(sync=True)
     columns = t.List(t.Dict()).tag(sync=True)
     failures = t.Dict().tag(sync=True)
     progress = t.Dict().tag(sync=True)
@@ -104,10 +104,10 @@ class DiffViewer(LensWidget):
             return
         state = diff_state(_checked(source))
         self._shown = source
-        super().__init__(**state, layer=state["layers"][-1], measure=state["measures"][0]["name"])
+        super().__init__(**state, layer=state["layers"][-1], metric=state["metrics"][0]["name"])
 
     def show(self, source: Comparison | TrainingHistory | Job, *, probe: int = 0) -> None:
-        """Show another comparison or training; layer, mode, measure and word stay where the new one has them too."""
+        """Show another comparison or training; layer, mode, metric and word stay if the new one has them too."""
         if isinstance(source, Comparison):
             _checked(source)
             self._unsubscribe()
@@ -122,14 +122,14 @@ class DiffViewer(LensWidget):
         self._show_training(*training, probe)
 
     def close(self) -> None:
-        """Take the widget off the page; a training it showed goes on."""
+        """Remove the widget from the page; a training that it showed continues."""
         self._unsubscribe()
         super().close()
 
-    def _show(self, comparison: Comparison, **told: Any) -> None:
-        """Put it on the page, with what else is `told` of it."""
+    def _show(self, comparison: Comparison, **traits: Any) -> None:
+        """Put a comparison on the page; `traits` replace those that follow from it."""
         number = self._run + 1
-        state = {**diff_state(comparison, number), **told}
+        state = {**diff_state(comparison, number), **traits}
         same = [token["text"] for token in state["tokens"]] == [token["text"] for token in self.tokens]
         with self._lock:
             nothing_before, self._shown = self._shown is None, comparison
@@ -139,9 +139,9 @@ class DiffViewer(LensWidget):
                 setattr(self, name, value)
             if nothing_before or self.layer not in self.layers:
                 self.layer = self.layers[-1]
-            names = [each["name"] for each in self.measures]
-            self.measure = self.measure if self.measure in names else names[0]
-            self.mode = "side" if self.mode == "square" and not self._crossed else self.mode
+            names = [each["name"] for each in self.metrics]
+            self.metric = self.metric if self.metric in names else names[0]
+            self.mode = "side" if self.mode == "swap_grid" and not self._has_swapped else self.mode
             self.token = self.token if same else None
 
     # -- a training
@@ -160,7 +160,7 @@ class DiffViewer(LensWidget):
             self._unsubscribe = job.subscribe(partial(self._hear, history, probe, epochs))
 
     def _hear(self, history: TrainingHistory, probe: int, shown: list[int], event: TrainingEvent) -> None:
-        """In the job's thread: pass on what is new; `shown` are the epochs that were on the page before."""
+        """Pass a new epoch on, in the thread of the job; `shown` are the epochs that were painted before."""
         if isinstance(event, EpochValidated) and event.probe == probe and event.epoch and event.epoch not in shown:
             self._task_thread.post(partial(self._show_epoch, history, event.epoch, probe))
 
@@ -168,12 +168,12 @@ class DiffViewer(LensWidget):
         comparison = Comparison(history.run(0, probe), history.run(epoch, probe))
         models = {"raw": f"{history.model}, epoch 0", "tuned": f"{history.model}, epoch {epoch}"}
         with self._lock:
-            if self._training is history:  # not of a training shown before
+            if self._training is history:  # else another training or comparison is shown by now
                 self._show(comparison, models=models)
 
     @property
-    def _crossed(self) -> bool:
-        return set(self.models) >= {"-".join(pair) for pair in CROSSED}
+    def _has_swapped(self) -> bool:
+        return set(self.models) >= {"-".join(pair) for pair in SWAPPED}
 
     @t.validate("layer")
     def _known_layer(self, proposal: dict[str, Any]) -> int:
@@ -187,18 +187,18 @@ class DiffViewer(LensWidget):
         mode = proposal["value"]
         if mode not in MODES:
             raise t.TraitError(f"mode: {mode!r} is none of {', '.join(MODES)}")
-        if mode == "square" and not self._crossed:
-            raise t.TraitError("mode: there are no crossed runs; compare(..., attribution=True) paints them")
+        if mode == "swap_grid" and not self._has_swapped:
+            raise t.TraitError("mode: there are no swapped runs; compare(..., attribution=True) paints them")
         return mode
 
-    @t.validate("measure")
-    def _known_measure(self, proposal: dict[str, Any]) -> str:
-        measure, names = proposal["value"], [each["name"] for each in self.measures]
-        if names and measure not in names:
-            raise t.TraitError(f"measure: {measure!r} is none of {', '.join(names)}")
-        return measure
+    @t.validate("metric")
+    def _known_metric(self, proposal: dict[str, Any]) -> str:
+        metric, names = proposal["value"], [each["name"] for each in self.metrics]
+        if names and metric not in names:
+            raise t.TraitError(f"metric: {metric!r} is none of {', '.join(names)}")
+        return metric
 
-    # -- nothing runs, and the browser saves the pictures by itself
+    # -- nothing runs here, and the browser saves the pictures itself
 
     def _stop(self) -> None:
         """There is nothing to stop."""
@@ -214,7 +214,7 @@ class DiffViewer(LensWidget):
 
 
 def _training(source: Any, probe: int) -> tuple[TrainingHistory, Job | None] | None:
-    """The history to show and the job that goes on with it; None for nothing."""
+    """The history to show, and the job that continues it; None for no source."""
     try:
         history, job = parts_of("DiffViewer", source)
     except TypeError:
@@ -229,7 +229,7 @@ def _training(source: Any, probe: int) -> tuple[TrainingHistory, Job | None] | N
 def _refused(source: Any) -> TypeError:
     return TypeError(
         f"DiffViewer shows a Comparison, a TrainingHistory or a TrainingJob, not {type(source).__name__}: try "
-        "compare(raw_lens, tuned_lens, prompt)"
+        "compare(raw, tuned, prompt)"
     )
 
 

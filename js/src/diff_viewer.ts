@@ -1,4 +1,4 @@
-// DiffViewer: what a raw and a tuned model paint from each layer, and how far they are apart.
+// DiffViewer: what a raw and a tuned model paint from each layer, and how much it differs.
 import { HELP } from "./diff_viewer_help";
 import { overPicture } from "./attention/heat";
 import type { Column } from "./attention/maps";
@@ -20,16 +20,16 @@ import { holes, type Mark, type Thumbnail } from "./shared/thumb";
 import { widget } from "./shared/widget";
 
 const WATCHED = [
-  ...["layer", "mode", "measure", "token", "layers", "num_layers", "prompt", "tokens", "settings", "models"],
-  ...["measures", "columns", "_scales", "status", "message", "notice", "failures"],
+  ...["layer", "mode", "metric", "token", "layers", "num_layers", "prompt", "tokens", "settings", "models"],
+  ...["metrics", "columns", "_scales", "status", "message", "notice", "failures"],
 ].map((trait) => `change:${trait}`);
 
 const MODES: [mode: Mode, label: string, title: string][] = [
   ["side", "side by side", "Raw on the left, tuned on the right"],
   ["curtain", "curtain", "One over the other; draw the curtain with the pointer or the arrow keys"],
   ["blink", "blink", "One after the other in the same place"],
-  ["difference", "difference", "How far each pixel is apart, on one scale for all layers"],
-  ["square", "2 × 2", "Raw and tuned encoder, each with the raw and the tuned U-Net"],
+  ["difference", "difference", "Difference of each pixel, on one scale for all layers"],
+  ["swap_grid", "2 × 2", "Raw and tuned encoder, each with the raw and the tuned U-Net"],
 ];
 const BLINK = 800; // ms that a picture stays
 const OPACITY = 0.65; // of a map over its picture
@@ -39,7 +39,7 @@ class View extends Instrument<DiffTraits> {
   private readonly panes = new Panes(this.picture);
   private readonly legend = new DiffLegend();
   private readonly spark = new Spark(
-    { measure: (name) => this.session.set("measure", name), layer: (layer) => this.goTo(layer) },
+    { metric: (name) => this.session.set("metric", name), layer: (layer) => this.goTo(layer) },
     () => this.film.range,
   );
   private readonly modes = MODES.map(([mode, label, title]) => {
@@ -111,7 +111,7 @@ class View extends Instrument<DiffTraits> {
 
   /** The word whose attention is compared. */
   private column(): Column | undefined {
-    return this.get("mode") === "square" ? undefined : this.columnOf(this.get("token"));
+    return this.get("mode") === "swap_grid" ? undefined : this.columnOf(this.get("token"));
   }
 
   /** Where a linked widget went to what is not here, the nearest below. */
@@ -152,7 +152,7 @@ class View extends Instrument<DiffTraits> {
     this.updateCaption(empty, layer, column);
     for (const { mode: each, el } of this.modes) {
       el.setAttribute("aria-pressed", String(each === mode));
-      el.hidden = each === "square" && !this.get("models")["tuned-raw"];
+      el.hidden = each === "swap_grid" && !this.get("models")["tuned-raw"];
       el.disabled = empty;
     }
     this.blink(mode === "blink" && !REDUCED.matches && !empty);
@@ -163,7 +163,7 @@ class View extends Instrument<DiffTraits> {
       return { picture: this.pictureOf(run, layer), label: `${who}, ${of}`, hole: this.hole(run, layer) };
     });
     this.updateMap(mode, layer, column);
-    this.spark.update(this.get("measures"), this.get("measure"), this.get("layers"), layer);
+    this.spark.update(this.get("metrics"), this.get("metric"), this.get("layers"), layer);
     const places = empty ? holes() : this.get("layers").map((each) => this.place(each));
     this.film.update(places, layer, empty ? "" : `layer ${layer}`, ratio);
     this.notice.update(this.notices(mode), status === "failed");
@@ -192,9 +192,9 @@ class View extends Instrument<DiffTraits> {
 
   /** The difference of the pixels, or of the attention to a word, over the tuned picture. */
   private updateMap(mode: Mode, layer: number, column: Column | undefined): void {
-    const wanted = column || mode === "difference";
+    const requested = column || mode === "difference";
     const there = shownIn("side").every((run) => this.pictureOf(run, layer));
-    const map = (this.map = wanted && there ? mapOf(this.session, layer, column) : undefined);
+    const map = (this.map = requested && there ? mapOf(this.session, layer, column) : undefined);
     const { heat } = this.panes;
     heat.hidden = !map;
     if (map && map.version !== this.painted) paintDiff(heat, map);
@@ -214,7 +214,7 @@ class View extends Instrument<DiffTraits> {
     return lines;
   }
 
-  /** Go to and fro, or stay. */
+  /** Start or stop to show the two pictures in turn. */
   private blink(on: boolean): void {
     if (on === !!this.timer) return;
     clearInterval(this.timer);
@@ -239,13 +239,13 @@ class View extends Instrument<DiffTraits> {
     if (shown.length === 1) return [first, name];
     const width = Math.max(...shown.map((each) => each?.width ?? 0));
     const height = Math.max(...shown.map((each) => each?.height ?? 0));
-    const [columns, rows] = mode === "curtain" ? [1, 1] : mode === "square" ? [2, 2] : [2, 1];
+    const [columns, rows] = mode === "curtain" ? [1, 1] : mode === "swap_grid" ? [2, 2] : [2, 1];
     const sheet = h("canvas", { width: columns * width, height: rows * height });
     const pen = sheet.getContext("2d")!;
     pen.imageSmoothingEnabled = false;
-    shown.forEach((each, place) => {
-      const from = mode === "curtain" && place ? this.panes.at : 0; // the tuned one begins at the curtain
-      const [x, y] = mode === "curtain" ? [0, 0] : [(place % 2) * width, Math.floor(place / 2) * height];
+    shown.forEach((each, index) => {
+      const from = mode === "curtain" && index ? this.panes.at : 0; // the tuned one begins at the curtain
+      const [x, y] = mode === "curtain" ? [0, 0] : [(index % 2) * width, Math.floor(index / 2) * height];
       if (each && from < 1) {
         const source = [from * each.width, 0, (1 - from) * each.width, each.height] as const;
         pen.drawImage(each, ...source, x + from * width, y, (1 - from) * width, height);

@@ -123,10 +123,10 @@ def caption(cka: object) -> str:
 @pytest.mark.parametrize(
     ("x", "y", "debiased", "message"),
     [
-        (X, Y[:50], False, "as many rows, of the same things; got 60 and 50"),
+        (X, Y[:50], False, "expected the same number of rows, of the same things; got 60 and 50"),
         (X[0], Y, False, r"x: expected the shape \(n, d\), got \(5,\)"),
         (X, np.full((60, 2), np.nan), False, "y: some values are NaN"),
-        (X, np.ones((60, 2)), False, "y: all rows are the same, so that CKA is not defined"),
+        (X, np.ones((60, 2)), False, "y: all rows are equal, so CKA is not defined"),
         (X[:3], Y[:3], True, "needs at least 4 rows, got 3"),
     ],
     ids=str,
@@ -143,7 +143,7 @@ def test_what_cannot_be_compared(x, y, debiased, message) -> None:
         ([], "word", ValueError, "runs: empty"),
         ([drawn_run(depth=3), drawn_run(depth=4)], "word", ValueError, "expected one model; got"),
         ([drawn_run(depth=3)], "pad", ValueError, "has no token of the kind pad"),
-        ([drawn_run(depth=3)] * 20, "bos", ValueError, "layer 0: all rows are the same"),
+        ([drawn_run(depth=3)] * 20, "bos", ValueError, "layer 0: all rows are equal"),
     ],
     ids=str,
 )

@@ -19,6 +19,7 @@ from difflens_widgets.analysis.intervals import median_interval, wilson
 from difflens_widgets.tiny.drawing import draw
 from difflens_widgets.tiny.scenes import sample_scene
 from drawn_runs import SETTINGS, drawn_run
+from edited_layers import spoil_layer
 from pipelines import small_pipeline
 
 QUICK = {"num_inference_steps": 1, "guidance_scale": 0}
@@ -57,7 +58,7 @@ def painted(lens, monkeypatch) -> list[tuple[str, int]]:
     return seen
 
 
-def greys(levels: dict[int, int]) -> dict[int, Image.Image]:
+def grays(levels: dict[int, int]) -> dict[int, Image.Image]:
     return {layer: Image.new("RGB", (8, 8), (level,) * 3) for layer, level in levels.items()}
 
 
@@ -75,7 +76,7 @@ def test_first_to_stay(marks, layer) -> None:
 
 
 def test_a_run_is_judged_layer_by_layer() -> None:
-    run = drawn_run("dog", depth=5, images=greys({4: 200, 0: 200, 1: 10, 3: 200, 2: 10}))
+    run = drawn_run("dog", depth=5, images=grays({4: 200, 0: 200, 1: 10, 3: 200, 2: 10}))
     judge = Bright()
     assert emergence(run, judge) == (3, {0: True, 1: False, 2: False, 3: True, 4: True})
     assert judge.asked == [(5, "dog")]
@@ -84,33 +85,37 @@ def test_a_run_is_judged_layer_by_layer() -> None:
 
 
 def test_of_some_layers_the_first_of_these() -> None:
-    run = drawn_run("dog", depth=5, layers=(4, 0, 2), images=greys({4: 200, 0: 10, 2: 200}))
+    run = drawn_run("dog", depth=5, layers=(4, 0, 2), images=grays({4: 200, 0: 10, 2: 200}))
     assert emergence(run, Bright()) == (2, {0: False, 2: True, 4: True})
 
 
 def test_a_layer_that_failed_is_not_right() -> None:
-    run = drawn_run("dog", depth=3, images=greys({0: 200, 2: 200}), failures={1: "not finite"})
+    run = drawn_run("dog", depth=3, images=grays({0: 200, 2: 200}), failures={1: "not finite"})
     assert emergence(run, Bright()) == (2, {0: True, 1: False, 2: True})
 
 
-def test_the_default_judge_reads_the_embedded_models_pictures() -> None:
+def test_the_scene_judge_reads_the_embedded_models_pictures() -> None:
     right, wrong = (sample_scene(np.random.default_rng(seed), "object", explicit=True) for seed in (3, 4))
     images = {0: draw(wrong), 1: draw(right), 2: draw(right)}
     run = drawn_run(right.caption, depth=3, images=images)
-    assert emergence(run) == emergence(run, SceneJudge()) == (1, {0: False, 1: True, 2: True})
+    assert emergence(run, SceneJudge()) == (1, {0: False, 1: True, 2: True})
+
+
+def test_there_is_no_default_judge() -> None:
+    with pytest.raises(TypeError, match="missing 1 required positional argument: 'judge'"):
+        emergence(drawn_run(depth=3))
 
 
 @pytest.mark.parametrize(
     ("fields", "judge", "message"),
     [
         (
-            {"images": greys({0: 1}), "status": "stopped"},
+            {"images": grays({0: 1}), "status": "stopped"},
             Bright(),
             r"is stopped; no picture yet of the layers \[1, 2\]",
         ),
-        ({"layers": (0, 1)}, Bright(), "the last layer, 2, was not asked for"),
+        ({"layers": (0, 1)}, Bright(), "the last layer, 2, was not requested"),
         ({"settings": {**SETTINGS, "method": "ablation"}}, Bright(), "is one of the ablation"),
-        ({"settings": {**SETTINGS, "model": "stable-diffusion-v1-5"}}, None, "judge: give one for pictures of 'stable"),
         ({"prompt": "a castle"}, SceneJudge("kinds"), "is no caption of the embedded model's world"),
     ],
     ids=str,
@@ -175,7 +180,7 @@ def test_layers_seeds_and_options_reach_the_lens(lens, painted) -> None:
     )
     assert table.layers == (0, 4)
     assert painted[-1] == ("a red circle", 7)
-    chosen = {name: table.settings[name] for name in ("steps", "guidance_scale", "negative_prompt")}
+    chosen = {name: table.settings[name] for name in ("num_inference_steps", "guidance_scale", "negative_prompt")}
     assert chosen == {"num_inference_steps": 2, "guidance_scale": 3.0, "negative_prompt": "star"}
 
 
@@ -210,7 +215,7 @@ def test_a_stopped_experiment_goes_on_where_it_was(lens, painted, tmp_path: Path
     assert not painted
 
 
-def test_a_file_that_was_made_otherwise_is_refused_and_left_alone(lens, painted, tmp_path: Path) -> None:
+def test_a_file_of_a_different_experiment_is_refused_and_left_alone(lens, painted, tmp_path: Path) -> None:
     path = tmp_path / "table.json"
     task = EmergenceTask("both", PROMPTS, Bright())
     emergence_table(lens, [task], seeds=[0, 1], path=path, **QUICK)
@@ -220,8 +225,8 @@ def test_a_file_that_was_made_otherwise_is_refused_and_left_alone(lens, painted,
         ({"num_inference_steps": 2}, "num_inference_steps: 1 there, 2 now"),
         ({"layers": [0, 4]}, r"layers: \[0, 1, 2, 3, 4\] there, \[0, 4\] now"),
         ({"tasks": [EmergenceTask("both", PROMPTS, Bright(5))]}, r"judge of 'both': 'Bright\(100.0\)' there"),
-        ({"seeds": [0]}, "has 2 verdicts that are not asked for now"),
-        ({"tasks": [EmergenceTask("both", PROMPTS[:1], Bright())]}, "has 2 verdicts that are not asked for now"),
+        ({"seeds": [0]}, "has 2 verdicts that are not requested now"),
+        ({"tasks": [EmergenceTask("both", PROMPTS[:1], Bright())]}, "has 2 verdicts that are not requested now"),
     ]
     for change, message in changes:
         with pytest.raises(ValueError, match=f"table.json: .*{message}"):
@@ -251,23 +256,17 @@ def test_other_libraries_are_no_hindrance_and_other_files_are(lens, tmp_path: Pa
             emergence_table(lens, [task], seeds=[0], path=path, **QUICK)
 
 
-def test_a_run_without_any_picture_stops_it_and_one_layer_does_not(caplog) -> None:
+def test_a_run_without_any_picture_stops_it_and_one_layer_does_not(caplog, monkeypatch) -> None:
     lens = DiffusionLens(small_pipeline(DDIMScheduler), batch_size=1)
-    encode = lens._conditioning.encode
-    broken = [1]
-
-    def breaking(prompt: str, lora_scale: float | None = None):
-        encoding = encode(prompt, lora_scale)
-        encoding.prompt_embeds[broken] = float("nan")
-        return encoding
-
-    lens._conditioning.encode = breaking
-    task = EmergenceTask("all", PROMPTS[:1], Bright(-100))
-    with caplog.at_level(logging.WARNING):
-        table = emergence_table(lens, [task], seeds=[0], **QUICK)
+    with monkeypatch.context() as spoilt:
+        spoil_layer(spoilt, 1)
+        task = EmergenceTask("all", PROMPTS[:1], Bright(-100))
+        with caplog.at_level(logging.WARNING):
+            table = emergence_table(lens, [task], seeds=[0], **QUICK)
     assert table.verdicts["all"][0, 0].tolist() == [True, False, True, True, True]
     assert "layer 1 of 'a red circle' from seed 0 counts as not right: " in caplog.text
-    broken[:] = range(5)
+    for layer in range(5):
+        spoil_layer(monkeypatch, layer)
     with pytest.raises(RuntimeError, match=r"no pictures of 'a red circle' from seed 0: .*not finite"):
         emergence_table(lens, [task], seeds=[0], **QUICK)
 
@@ -311,7 +310,7 @@ def small_table(marks: Sequence[Sequence[str]] = MARKS) -> EmergenceTable:
         {"$kind": ("a", "b", "c"), "colour": ("a", "b", "c")},
         {"$kind": verdicts, "colour": np.ones_like(verdicts)},
         {"$kind": "J", "colour": "J"},
-        {"model": "tiny", "steps": 4, "guidance_scale": 7.5},
+        {"model": "tiny", "num_inference_steps": 4, "guidance_scale": 7.5},
     )
 
 
@@ -350,6 +349,20 @@ def test_the_text_has_every_number() -> None:
 def test_a_table_is_saved_and_loaded(tmp_path: Path) -> None:
     table = small_table()
     assert_same(EmergenceTable.load(table.save(tmp_path / "a.json")), table)
+
+
+def test_a_table_of_version_1_opens_in_the_words_of_today(tmp_path: Path) -> None:
+    path = small_table().save(tmp_path / "a.json")
+    content = json.loads(path.read_text())
+    old = {"model": "tiny", "steps": 4, "question": "lens", "encoder": 1, "chunk": 7, "guidance_scale": 7.5}
+    path.write_text(json.dumps({**content, "emergence_schema": 1, "settings": old}))
+    table = EmergenceTable.load(path)
+    today = {"num_inference_steps": 4, "method": "lens", "text_encoder": "text_encoder", "batch_size": 7}
+    assert table.settings == {"model": "tiny", "guidance_scale": 7.5, **today}
+    assert json.loads(table.save(path).read_text())["emergence_schema"] == 2
+    path.write_text(json.dumps({**content, "emergence_schema": 3}))
+    with pytest.raises(ValueError, match="or of another version than 1 and 2"):
+        EmergenceTable.load(path)
 
 
 def test_the_figure_says_what_it_shows() -> None:

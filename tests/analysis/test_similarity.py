@@ -33,40 +33,41 @@ def cosines(a: torch.Tensor, b: torch.Tensor) -> np.ndarray:
 
 
 def test_it_is_the_cosine_of_what_the_denoiser_is_given(lens) -> None:
-    found = token_similarity(lens, A, B, "red", "blue")
+    found = token_similarity(lens, (A, "red"), (B, "blue"))
     assert (found.shape, found.dtype) == ((5,), np.float64)
     np.testing.assert_allclose(found, cosines(states(lens, A)[:, 2], states(lens, B)[:, 2]), atol=1e-5)
 
 
 def test_raw_states(lens) -> None:
-    found = token_similarity(lens, A, B, "red", "blue", normed=False)
+    found = token_similarity(lens, (A, "red"), (B, "blue"), normed=False)
     raw = [states(lens, prompt, normed=False)[:, 2] for prompt in (A, B)]
     np.testing.assert_allclose(found, cosines(*raw), atol=1e-5)
-    assert np.abs(found - token_similarity(lens, A, B, "red", "blue")).max() > 1e-3
+    assert np.abs(found - token_similarity(lens, (A, "red"), (B, "blue"))).max() > 1e-3
 
 
 def test_pieces_of_a_split_word(lens) -> None:
-    words = [token for token in lens._conditioning.tokenize(A)[0] if token.kind == "word"]
+    words = [token for token in lens.tokenize(A)[0] if token.kind == "word"]
     assert "".join(token.text for token in words if token.index >= FOXES.start) == "foxes"
     pieces, circle = states(lens, A)[:, FOXES.start : len(words) + 1], states(lens, B)[:, 3]
     assert pieces.shape[1] > 1
     for name, state in (("mean", pieces.mean(1)), ("first", pieces[:, 0]), ("last", pieces[:, -1])):
-        found = token_similarity(lens, A, B, "foxes", "circle", pieces=name)
+        found = token_similarity(lens, (A, "foxes"), (B, "circle"), pieces=name)
         np.testing.assert_allclose(found, cosines(state, circle), atol=1e-5, err_msg=name)
     np.testing.assert_array_equal(
-        token_similarity(lens, A, B, "foxes", "circle"), token_similarity(lens, A, B, "foxes", "circle", pieces="mean")
+        token_similarity(lens, (A, "foxes"), (B, "circle")),
+        token_similarity(lens, (A, "foxes"), (B, "circle"), pieces="mean"),
     )
 
 
 def test_ways_to_name_a_word(lens) -> None:
-    by_word = token_similarity(lens, A, B, "red", "white background")
+    by_word = token_similarity(lens, (A, "red"), (B, "white background"))
     both = states(lens, B)[:, 6:8].mean(1)
     np.testing.assert_allclose(by_word, cosines(states(lens, A)[:, 2], both), atol=1e-5)
-    np.testing.assert_array_equal(token_similarity(lens, A, B, np.int64(2), "White background"), by_word)
-    padding = token_similarity(lens, A, A, "red", PromptPart.PADDING)
-    first = max(token.index for token in lens._conditioning.tokenize(A)[0] if token.kind == "eos") + 1
+    np.testing.assert_array_equal(token_similarity(lens, (A, np.int64(2)), (B, "White background")), by_word)
+    padding = token_similarity(lens, (A, "red"), (A, PromptPart.PADDING))
+    first = max(token.index for token in lens.tokenize(A)[0] if token.kind == "eos") + 1
     np.testing.assert_allclose(padding, cosines(states(lens, A)[:, 2], states(lens, A)[:, first:].mean(1)), atol=1e-5)
-    np.testing.assert_allclose(token_similarity(lens, A, B, 0, 0), 1)  # the start token sees nothing but itself
+    np.testing.assert_allclose(token_similarity(lens, (A, 0), (B, 0)), 1)  # the start token sees nothing but itself
 
 
 def test_of_two_encoders_the_lensed_one_is_compared() -> None:
@@ -76,7 +77,7 @@ def test_of_two_encoders_the_lensed_one_is_compared() -> None:
         ids = tokenizer("a red circle", padding="max_length", return_tensors="pt").input_ids
         with torch.inference_mode():
             hidden = torch.cat(getattr(pipe, name)(ids, output_hidden_states=True).hidden_states)[:-1]
-        found = token_similarity(lens, "a red circle", "a red circle", "red", "circle")
+        found = token_similarity(lens, ("a red circle", "red"), ("a red circle", "circle"))
         np.testing.assert_allclose(found, cosines(hidden[:, 2], hidden[:, 3]), atol=1e-5)
 
 
@@ -84,9 +85,11 @@ def test_of_two_encoders_the_lensed_one_is_compared() -> None:
 
 
 def test_the_controls_are_all_other_pairs(lens) -> None:
-    report = similarity_report(lens, "a red circle", "a blue circle", "red", "blue", other_prompts=["green dog", "red"])
+    report = similarity_report(
+        lens, ("a red circle", "red"), ("a blue circle", "blue"), other_prompts=["green dog", "red"]
+    )
     np.testing.assert_array_equal(
-        report.similarity, token_similarity(lens, "a red circle", "a blue circle", "red", "blue")
+        report.similarity, token_similarity(lens, ("a red circle", "red"), ("a blue circle", "blue"))
     )
     assert sorted(report.other_words.words) == [
         ("a", "blue"),
@@ -105,42 +108,44 @@ def test_the_controls_are_all_other_pairs(lens) -> None:
         ("red", "green"),
     ]
     for (a, b), values in zip(report.other_words.words, report.other_words.values, strict=True):
-        np.testing.assert_array_equal(values, token_similarity(lens, "a red circle", "a blue circle", a, b))
+        np.testing.assert_array_equal(values, token_similarity(lens, ("a red circle", a), ("a blue circle", b)))
     index = report.other_prompts.words.index(("blue", "dog"))
-    expected = token_similarity(lens, "a blue circle", "green dog", "blue", "dog")
+    expected = token_similarity(lens, ("a blue circle", "blue"), ("green dog", "dog"))
     np.testing.assert_array_equal(report.other_prompts.values[index], expected)
     assert (report.prompts, report.words) == (("a red circle", "a blue circle"), ("red", "blue"))
 
 
 def test_a_control_has_a_mean_and_a_range(lens) -> None:
-    pairs = similarity_report(lens, A, B, "red", "blue").other_words
+    pairs = similarity_report(lens, (A, "red"), (B, "blue")).other_words
     np.testing.assert_allclose(pairs.mean, pairs.values.mean(0))
     assert (pairs.low <= pairs.mean).all()
     assert (pairs.mean <= pairs.high).all()
     assert pairs.values.shape == (len(pairs.words), 5)
-    none = similarity_report(lens, A, B, "red", "blue").other_prompts
+    none = similarity_report(lens, (A, "red"), (B, "blue")).other_prompts
     assert (none.words, none.values.shape) == ((), (0, 5))
     assert np.isnan([none.mean, none.low, none.high]).all()
 
 
 def test_pieces_and_norm_hold_for_the_controls_too(lens) -> None:
-    plain = similarity_report(lens, A, B, "red", "blue")
-    last, raw = (similarity_report(lens, A, B, "red", "blue", **how) for how in ({"pieces": "last"}, {"normed": False}))
+    plain = similarity_report(lens, (A, "red"), (B, "blue"))
+    last, raw = (
+        similarity_report(lens, (A, "red"), (B, "blue"), **how) for how in ({"pieces": "last"}, {"normed": False})
+    )
     foxes = plain.other_words.words.index(("foxes", "circle"))
     for report, how in ((last, {"pieces": "last"}), (raw, {"normed": False})):
-        expected = token_similarity(lens, A, B, "foxes", "circle", **how)
+        expected = token_similarity(lens, (A, "foxes"), (B, "circle"), **how)
         np.testing.assert_array_equal(report.other_words.values[foxes], expected)
         assert np.abs(report.other_words.values[foxes] - plain.other_words.values[foxes]).max() > 1e-3
 
 
 def test_words_that_share_a_piece_with_the_one_asked_for_are_no_control(lens) -> None:
-    names = {a for a, _ in similarity_report(lens, A, B, 6, "blue").other_words.words}
+    names = {a for a, _ in similarity_report(lens, (A, 6), (B, "blue")).other_words.words}
     assert "foxes" not in names
     assert {"red", "circle"} <= names
 
 
 def test_the_figure_says_what_it_shows(lens) -> None:
-    report = similarity_report(lens, A, B, "red", "blue", other_prompts=["a $dog$"], pieces="last", normed=False)
+    report = similarity_report(lens, (A, "red"), (B, "blue"), other_prompts=["a $dog$"], pieces="last", normed=False)
     figure = report.plot()
     axes = figure.axes[0]
     assert axes.get_ylabel() == "cosine similarity (-1 to 1)"
@@ -160,16 +165,28 @@ def test_the_figure_says_what_it_shows(lens) -> None:
 @pytest.mark.parametrize(
     ("arguments", "options", "error", "message"),
     [
-        ((A, B, "dog", "blue"), {}, ValueError, "word_a: 'dog' is not in the prompt; its words are: 'a', 'red'"),
-        ((A, B, "red", "red"), {}, ValueError, "word_b: 'red' is not in the prompt; its words are: 'a', 'blue'"),
-        ((A, B, "red", "a"), {}, ValueError, "word_b: 'a' stands 2 times in the prompt; give one of its positions: 1, 5"),
-        ((A, B, 76, "blue"), {}, ValueError, "word_a: 76 is beyond this prompt"),
-        ((A, "red " * 75 + "star", "red", "star"), {}, ValueError, "word_b: 'star' is cut off"),
-        ((A, B, "red", 1.5), {}, TypeError, "word_b: expected words, indices or a PromptPart, got 1.5"),
-        ((A, B, "all", "blue"), {}, ValueError, "word_a: 'all' is not in the prompt"),
-        (([A], B, "red", "blue"), {}, TypeError, "prompt_a: expected str, got list"),
-        ((A, None, "red", "blue"), {}, TypeError, "prompt_b: expected str, got NoneType"),
-        ((A, B, "red", "blue"), {"pieces": "sum"}, ValueError, "pieces: 'sum' is none of"),
+        (((A, "dog"), (B, "blue")), {}, ValueError, "a: 'dog' is not in the prompt; its words are: 'a', 'red'"),
+        (((A, "red"), (B, "red")), {}, ValueError, "b: 'red' is not in the prompt; its words are: 'a', 'blue'"),
+        (
+            ((A, "red"), (B, "a")),
+            {},
+            ValueError,
+            r"b: 'a' stands 2 times .* give one of its positions: 1, 5",
+        ),
+        (((A, 76), (B, "blue")), {}, ValueError, "a: 76 is beyond this prompt"),
+        (((A, "red"), ("red " * 75 + "star", "star")), {}, ValueError, "b: 'star' is cut off"),
+        (((A, "red"), (B, 1.5)), {}, TypeError, "b: expected a word, an index or a PromptPart, got 1.5"),
+        (((A, "all"), (B, "blue")), {}, ValueError, "a: 'all' is not in the prompt"),
+        ((([A], "red"), (B, "blue")), {}, TypeError, "a: expected the prompt as a str, got list"),
+        (((A, "red"), (None, "blue")), {}, TypeError, "b: expected the prompt as a str, got NoneType"),
+        (
+            (A, (B, "blue")),
+            {},
+            TypeError,
+            r"a: expected a prompt and a word of it, such as \('a red dog', 'dog'\), got 'a red",
+        ),
+        (((A, "red"), (B, "blue", "circle")), {}, TypeError, "b: expected a prompt and a word of it"),
+        (((A, "red"), (B, "blue")), {"pieces": "sum"}, ValueError, "pieces: 'sum' is none of"),
     ],
     ids=str,
 )
@@ -185,4 +202,4 @@ def test_what_cannot_be_compared_is_refused_before_anything_is_computed(lens, ar
 
 def test_other_prompts_are_several(lens) -> None:
     with pytest.raises(TypeError, match=r"other_prompts: expected several, such as \['a dog'\]"):
-        similarity_report(lens, A, B, "red", "blue", other_prompts="a dog")
+        similarity_report(lens, (A, "red"), (B, "blue"), other_prompts="a dog")

@@ -14,7 +14,8 @@ from functools import cache
 import numpy as np
 from PIL import Image
 
-from difflens_widgets.analysis.comparison.comparison import CROSSED, Comparison
+from difflens_widgets.analysis.comparison.comparison import Comparison
+from difflens_widgets.analysis.comparison.file import SWAPPED
 from difflens_widgets.runs.events import (
     Failed,
     LayerImage,
@@ -173,9 +174,9 @@ def finished_run(
 
 
 def comparison(prompt: str = "a pink cat on a blue background", size: int = 64) -> Comparison:
-    """Two finished runs and the two crossed ones: the tuned parts paint other scenes, more so in later layers."""
+    """Two finished runs and the two swapped ones: the tuned parts paint other scenes, more so in later layers."""
     runs = {}
-    for number, (encoder, unet) in enumerate((("raw", "raw"), ("tuned", "tuned"), *CROSSED)):
+    for number, (encoder, unet) in enumerate((("raw", "raw"), ("tuned", "tuned"), *SWAPPED)):
         run = finished_run(prompt, size, attention=AttentionOptions())
         for layer in run.layers:
             rng = np.random.default_rng(layer)  # for all runs the same

@@ -19,7 +19,7 @@ from difflens_widgets.widgets._colours import coloured
 from tuned_models import perturbed
 
 PROMPT = "a red circle on a blue background"
-RED = 2  # the word's place
+RED = 2  # the word's position
 
 
 @pytest.fixture(scope="module")
@@ -27,7 +27,7 @@ def file(tmp_path_factory):
     """A comparison with everything that there is to see, of the embedded model and itself with moved weights."""
     raw, tuned = DiffusionLens.from_pretrained(), DiffusionLens.from_pretrained()
     perturbed(tuned.pipe, encoder=0.15, unet=0.06)
-    options = {"attribution": True, "judge": SceneJudge(), "attention": True, "steps": 3, "seed": 3}
+    options = {"attribution": True, "judge": SceneJudge(), "attention": True, "num_inference_steps": 3, "seed": 3}
     return compare(raw, tuned, PROMPT, **options).save(tmp_path_factory.mktemp("comparison") / "dog.lenses")
 
 
@@ -46,8 +46,8 @@ def notebook(browser, server, file):
     """One notebook with that comparison, for all tests that only look at it."""
     cells = [
         opening(file),
-        "w.layer, w.mode, w.measure, w.token = 12, 'side', 'state_cosine', None",
-        "w.layer, w.mode, w.measure, w.token",
+        "w.layer, w.mode, w.metric, w.token = 12, 'side', 'state_cosine', None",
+        "w.layer, w.mode, w.metric, w.token",
     ]
     server.write("shared.ipynb", [lab.SETUP, *cells])
     context = browser.new_context(viewport={"width": 1280, "height": 1000}, accept_downloads=True)
@@ -78,7 +78,7 @@ class Viewer(lab.Slider):
     def __init__(self, root: Locator) -> None:
         super().__init__(root)
         self.curtain = root.get_by_role("slider", name="Curtain")
-        self.measure = root.get_by_role("combobox", name="Measure")
+        self.metric = root.get_by_role("combobox", name="Metric")
         self.values = root.locator(".dlw-spark-values")
         self.axis = root.locator(".dlw-spark-axis")
         self.spark = root.locator(".dlw-spark")
@@ -143,11 +143,11 @@ def test_every_layer_is_painted_as_it_is(viewer, notebook, comparison) -> None:
     assert notebook.text_of(3) == "(6, 'side', 'state_cosine', None)"
 
 
-def test_measures_are_told_with_their_numbers(viewer, comparison) -> None:
+def test_metrics_are_shown_with_their_numbers(viewer, comparison) -> None:
     viewer.press("Home")
     viewer.wait_for_layer(0)
     for chart in comparison.charts:
-        viewer.measure.select_option(chart.label)
+        viewer.metric.select_option(chart.label)
         expect(viewer.axis).to_contain_text(chart.unit)
         series = [comparison.metrics[name] for _, name in chart.series]
         itself = [] if chart.itself is None else [chart.itself]
@@ -162,7 +162,7 @@ def test_measures_are_told_with_their_numbers(viewer, comparison) -> None:
         points = viewer.spark.locator("circle:not(.dlw-line-raw)").count()
         assert points == 13 * len([label for label, _ in chart.series if label != "raw"])
         # the curve is as high as its numbers say
-        if chart.name == "latent_distance":
+        if chart.name == "latent_rms":
             places = viewer.spark.locator("circle.dlw-line-tuned").evaluate_all(
                 "all => all.map((each) => parseFloat(each.getAttribute('cy')))"
             )
@@ -280,10 +280,10 @@ def test_attention_of_a_word_moves_to_both_sides_of_zero(viewer, comparison) -> 
     viewer.button("difference").click()  # of the attention, as long as a word is chosen
     expect(viewer.legend.locator(".dlw-unit")).to_contain_text("“circle”")
     viewer.press("Escape")
-    expect(viewer.legend.locator(".dlw-unit")).to_contain_text("how far each pixel is apart")
+    expect(viewer.legend.locator(".dlw-unit")).to_contain_text("difference of each pixel")
 
 
-def test_the_square_crosses_encoders_and_u_nets(viewer, comparison, tmp_path) -> None:
+def test_the_grid_swaps_encoders_and_u_nets(viewer, comparison, tmp_path) -> None:
     viewer.button("2 × 2").click()
     expect(viewer.panes.locator(".dlw-pane-name")).to_have_text(
         [f"encoder {encoder} × U-Net {unet}" for encoder in ("raw", "tuned") for unet in ("raw", "tuned")]
@@ -301,7 +301,7 @@ def test_linked_with_a_slider_and_set_by_the_kernel(open_notebook, file) -> None
     cells = [
         f"{opening(file)}\nimport ipywidgets\nslider = LayerSlider(w._shown.raw)\n"
         'link = ipywidgets.jslink((slider, "layer"), (w, "layer"))\ndisplay(slider, w)',
-        "w.layer, w.mode = 1, 'square'",
+        "w.layer, w.mode = 1, 'swap_grid'",
     ]
     notebook = open_notebook([cells[0].replace("; w\n", "\n"), cells[1]])
     notebook.run_cell(0)
@@ -339,7 +339,7 @@ display(DiffViewer(Comparison(raw, tuned)), DiffViewer())"""
     expect(viewer.notice).to_contain_text("A run was stopped; what is painted is compared.")
     expect(viewer.progress).to_have_text("stopped · 11 of 13 layers")
     expect(viewer.button("2 × 2")).to_be_hidden()
-    viewer.measure.select_option("SSIM")
+    viewer.metric.select_option("SSIM")
     expect(viewer.values).to_contain_text("tuned –")
     viewer.root.locator(".dlw-strip .dlw-cell").nth(7).click()
     expect(viewer.pane("tuned").locator(".dlw-hole")).to_have_text("layer 7 of tuned: not computed")

@@ -81,7 +81,7 @@ def test_compare_writes_pictures_measures_and_the_record(model, lora, tmp_path, 
     assert {path.name for path in out.iterdir()} == {*pictures, "grid.png", "metrics.png", "comparison.lenses"}
     comparison = Comparison.load(out / "comparison.lenses")
     assert (comparison.prompt, comparison.raw.seed, comparison.layers) == ("a red circle", 3, (0, 4))
-    assert (comparison.metrics["latent_distance"] > 0).all()
+    assert (comparison.metrics["latent_rms"] > 0).all()
     assert (comparison.metrics["state_cosine"] < 1).any()
     name = {"model": "tuned", "folder": "small + xon", "file": "small + xon"}[kind]
     assert [run.settings["model"] for run in (comparison.raw, comparison.tuned)] == ["small", name]

@@ -68,15 +68,15 @@ def test_what_travels_is_what_the_comparison_knows(comparison, show) -> None:
     assert (widget.status, widget.layers, widget.layer, widget.num_layers) == ("done", [0, 2, 4], 4, 5)
 
 
-def test_measures_have_null_for_what_is_not_there(comparison, show) -> None:
+def test_metrics_have_null_for_what_is_not_there(comparison, show) -> None:
     widget = show(comparison)
-    assert [each["name"] for each in widget.measures] == ["state_cosine", "latent_distance", "ssim", "attribution"]
-    for measure, chart in zip(widget.measures, comparison.charts, strict=True):
-        for series, (label, name) in zip(measure["series"], chart.series, strict=True):
+    assert [each["name"] for each in widget.metrics] == ["state_cosine", "latent_rms", "ssim", "attribution"]
+    for metric, chart in zip(widget.metrics, comparison.charts, strict=True):
+        for series, (label, name) in zip(metric["series"], chart.series, strict=True):
             assert series == {"label": label, "values": comparison.metrics[name].tolist()}
-    bare = drawn_comparison(crossed=False)
+    bare = drawn_comparison(swapped=False)
     del bare.tuned.images[1]
-    of_ssim, of_judge = show(bare).measures[2:]
+    of_ssim, of_judge = show(bare).metrics[2:]
     assert of_ssim["series"][0]["values"][1] is None
     assert [series["values"] for series in of_judge["series"]] == [[0.0, 0.0, 1.0], [0.0, None, 1.0]]
 
@@ -114,7 +114,7 @@ def test_nothing_yet_and_the_still_picture(comparison, show) -> None:
     assert (widget.status, repr(widget)) == ("empty", "DiffViewer()")
     assert "image/png" not in widget._repr_mimebundle_()[0]
     widget.show(comparison)
-    assert (widget.status, widget.layer, widget.measure, widget._run) == ("done", 4, "state_cosine", 1)
+    assert (widget.status, widget.layer, widget.metric, widget._run) == ("done", 4, "state_cosine", 1)
     assert {entry["run"] for entry in widget._frames.values()} == {1}
     data = widget._repr_mimebundle_()[0]
     assert data["text/plain"] == f"DiffViewer({comparison!r})"
@@ -124,22 +124,22 @@ def test_nothing_yet_and_the_still_picture(comparison, show) -> None:
 
 def test_show_keeps_what_the_other_comparison_has_too(comparison, show) -> None:
     widget = show(comparison)
-    widget.layer, widget.mode, widget.measure, widget.token = 2, "square", "attribution", 3
+    widget.layer, widget.mode, widget.metric, widget.token = 2, "swap_grid", "attribution", 3
     widget.show(comparison)
-    assert (widget.layer, widget.mode, widget.measure, widget.token) == (2, "square", "attribution", 3)
-    widget.show(drawn_comparison(crossed=False))
-    assert (widget.layer, widget.mode, widget.measure, widget.token) == (2, "side", "state_cosine", None)
+    assert (widget.layer, widget.mode, widget.metric, widget.token) == (2, "swap_grid", "attribution", 3)
+    widget.show(drawn_comparison(swapped=False))
+    assert (widget.layer, widget.mode, widget.metric, widget.token) == (2, "side", "state_cosine", None)
     assert widget.layers == list(range(DEPTH))
-    with pytest.raises(traitlets.TraitError, match=r"mode: there are no crossed runs.*attribution=True"):
-        widget.mode = "square"
+    with pytest.raises(traitlets.TraitError, match=r"mode: there are no swapped runs.*attribution=True"):
+        widget.mode = "swap_grid"
 
 
 @pytest.mark.parametrize(
     ("trait", "value", "message"),
     [
         ("layer", 1, "layer 1 is not there: this comparison has layers 0, 2, 4"),
-        ("mode", "wipe", "mode: 'wipe' is none of side, curtain, blink, difference, square"),
-        ("measure", "judge", "measure: 'judge' is none of state_cosine, latent_distance, ssim, attribution"),
+        ("mode", "wipe", "mode: 'wipe' is none of side, curtain, blink, difference, swap_grid"),
+        ("metric", "judge", "metric: 'judge' is none of state_cosine, latent_rms, ssim, attribution"),
         ("token", "cat", "token"),
     ],
 )
@@ -154,7 +154,7 @@ def test_values_that_cannot_be(comparison, show, trait, value, message) -> None:
 def test_what_is_no_comparison_is_refused(comparison, show) -> None:
     widget = show(comparison)
     for source in (comparison.raw, 3, None):
-        with pytest.raises(TypeError, match=r"DiffViewer shows a Comparison.*compare\(raw_lens, tuned_lens, prompt\)"):
+        with pytest.raises(TypeError, match=r"DiffViewer shows a Comparison.*compare\(raw, tuned, prompt\)"):
             widget.show(source)
     empty = Comparison(drawn_run(depth=2, images={}), drawn_run(depth=2, images={}))
     with pytest.raises(ValueError, match="no pictures yet"):
@@ -180,7 +180,7 @@ def test_a_training_is_compared_with_the_model_before_it(tmp_path, show) -> None
     assert widget.models == {"raw": "difflens-tiny, epoch 0", "tuned": "difflens-tiny, epoch 200"}
     assert widget.prompt == "a photo of a dog"
     expected = show(Comparison(history.run(0, 1), history.run(200, 1)))
-    assert widget.measures == expected.measures
+    assert widget.metrics == expected.metrics
     assert widget._frames["tuned/12"]["data"] == expected._frames["tuned/12"]["data"]
 
 

@@ -1,4 +1,4 @@
-"""Whether two recorded runs can be compared: of one prompt, from one noise, with the same settings. No torch."""
+"""Whether two recorded runs can be compared: one prompt, the same noise, the same settings. No torch."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ _SAME_SETTINGS = (
 
 
 def require_same_kind(raw: LensRun, run: LensRun, name: str) -> None:
-    """Refuse a run that is not of the raw one's prompt, noise and settings.
+    """Refuse a run that differs from the raw one in prompt, noise or settings.
 
     Raises
     ------
     ValueError
-        Naming the run and what differs.
+        With the `name` of the run and what differs.
     """
     pairs: dict[str, tuple[Any, Any]] = {
         what: (getattr(raw, what), getattr(run, what)) for what in ("prompt", "tokens", "num_layers", "seed")

@@ -3,83 +3,91 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import numpy.typing as npt
 
 from ...lens.diffusion_lens import DiffusionLens
+from ...lens.settings import RunOptions, takes_run_options
 from ...models.sampling_defaults import sampling_defaults
 from ...runs.progress_bar import with_progress_bar
 from ...runs.run import LensRun
-from ..judges import PictureJudge
+from ..metrics import state_cosine
 from ..states import read_states
-from . import measures as differences
 from .comparison import Comparison
-from .crossed import crossed, require_comparable, require_crossable, with_batch_size
-from .file import CROSSED
+from .file import SWAPPED
+from .swapped import require_comparable, require_swappable, swapped_lens, with_batch_size
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+    from ..judges import PictureJudge
 
 
+@takes_run_options
 def compare(
-    raw_lens: DiffusionLens,
-    tuned_lens: DiffusionLens,
+    raw: DiffusionLens,
+    tuned: DiffusionLens,
     prompt: str,
     *,
     attribution: bool = False,
     judge: PictureJudge | None = None,
-    **lens_options: Any,
+    **options: Unpack[RunOptions],
 ) -> Comparison:
     """Paint one prompt with a raw and a tuned model, from the same noise, and measure what differs.
 
     Parameters
     ----------
-    raw_lens, tuned_lens : DiffusionLens
-        Two pipelines of their own: with a LoRA, load the model twice and the LoRA into one of them. Neither is changed.
-        Both are painted with `raw_lens.batch_size`. The same lens twice is the control: every difference is zero.
+    raw, tuned : DiffusionLens
+        Each on a pipeline of its own: to compare a LoRA, load the model twice and the LoRA into one of them. Neither
+        is changed. Both paint with `raw.batch_size`. The same lens twice is the control: then nothing differs.
     prompt : str
     attribution : bool
-        Also paint with {tuned encoder, raw U-Net} and {raw encoder, tuned U-Net}: twice the time. The pipelines for
-        that are made of the modules of the two; nothing is copied. Of SDXL both encoders change places together.
+        Also paint with {tuned encoder, raw U-Net} and with {raw encoder, tuned U-Net}; takes twice the time. These two
+        pipelines are made of the modules of `raw` and `tuned`; nothing is copied. Of SDXL both text encoders are
+        swapped together.
     judge : PictureJudge, optional
-        Says of each picture whether it shows the prompt.
-    **lens_options
-        As for the lens itself: layers, seed, steps, attention and so on, the same for all runs.
+        Says of each picture of `raw` and `tuned` whether it shows the prompt.
+    **options
+        As in `DiffusionLens.start`, such as layers, seed, num_inference_steps, attention; the same for all runs.
 
     Raises
     ------
     ValueError, TypeError
-        For models that cannot be compared (or crossed), options that cannot work, or a prompt that the judge cannot
-        judge; before anything is computed.
+        For models that cannot be compared, or whose parts cannot be swapped; arguments that cannot work; a prompt that
+        the judge cannot judge. Before anything is computed.
     """
-    lens_options = {name: list(v) if isinstance(v, Iterator) else v for name, v in lens_options.items()}
-    for name, value in sampling_defaults(raw_lens.pipe)._asdict().items():  # for both: they differ in nothing else
-        lens_options[name] = value if lens_options.get(name) is None else lens_options[name]
-    require_comparable(raw_lens, tuned_lens, prompt, lens_options)
+    values: dict[str, Any] = {  # an iterator would be read by the first run alone
+        name: list(value) if isinstance(value, Iterator) else value for name, value in options.items()
+    }
+    for name, value in sampling_defaults(raw.pipe)._asdict().items():  # for both: they differ in nothing else
+        values[name] = value if values.get(name) is None else values[name]
+    require_comparable(raw, tuned, prompt, options.get("height"), options.get("width"))
     if attribution:
-        require_crossable(raw_lens, tuned_lens)
+        require_swappable(raw, tuned)
     if judge is not None:
         judge.judge([], prompt)
-    lenses = {("raw", "raw"): raw_lens, ("tuned", "tuned"): with_batch_size(tuned_lens, raw_lens.batch_size)}
+    tuned_lens = with_batch_size(tuned, raw.batch_size)
+    lenses = {("raw", "raw"): raw, ("tuned", "tuned"): tuned_lens}
     if attribution:
-        by_name = {"raw": raw_lens, "tuned": lenses["tuned", "tuned"]}
-        lenses |= {(encoder, rest): crossed(by_name[encoder], by_name[rest]) for encoder, rest in CROSSED}
-    jobs = {pair: lens._jobs(prompt, **lens_options)[0] for pair, lens in lenses.items()}  # all options are checked
+        by_name = {"raw": raw, "tuned": tuned_lens}
+        lenses |= {(encoder, unet): swapped_lens(by_name[encoder], by_name[unet]) for encoder, unet in SWAPPED}
+    jobs = {pair: lens._jobs(prompt, **values)[0] for pair, lens in lenses.items()}  # checks the arguments of all
     runs = {pair: with_progress_bar(job) for pair, job in jobs.items()}
 
-    raw, tuned = runs.pop(("raw", "raw")), runs.pop(("tuned", "tuned"))
-    scale = (lens_options.get("cross_attention_kwargs") or {}).get("scale")
-    states = [_normed_states(lens, prompt, scale) for lens in (raw_lens, tuned_lens)]
-    verdicts = {name: _verdicts(judge.judge, run) for name, run in (("raw", raw), ("tuned", tuned))} if judge else {}
-    described = getattr(judge, "description", type(judge).__name__) if judge else ""
-    return Comparison(raw, tuned, runs, differences.state_cosines(*states), True, verdicts, described)
-
-
-def _normed_states(lens: DiffusionLens, prompt: str, lora_scale: float | None) -> npt.NDArray[np.float32]:
-    """The states of the lensed encoder as its denoiser is given them."""
-    return read_states(lens, prompt, normed=True, lora_scale=lora_scale).states
+    raw_run, tuned_run = runs.pop(("raw", "raw")), runs.pop(("tuned", "tuned"))
+    lora_scale = (options.get("cross_attention_kwargs") or {}).get("scale")
+    states = [read_states(lens, prompt, normed=True, lora_scale=lora_scale).states for lens in (raw, tuned)]
+    verdicts, described = {}, ""
+    if judge is not None:
+        verdicts = {"raw": _verdicts(judge.judge, raw_run), "tuned": _verdicts(judge.judge, tuned_run)}
+        described = getattr(judge, "description", type(judge).__name__)
+    cosines = state_cosine(*states).astype(np.float32)
+    return Comparison(raw_run, tuned_run, runs, cosines, True, verdicts, described)
 
 
 def _verdicts(judge: Callable[..., Any], run: LensRun) -> dict[int, bool]:
+    """What the judge says of each picture, by layer."""
     painted = sorted(run.images)
     accepted = list(judge([run.images[layer] for layer in painted], run.prompt))
     if len(accepted) != len(painted):

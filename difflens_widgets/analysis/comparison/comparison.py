@@ -1,4 +1,4 @@
-"""Two models on one prompt, from the same noise: what differs, at which layer, and which part of the model made it."""
+"""Two models on one prompt, from the same noise: what differs, at which layer, and which part of the model makes it."""
 
 from __future__ import annotations
 
@@ -15,115 +15,117 @@ from PIL import Image
 from ...runs.render.grid import png
 from ...runs.run import LensRun
 from ...runs.tokens import PromptPart
-from ..states import places_of
+from ..metrics import attribution, latent_rms, picture_difference, picture_ssim, state_cosine
+from ..states import positions_of
 from . import file, grid
-from . import measures as differences
+from .charts import CHARTS, Chart
 from .comparable import require_same_kind
 from .figure import plot_metrics
-from .file import CROSSED
+from .file import SWAPPED
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-@dataclass(eq=False)
+@dataclass(eq=False)  # compared and hashed by identity
 class Comparison:
     """A raw and a tuned model on one prompt, from the same noise and with the same settings.
 
-    `compare` makes one; so do any two runs of that kind: ``Comparison(history.run(0), history.run(350))``.
+    `compare` makes one. So do any two runs of that kind: ``Comparison(history.run(0), history.run(350))``.
 
     Attributes
     ----------
     raw, tuned : LensRun
-    crossed : dict of (encoder, U-Net) → LensRun
-        Where attribution was asked for, ``("tuned", "raw")``, the tuned encoder with the raw U-Net, and
-        ``("raw", "tuned")``.
+    swapped : dict of (encoder, U-Net) → LensRun
+        With attribution, ``("tuned", "raw")``, the tuned encoder with the raw U-Net, and ``("raw", "tuned")``; else
+        empty.
     cosines : float32 array (num_layers, tokens) or None
         Cosine of the two models' states, token by token, -1..1.
     normed : bool
-        Whether these are of the states as the denoiser is given them, after the encoder's final norm (what `compare`
-        takes), or of the runs' own states, before it (where a Comparison is made of two runs).
+        True: of the states as the denoiser receives them, after the final norm (`compare`). False: of the states of the
+        runs, before it (a Comparison made of two runs).
     verdicts : dict of "raw", "tuned" → dict of layer → bool
-        What the judge said, where there was one.
+        What the judge said; empty without a judge.
     judge : str
-        Which judge that was.
+        The judge's description.
 
     Raises
     ------
     ValueError
-        If the runs are not of one prompt, noise and settings.
+        If the runs differ in prompt, noise or settings.
     """
 
     raw: LensRun
     tuned: LensRun
-    crossed: dict[tuple[str, str], LensRun] = field(default_factory=dict)
+    swapped: dict[tuple[str, str], LensRun] = field(default_factory=dict)
     cosines: npt.NDArray[np.float32] | None = None
     normed: bool = False
     verdicts: dict[str, dict[int, bool]] = field(default_factory=dict)
     judge: str = ""
 
     def __post_init__(self) -> None:
-        if self.crossed and set(self.crossed) != set(CROSSED):
-            raise ValueError(f"crossed: has {sorted(self.crossed)}, expected {sorted(CROSSED)} or nothing")
+        if self.swapped and set(self.swapped) != set(SWAPPED):
+            raise ValueError(f"swapped: has {sorted(self.swapped)}, expected {sorted(SWAPPED)} or nothing")
         for name, run in self.runs.items():
             require_same_kind(self.raw, run, name)
         if self.cosines is None and self.raw.states is not None and self.tuned.states is not None:
-            self.cosines, self.normed = differences.state_cosines(self.raw.states, self.tuned.states), False
+            self.cosines = state_cosine(self.raw.states, self.tuned.states).astype(np.float32)
+            self.normed = False
         shape = (self.raw.num_layers, len(self.raw.tokens))
         if self.cosines is not None and self.cosines.shape != shape:
             raise ValueError(f"cosines: have the shape {self.cosines.shape}, expected {shape}, (num_layers, tokens)")
 
     @property
     def prompt(self) -> str:
-        """What both were asked to paint."""
+        """The prompt of both."""
         return self.raw.prompt
 
     @property
     def layers(self) -> tuple[int, ...]:
-        """The layers that are compared, the lowest first."""
+        """The layers that are compared, in ascending order."""
         return tuple(sorted(self.raw.layers))
 
     @property
     def runs(self) -> dict[str, LensRun]:
-        """All runs by name: "raw", "tuned", and "tuned-raw", "raw-tuned" (encoder, U-Net) where they were asked for."""
-        return {"raw": self.raw, "tuned": self.tuned} | {"-".join(pair): run for pair, run in self.crossed.items()}
+        """All runs by name: "raw", "tuned"; with attribution also "tuned-raw" and "raw-tuned" (encoder, U-Net)."""
+        return {"raw": self.raw, "tuned": self.tuned} | {"-".join(pair): run for pair, run in self.swapped.items()}
 
     @cached_property
     def metrics(self) -> Mapping[str, npt.NDArray[np.float64]]:
-        """Measures over `layers`, float64; NaN where a picture is missing.
+        """Numbers over `layers`, float64; NaN where a picture is missing.
 
-        - "state_cosine": cosine of raw and tuned states (`normed`: after the final norm), -1..1, the mean over words
-          and end token; the start token and the padding are left out, see `cosines` for them.
-        - "latent_distance": root mean square difference of the final latents, in their units.
-        - "ssim": structural similarity of the pictures, -1..1 (Wang et al. 2004; mean over colours).
-        - "judge_raw", "judge_tuned": 1 where the judge said yes, else 0; where there was a judge.
+        - "state_cosine": cosine of raw and tuned states, -1..1, mean over the word and end tokens (`normed`: after the
+          final norm). The start token and the padding are left out; `cosines` has them.
+        - "latent_rms": root mean square of the difference of the final latents, in their units.
+        - "ssim": structural similarity of the pictures, -1..1 (Wang et al. 2004; mean over red, green and blue).
+        - "judge_raw", "judge_tuned": 1 where the judge said yes, else 0; only with a judge.
         - "attribution_encoder", "attribution_unet", "attribution_both": shares of the change of the latents that the
-          tuned encoder makes alone, the tuned U-Net makes alone, and only both together make. They sum to 1 and may be
-          negative; see `analysis.differences.attribution`. NaN where nothing changed.
+          tuned encoder makes alone, that the tuned U-Net makes alone, and that only both together make. They sum to 1
+          and may be negative; see `analysis.metrics.attribution`. NaN where nothing changed.
         """
         raw, tuned, layers = self.raw, self.tuned, self.layers
         found: dict[str, npt.NDArray[np.float64]] = {}
         if self.cosines is not None:
-            places = places_of(raw, ("word", "eos"))
-            found["state_cosine"] = self.cosines[list(layers)][:, places].mean(1, dtype=np.float64)
-        found["latent_distance"] = differences.latent_distance(raw, tuned, layers)
-        found["ssim"] = differences.picture_ssim(raw, tuned, layers)
+            positions = positions_of(raw, ("word", "eos"))
+            found["state_cosine"] = self.cosines[list(layers)][:, positions].mean(1, dtype=np.float64)
+        found["latent_rms"] = np.array([latent_rms(raw.latents.get(k), tuned.latents.get(k)) for k in layers])
+        found["ssim"] = np.array([picture_ssim(raw.images.get(k), tuned.images.get(k)) for k in layers])
         for name, verdicts in self.verdicts.items():
             found[f"judge_{name}"] = np.array([float(verdicts.get(layer, np.nan)) for layer in layers])
-        if self.crossed:
-            by_encoder, by_unet = (self.crossed[pair] for pair in CROSSED)
-            shares = differences.attribution(raw, by_encoder, by_unet, tuned, layers)
+        if self.swapped:
+            by_encoder, by_unet = (self.swapped[pair] for pair in SWAPPED)
+            shares = attribution(raw, by_encoder, by_unet, tuned, layers)
             names = ("attribution_encoder", "attribution_unet", "attribution_both")
             found.update(zip(names, shares, strict=True))
         return found
 
     @property
-    def charts(self) -> tuple[differences.Chart, ...]:
-        """Which measures there are, and how they are named and drawn."""
-        return tuple(chart for chart in differences.CHARTS if chart.series[0][1] in self.metrics)
+    def charts(self) -> tuple[Chart, ...]:
+        """Which of the metrics are drawn, and how they are labelled."""
+        return tuple(chart for chart in CHARTS if chart.series[0][1] in self.metrics)
 
     def difference(self, layer: int) -> npt.NDArray[np.float32]:
-        """How far each pixel of the two pictures of a layer is apart, 0..255: float32 (height, width), mean over RGB.
+        """Absolute difference of each pixel of a layer's two pictures, 0..255: float32 (height, width), mean over RGB.
 
         Raises
         ------
@@ -133,7 +135,7 @@ class Comparison:
         for name, run in (("raw", self.raw), ("tuned", self.tuned)):
             if layer not in run.images:
                 raise ValueError(f"layer: {layer!r} has no picture in the {name} run")
-        return differences.picture_difference(self.raw.images[layer], self.tuned.images[layer])
+        return picture_difference(self.raw.images[layer], self.tuned.images[layer])
 
     def attention_difference(
         self,
@@ -143,7 +145,7 @@ class Comparison:
         block: str | None = None,
         step: int | None = None,
     ) -> npt.NDArray[np.float32]:
-        """Where a word is looked at more (above 0) or less (below) by the tuned model than by the raw one.
+        """Where the tuned model pays more (above 0) or less (below 0) attention to a word than the raw one.
 
         Parameters
         ----------
@@ -162,15 +164,15 @@ class Comparison:
         """
         if self.raw.attention is None or self.tuned.attention is None:
             raise ValueError("attention: was not captured; compare with it: compare(..., attention=True)")
-        asked: dict[str, Any] = {"layer": layer, "block": block, "step": step}
-        return self.tuned.attention.heatmap(word, **asked) - self.raw.attention.heatmap(word, **asked)
+        where: dict[str, Any] = {"layer": layer, "block": block, "step": step}
+        return self.tuned.attention.heatmap(word, **where) - self.raw.attention.heatmap(word, **where)
 
     def grid(self) -> Image.Image:
-        """All pictures as one: a row for each model, a column for each layer."""
+        """Put all pictures into one: a row for each model, a column for each layer."""
         return grid.grid(self.runs, self.layers)
 
     def plot(self) -> Figure:
-        """All measures over the layers as a matplotlib figure."""
+        """Draw all metrics over the layers as a matplotlib figure."""
         raw, tuned = self.raw, self.tuned
         settings = raw.settings
         states = "after the final norm" if self.normed else "before the final norm"
@@ -179,9 +181,9 @@ class Comparison:
             f"seed {raw.seed}, {settings.get('num_inference_steps')} steps, guidance "
             f"{settings.get('guidance_scale')}, the same noise",
             f"states {states}, mean over words and end token" if self.cosines is not None else "",
-            "SSIM: Gaussian window of 11 pixels, mean over colours",
+            "SSIM: Gaussian window of 11 pixels, mean over colors",
             f"judge: {self.judge}" if self.verdicts else "",
-            "attribution: projections on the whole change, they sum to 1" if self.crossed else "",
+            "attribution: projections on the whole change, they sum to 1" if self.swapped else "",
         ]
         caption = " · ".join(filter(None, parts))
         return plot_metrics(self.charts, self.metrics, self.layers, f"“{self.prompt}”", caption)
@@ -198,7 +200,7 @@ class Comparison:
 
     @classmethod
     def load(cls, path: str | Path) -> Comparison:
-        """Read such a file; needs no torch.
+        """Read a file that `save` wrote, also one of version 1; needs no torch.
 
         Raises
         ------
@@ -208,7 +210,7 @@ class Comparison:
         fields = file.load(Path(path))
         try:
             return cls(**fields)
-        except ValueError as error:  # its runs do not belong together
+        except ValueError as error:  # the runs differ in prompt, noise or settings
             raise ValueError(f"{path}: {error}") from error
 
     def _repr_png_(self) -> bytes | None:
@@ -216,4 +218,4 @@ class Comparison:
 
     def __repr__(self) -> str:
         models = " → ".join(str(run.settings.get("model")) for run in (self.raw, self.tuned))
-        return f"Comparison({self.prompt!r}, {models}, {len(self.layers)} layers{', 2 × 2' if self.crossed else ''})"
+        return f"Comparison({self.prompt!r}, {models}, {len(self.layers)} layers{', 2 × 2' if self.swapped else ''})"

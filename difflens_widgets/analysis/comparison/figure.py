@@ -1,4 +1,4 @@
-"""The measures of a comparison as a matplotlib figure, one panel each, over the layers."""
+"""The metrics of a comparison as a matplotlib figure: one panel each, over the layers."""
 
 from __future__ import annotations
 
@@ -8,32 +8,32 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..axes import _BLUE, _GREEN, _GREY, _LAYER, _ORANGE, _figure, _finish, _layer_axis
-from .measures import Chart
+from ..axes import BLUE, GRAY, GREEN, LAYER_LABEL, ORANGE, finish, layer_axis, new_figure
+from .charts import Chart
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-_COLOURS = {"raw": _GREY, "tuned": _BLUE, "encoder": _ORANGE, "U-Net": _BLUE, "both": _GREEN}
+_COLORS = {"raw": GRAY, "tuned": BLUE, "encoder": ORANGE, "U-Net": BLUE, "both": GREEN}
 
 
 def plot_metrics(
-    charts: Sequence[Chart], metrics: Mapping[str, np.ndarray], numbers: Sequence[int], title: str, caption: str
+    charts: Sequence[Chart], metrics: Mapping[str, np.ndarray], layers: Sequence[int], title: str, caption: str
 ) -> Figure:
-    """Every metric of `charts` over the layers `numbers`; dashed gray: the raw model with itself."""
+    """Draw the metrics of `charts` over `layers`; a dashed gray line is the raw model compared with itself."""
     columns = min(3, len(charts))
     rows = math.ceil(len(charts) / columns)
-    figure, panels = _figure(3.4 * columns, 2.9 * rows + 0.8, columns, len(charts))
-    layers = np.array(numbers)
-    for place, (axes, chart) in enumerate(zip(panels, charts, strict=True)):
+    figure, panels = new_figure(3.4 * columns, 2.9 * rows + 0.8, columns, len(charts))
+    numbers = np.array(layers)
+    for index, (axes, chart) in enumerate(zip(panels, charts, strict=True)):
         if chart.itself is not None:
-            axes.axhline(chart.itself, color=_GREY, linewidth=1.2, linestyle="--", label="raw with itself")
+            axes.axhline(chart.itself, color=GRAY, linewidth=1.2, linestyle="--", label="raw with itself")
         for label, name in chart.series:
-            width = 5 if label == "raw" else 2  # seen also where the tuned one lies on it
-            style: dict[str, Any] = {"color": _COLOURS[label], "linewidth": width, "label": label}
-            axes.plot(layers, metrics[name], marker="o", markersize=3, **style)
+            width = 5 if label == "raw" else 2  # visible also where the line of tuned covers it
+            style: dict[str, Any] = {"color": _COLORS[label], "linewidth": width, "label": label}
+            axes.plot(numbers, metrics[name], marker="o", markersize=3, **style)
         axes.set_title(chart.label, fontsize=9, color="0.25")
         axes.set_ylabel(chart.unit, fontsize=9)
         axes.legend(fontsize=7, frameon=False)
-        _layer_axis(axes, layers, _LAYER if place >= len(charts) - columns else "")
-    return _finish(figure, title, caption)
+        layer_axis(axes, numbers, LAYER_LABEL if index >= len(charts) - columns else "")
+    return finish(figure, title, caption)

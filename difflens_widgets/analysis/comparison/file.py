@@ -1,7 +1,9 @@
-"""A Comparison in one file: a zip of JSON, a ``.lens`` file for each run, and the cosines. Needs no torch, no pickle.
+"""A Comparison in one file: a zip of JSON, a ``.lens`` file for each run, and the cosines. No torch, no pickle.
 
 Entries: ``comparison.json``, ``raw.lens``, ``tuned.lens``, with attribution ``tuned-raw.lens`` and ``raw-tuned.lens``
-(encoder, U-Net), and ``cosines.safetensors``. The zip, and each zip in it, is read as a ``.lens`` file is.
+(encoder, U-Net), and ``cosines.safetensors``. This zip, and each zip in it, is checked as a ``.lens`` file is.
+
+Version 2.0 is written. Version 1 is read too: there "swapped" was called "crossed".
 """
 
 from __future__ import annotations
@@ -25,20 +27,21 @@ from ...runs.format.run_json import MAX_LAYERS
 from ...runs.run import LensRun
 
 FORMAT = "difflens-comparison"
-VERSION = (1, 0)
+VERSION = (2, 0)
+_NEWEST = {1: 0, 2: 0}  # of each major version that is read, the newest minor one known here
 _ENTRY, _COSINES = "comparison.json", "cosines.safetensors"
 _NAMES = re.compile(r"[a-z0-9_-]{1,40}\.(json|lens|safetensors)")
 _MAX_RECORD_BYTES = 2**20
-CROSSED = (("tuned", "raw"), ("raw", "tuned"))
-"""Whose encoder with whose U-Net, beside raw and tuned themselves."""
+SWAPPED = (("tuned", "raw"), ("raw", "tuned"))
+"""Whose encoder with whose U-Net, besides raw and tuned themselves."""
 
 
 class ComparisonFields(Protocol):
-    """What a comparison's file keeps of it."""
+    """The parts of a Comparison that its file holds."""
 
     raw: LensRun
     tuned: LensRun
-    crossed: dict[tuple[str, str], LensRun]
+    swapped: dict[tuple[str, str], LensRun]
     cosines: npt.NDArray[np.float32] | None
     normed: bool
     verdicts: dict[str, dict[int, bool]]
@@ -46,7 +49,7 @@ class ComparisonFields(Protocol):
 
     @property
     def prompt(self) -> str:
-        """What both were asked to paint."""
+        """The prompt of both."""
 
     @property
     def runs(self) -> dict[str, LensRun]:
@@ -57,7 +60,7 @@ def save(comparison: ComparisonFields, path: Path) -> Path:
     """Write a comparison; see `Comparison.save`."""
     what = f"the comparison of {lens_file.brief(comparison.prompt)}"
     try:
-        entries = list(_entries(comparison))  # what cannot be saved is known before anything is written
+        entries = list(_entries(comparison))  # an error comes before anything is written
         with replacing(path, what) as file:
             zip_archive.write(file, entries)
     except ValueError as error:
@@ -82,11 +85,11 @@ def _entries(comparison: ComparisonFields) -> Iterator[tuple[str, bytes]]:
     record = {
         "format": FORMAT,
         "version": list(VERSION),
-        "crossed": bool(comparison.crossed),
+        "swapped": bool(comparison.swapped),
         "normed": comparison.normed,
         "cosines": None if cosines is None else list(cosines.shape),
         "judge": comparison.judge,
-        "verdicts": {name: [[k, yes] for k, yes in said.items()] for name, said in comparison.verdicts.items()},
+        "verdicts": {name: [[k, yes] for k, yes in of_run.items()] for name, of_run in comparison.verdicts.items()},
     }
     data = json.dumps(record, indent=1, allow_nan=False).encode("ascii")
     _parse(data)
@@ -99,14 +102,16 @@ def _entries(comparison: ComparisonFields) -> Iterator[tuple[str, bytes]]:
 
 def _read(archive: zip_archive.Archive, size: int) -> dict[str, Any]:
     root = _parse(archive.read(_ENTRY, _MAX_RECORD_BYTES))
-    names = ["raw", "tuned", *("-".join(pair) for pair in CROSSED if root.flag("crossed"))]
+    major, minor = root.integers("version", 0, 1_000_000, at_most=2)
+    pairs = SWAPPED if root.flag("swapped" if major > 1 else "crossed") else ()
+    names = ["raw", "tuned", *("-".join(pair) for pair in pairs)]
     known = {_ENTRY, *(f"{name}.lens" for name in names), *([_COSINES] if root.get("cosines") is not None else [])}
     unknown = archive.names - known
-    if unknown and root.integers("version", 0, 1_000_000, at_most=2)[1] <= VERSION[1]:
+    if unknown and minor <= _NEWEST[major]:
         raise ValueError(f"entry {min(unknown)!r} is not part of its comparison")
     runs = {}
     for name in names:
-        # pictures and tensors do not shrink: no run is larger than the file that it stands in
+        # pictures and tensors are compressed already: no run is larger than the file that holds it
         data = archive.read(f"{name}.lens", size)
         try:
             runs[name] = LensRun(**lens_file.read(io.BytesIO(data)))
@@ -121,12 +126,11 @@ def _read(archive: zip_archive.Archive, size: int) -> dict[str, Any]:
         cosines = lens_file.read_arrays(archive, _COSINES, {"cosines": shape}, "F32")["cosines"]
         if not (np.isnan(cosines) | (np.abs(cosines) <= 1)).all():
             raise ValueError(f"entry {_COSINES!r}: holds values that are no cosines, which are -1..1")
-    crossed = {pair: runs["-".join(pair)] for pair in CROSSED if root.flag("crossed")}
     verdicts = {name: _verdicts(root, name, runs["raw"].layers) for name in root.mapping("verdicts")}
     return {
         "raw": runs["raw"],
         "tuned": runs["tuned"],
-        "crossed": crossed,
+        "swapped": {pair: runs["-".join(pair)] for pair in pairs},
         "cosines": cosines,
         "normed": root.flag("normed"),
         "verdicts": verdicts,
@@ -139,10 +143,10 @@ def _parse(data: bytes) -> Fields:
     if root.get("format") != FORMAT:
         raise ValueError(f"{_ENTRY} does not describe a comparison: its 'format' is not {FORMAT!r}")
     version = root.integers("version", 0, 1_000_000, at_most=2)
-    if len(version) != 2 or version[0] != VERSION[0]:
+    if len(version) != 2 or version[0] not in _NEWEST:
         raise ValueError(
-            f"{_ENTRY}: 'version' is {version}, this difflens_widgets reads version {VERSION[0]}; a newer one is "
-            "read by a newer difflens_widgets (pip install -U difflens-widgets)"
+            f"{_ENTRY}: 'version' is {version}, this difflens_widgets reads the versions 1 and 2; a newer one is read "
+            "by a newer difflens_widgets (pip install -U difflens-widgets)"
         )
     if not {*root.mapping("verdicts")} <= {"raw", "tuned"}:
         raise ValueError(f"{_ENTRY}: 'verdicts' are of other runs than raw and tuned")
@@ -150,8 +154,8 @@ def _parse(data: bytes) -> Fields:
 
 
 def _verdicts(root: Fields, name: str, layers: tuple[int, ...]) -> dict[int, bool]:
-    said: Any = root.child("verdicts").get(name)
-    pairs: list[Any] = said if isinstance(said, list) and len(said) <= MAX_LAYERS else [None]
+    value: Any = root.child("verdicts").get(name)
+    pairs: list[Any] = value if isinstance(value, list) and len(value) <= MAX_LAYERS else [None]
     for pair in pairs:
         known = isinstance(pair, list) and [type(each) for each in pair] == [int, bool] and pair[0] in layers
         if not known:

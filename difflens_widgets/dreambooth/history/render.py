@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 from PIL import Image, ImageDraw
 
 from ...runs.render.gif import write_film
-from ...runs.render.grid import INK, PAPER, enlarged, font
+from ...runs.render.grid import enlarged
+from ...runs.render.labelled_grid import INK, font, labelled_grid
 
 if TYPE_CHECKING:
     from .history import TrainingHistory
 
 _LARGEST_CELL = 128  # pixels a side
-_HOLLOW = (208, 208, 208)
 
 
 def matrix(history: TrainingHistory, probe: int = 0) -> Image.Image:
@@ -37,26 +37,23 @@ def matrix(history: TrainingHistory, probe: int = 0) -> Image.Image:
     }
     if not cells:
         raise ValueError("this training has no pictures yet")
-    width, height = (max(cell.size[axis] for cell in cells.values()) for axis in (0, 1))
+    width = max(cell.width for cell in cells.values())
     gutter, text = max(4, width // 16), max(12, width // 8)
-    side, top = text * 5, 2 * text * 2
-    sheet = Image.new("RGB", (side + len(epochs) * (width + gutter), top + len(layers) * (height + gutter)), PAPER)
+    top = 2 * text * 2
+    sheet = labelled_grid(
+        [[cells.get((epoch, layer), "") for epoch in epochs] for layer in layers],
+        [str(layer) for layer in layers],
+        [str(epoch) for epoch in epochs],
+        left=text * 5,
+        top=top,
+        label_y=top - text,
+        gutter=gutter,
+        text_size=text,
+    )
     pen = ImageDraw.Draw(sheet)
     prompt = " ".join(history.probes[probe].prompt.split())
     pen.text((gutter, text), prompt, INK, font(text), anchor="lm")
     pen.text((gutter, top - text), "layer · epoch", INK, font(max(10, text * 2 // 3)), anchor="lm")
-    for across, epoch in enumerate(epochs):
-        left = side + across * (width + gutter)
-        pen.text((left + width / 2, top - text), str(epoch), INK, font(text), anchor="mm")
-        for down, layer in enumerate(layers):
-            place = left, top + down * (height + gutter)
-            cell = cells.get((epoch, layer))
-            if cell is not None:
-                sheet.paste(cell, place)
-            else:
-                pen.rectangle((*place, place[0] + width - 1, place[1] + height - 1), outline=_HOLLOW)
-    for down, layer in enumerate(layers):
-        pen.text((side - gutter, top + down * (height + gutter) + height / 2), str(layer), INK, font(text), anchor="rm")
     return sheet
 
 

@@ -11,7 +11,8 @@ from PIL import Image, ImageDraw
 
 from ..format.atomic_write import replacing
 from ..record import RunRecord
-from .grid import INK, PAPER, enlarged, font, painted
+from .grid import enlarged, painted
+from .labelled_grid import INK, PAPER, font
 
 _FASTEST, _SLOWEST = 0.02, 300.0  # seconds a layer: what browsers show, and what GIF can count twice
 

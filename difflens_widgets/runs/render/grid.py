@@ -8,13 +8,11 @@ from __future__ import annotations
 import io
 import math
 
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 
 from ..record import RunRecord
+from .labelled_grid import INK, PAPER, draw_cell, font
 
-PAPER = (255, 255, 255)
-INK = (64, 64, 64)
-_HOLLOW = (208, 208, 208)
 _SMALLEST_SIDE = 128
 
 
@@ -44,11 +42,6 @@ def enlarged(images: dict[int, Image.Image]) -> dict[int, Image.Image]:
 def columns_for(count: int) -> int:
     """How many pictures of `count` stand in a row: about twice as many as there are rows."""
     return math.ceil(count / max(1, round(math.sqrt(count / 2))))
-
-
-def font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
-    """Pillow's own font, there on every machine."""
-    return ImageFont.load_default(size)
 
 
 def missing(run: RunRecord, layer: int) -> str:
@@ -89,11 +82,7 @@ def grid(run: RunRecord, columns: int | None = None) -> Image.Image:
     pen = ImageDraw.Draw(sheet)
     for place, layer in enumerate(layers):
         left, top = gutter + place % columns * across, gutter + place // columns * down
-        if layer in pictures:
-            sheet.paste(pictures[layer], (left, top))
-        else:
-            pen.rectangle((left, top, left + width - 1, top + height - 1), outline=_HOLLOW, width=max(1, width // 128))
-            pen.text((left + width / 2, top + height / 2), missing(run, layer), INK, font(text_size), anchor="mm")
+        draw_cell(sheet, left, top, (width, height), pictures.get(layer, missing(run, layer)), text_size)
         pen.text((left + width / 2, top + height + label / 2), run.name_of(layer), INK, font(text_size), anchor="mm")
     return sheet
 

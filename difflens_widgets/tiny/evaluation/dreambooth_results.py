@@ -12,8 +12,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ...analysis.comparison import measures as differences
 from ...analysis.comparison.comparison import Comparison
+from ...analysis.metrics import picture_ssim
 from ...analysis.similarity import token_similarity
 from ...dreambooth.history import drift
 from ...dreambooth.history.history import TrainingHistory
@@ -102,8 +102,10 @@ def compared(comparison: Comparison, judge: Judge) -> dict[str, list[Any]]:
     """
     layers = list(comparison.layers)
     measures: dict[str, list[Any]] = {name: numbers(values) for name, values in comparison.metrics.items()}
-    same_unet = comparison.crossed["raw", "tuned"]
-    measures["same_unet_ssim"] = numbers(differences.picture_ssim(same_unet, comparison.tuned, layers))
+    same_unet = comparison.swapped["raw", "tuned"]
+    measures["same_unet_ssim"] = numbers(
+        [picture_ssim(same_unet.images.get(k), comparison.tuned.images.get(k)) for k in layers]
+    )
     return measures | {f"subject/{name}": _subject(run, layers, judge) for name, run in comparison.runs.items()}
 
 
@@ -111,7 +113,9 @@ def cosines(lens: DiffusionLens) -> list[list[list[float]]]:
     """Experiment 3, of one model: the cosine of each of `PAIRS` in each of `TEMPLATES`, [pair][template][layer]."""
     return [
         [
-            numbers(token_similarity(lens, specific.format(things[0]), general.format(things[1]), *words))
+            numbers(
+                token_similarity(lens, (specific.format(things[0]), words[0]), (general.format(things[1]), words[1]))
+            )
             for specific, general in TEMPLATES
         ]
         for _, words, things in PAIRS

@@ -18,10 +18,10 @@ from pathlib import Path
 import numpy as np
 
 from ...analysis.experiment import EmergenceTask, emergence_table
-from ...analysis.judges import SceneJudge
-from ...cli.commands import parse_layers
 from ...lens.diffusion_lens import DiffusionLens
+from ...runs.ranges import parse_layers
 from ..judge import Judge
+from ..scene_judge import SceneJudge
 from ..scenes import ANIMALS, COLOURS, HELD_OUT, SHAPES, sample_scene
 
 _EACH = 2  # of the shapes, and of the animals: the most frequent and the least

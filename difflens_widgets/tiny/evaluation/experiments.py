@@ -129,7 +129,17 @@ def _raw_vs_tuned(
     tuned = history.lens(config.num_train_epochs, device=config.device)
     todo = [(prompt, seed) for prompt in results.COMPARED for seed in range(seeds) if f"{seed} {prompt}" not in done]
     for prompt, seed in tqdm(todo, desc="raw vs tuned", unit="comparison"):
-        comparison = compare(raw, tuned, prompt, attribution=True, layers=layers, seed=seed, **options)
+        comparison = compare(
+            raw,
+            tuned,
+            prompt,
+            attribution=True,
+            layers=layers,
+            seed=seed,
+            num_inference_steps=steps,
+            guidance_scale=config.guidance_scale,
+            negative_prompt=config.negative_prompt,
+        )
         done[f"{seed} {prompt}"] = results.compared(comparison, judge)
         _write(kept, {"same": same, "done": done})
     rows = [[done[f"{seed} {prompt}"] for seed in range(seeds)] for prompt in results.COMPARED]

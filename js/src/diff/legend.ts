@@ -1,4 +1,4 @@
-// DiffLegend: what the colours over the picture mean, in numbers, and the value under the pointer.
+// DiffLegend: the scale of the colors over the picture, in numbers, and the value under the pointer.
 import { digits } from "../attention/maps";
 import { h, put, write } from "../shared/dom";
 import { paintScale, withSign, type DiffMap } from "./maps";
@@ -24,7 +24,7 @@ export class DiffLegend {
     if (!map) return;
     const { signed, most } = map;
     const attention = `share of a pixel’s attention to “${word}”, tuned minus raw`;
-    write(this.unit, signed ? attention : "how far each pixel is apart, 0 to 255, mean of red, green and blue");
+    write(this.unit, signed ? attention : "difference of each pixel, 0 to 255, mean of red, green and blue");
     write(this.low, signed ? `${withSign(-most)} · less` : "0");
     write(this.high, signed ? `${withSign(most)} · more` : digits(most));
     write(this.note, `one range for all layers${signed ? " and words; dark: no change" : ""}`);
@@ -32,8 +32,8 @@ export class DiffLegend {
     this.signed = signed;
   }
 
-  /** `words` stand below; a row is kept free for them. */
-  tell(words: string): void {
-    write(this.value, words || "\u00a0");
+  /** Show a line of text below the scale; without one its row stays empty. */
+  tell(text: string): void {
+    write(this.value, text || "\u00a0");
   }
 }

@@ -1,4 +1,4 @@
-// DiffMaps: how far pixels are apart, and where a word's attention moved to; each kind on one scale for all layers.
+// DiffMaps: difference of pixels, and of the attention to a word; each kind on one scale for all layers.
 import { paintHeat } from "../attention/heat";
 import { digits, type Column, type Plane } from "../attention/maps";
 import type { Session } from "../shared/session";
@@ -12,7 +12,7 @@ export interface DiffMap {
   plane: Plane;
   signed: boolean;
   most: number;
-  /** Names what it is: as long as it stays, nothing is painted again. */
+  /** Identifies the map; it is painted again only when this changes. */
   version: string;
 }
 
@@ -24,11 +24,11 @@ export function mapOf(session: Session<DiffTraits>, layer: number, column: Colum
   const entry = store.others.get(`${kind}/${layer}`);
   if (!scale || !entry) return undefined;
   const { width, height, most } = scale;
-  const place = column ? model.get("columns").findIndex(({ token }) => token === column.token) : 0;
-  const start = place * width * height;
+  const index = column ? model.get("columns").findIndex(({ token }) => token === column.token) : 0;
+  const start = index * width * height;
   if (entry.data.byteLength < start + width * height) return undefined;
   const values = new Uint8Array(entry.data.buffer as ArrayBuffer, entry.data.byteOffset + start, width * height);
-  const version = [model.get("_run"), kind, layer, place].join();
+  const version = [model.get("_run"), kind, layer, index].join();
   return { plane: { values, scale: 1, width, height }, signed: !!column, most, version };
 }
 
@@ -41,21 +41,21 @@ export function paintDiff(canvas: HTMLCanvasElement, { plane, signed }: Pick<Dif
   paintHeat(canvas, [side(above, 0), side(below, 1)]);
 }
 
-/** All colours of such a map, from its lowest to its highest value. */
+/** All colors of such a map, from its lowest to its highest value. */
 export function paintScale(canvas: HTMLCanvasElement, signed: boolean): void {
   const first = signed ? 1 : 0;
   const values = Uint8Array.from({ length: 256 - first }, (_, at) => first + at);
   paintDiff(canvas, { plane: { values, scale: 1, width: values.length, height: 1 }, signed });
 }
 
-/** The value at a place of the picture, 0..1 across and down, in words. */
+/** The value at a point of the picture, 0..1 across and down, as text. */
 export function wordsAt({ plane, signed, most }: DiffMap, across: number, down: number): string {
   const pixel = (share: number, size: number) => Math.min(size - 1, Math.max(0, Math.floor(share * size)));
   const value = plane.values[pixel(down, plane.height) * plane.width + pixel(across, plane.width)]!;
   return signed ? withSign(((value - ZERO) / STEPS) * most) : digits((value / 255) * most);
 }
 
-/** A number that tells its side of zero. */
+/** A number with its sign, also with +. */
 export function withSign(value: number): string {
   return value > 0 ? `+${digits(value)}` : value < 0 ? `−${digits(-value)}` : "0";
 }

@@ -1,10 +1,10 @@
-// Panes: the pictures of all runs: side by side, one over the other, in turn, or in a square.
+// Panes: the pictures of all runs: side by side, one over the other, in turn, or two by two.
 import { axisRange, h, put, write } from "../shared/dom";
 import { PictureCanvas } from "../shared/picture";
 import type { Picture } from "../shared/store";
 import type { Mode, Run } from "./traits";
 
-/** In the order of the square: encoders down, U-Nets across. */
+/** In the order of the swap grid: encoders down, U-Nets across. */
 export const RUNS: readonly Run[] = ["raw", "raw-tuned", "tuned-raw", "tuned"];
 
 /** Whose encoder, and whose U-Net. */
@@ -12,9 +12,9 @@ export function partsOf(run: Run): [encoder: string, unet: string] {
   return [run.split("-")[0]!, run.split("-").at(-1)!];
 }
 
-/** Which runs have a place in a mode. */
+/** Which runs a mode shows. */
 export function shownIn(mode: Mode): readonly Run[] {
-  if (mode === "square") return RUNS;
+  if (mode === "swap_grid") return RUNS;
   return mode === "difference" ? ["tuned"] : ["raw", "tuned"];
 }
 
@@ -67,7 +67,7 @@ export class Panes {
       if (el.hidden) continue;
       const { picture: painted, label, hole } = stateOf(run);
       const [encoder, unet] = partsOf(run);
-      write(name, mode === "square" ? `encoder ${encoder} × U-Net ${unet}` : mode === "difference" ? "" : run);
+      write(name, mode === "swap_grid" ? `encoder ${encoder} × U-Net ${unet}` : mode === "difference" ? "" : run);
       picture.update(painted, ratio, label, hole, "");
       el.classList.toggle("dlw-away", mode === "blink" && (run === "raw") !== this.raw);
     }

@@ -2,21 +2,21 @@
 import type { Column } from "../attention/maps";
 import type { CommonTraits } from "../shared/model";
 
-export type Mode = "side" | "curtain" | "blink" | "difference" | "square";
+export type Mode = "side" | "curtain" | "blink" | "difference" | "swap_grid";
 
-/** Whose encoder and whose U-Net painted a picture; what both have in common is the name. */
+/** Whose encoder and whose U-Net painted a picture, "encoder-U-Net"; one name if both are of the same model. */
 export type Run = "raw" | "tuned" | "tuned-raw" | "raw-tuned";
 
-export interface Measure {
+export interface Metric {
   name: string;
   label: string;
   unit: string;
-  /** What the raw model has with itself; null where raw has a line of its own, or none. */
+  /** The value of the raw model compared with itself; null where raw has a line of its own, or there is none. */
   itself: number | null;
   series: { label: string; values: (number | null)[] }[];
 }
 
-/** What the bytes of all maps of one kind mean: `most` is the highest there is, in any layer. */
+/** What the bytes of all maps of one kind mean: `most` is the highest value of all layers. */
 export interface Scale {
   width: number;
   height: number;
@@ -28,9 +28,9 @@ export interface DiffTraits extends CommonTraits {
   layers: number[];
   num_layers: number;
   mode: Mode;
-  measure: string;
+  metric: string;
   models: Partial<Record<Run, string>>;
-  measures: Measure[];
+  metrics: Metric[];
   columns: Column[];
   _scales: { difference?: Scale; attention?: Scale };
 }

@@ -30,7 +30,7 @@ def lenses():
 
 
 @pytest.fixture(scope="module")
-def crossed(lenses):
+def swapped(lenses):
     """With attribution and attention."""
     return compare(*lenses, PROMPT, attribution=True, attention=True, **OPTIONS)
 
@@ -55,69 +55,69 @@ def test_a_model_compared_with_an_equal_one_has_no_difference(scheduler) -> None
         found = compare(raw, tuned, PROMPT, attribution=tuned is same, **OPTIONS)
         for run in found.runs.values():
             assert_same_pictures(found.raw, run)
-        for name, value in (("state_cosine", 1), ("latent_distance", 0), ("ssim", 1)):
+        for name, value in (("state_cosine", 1), ("latent_rms", 0), ("ssim", 1)):
             np.testing.assert_allclose(found.metrics[name], value, rtol=0, atol=1e-12, err_msg=name)
         assert not found.difference(2).any()
     assert np.isnan(found.metrics["attribution_encoder"]).all()  # nothing changed: there is nothing to share out
 
 
-def test_each_run_is_what_its_own_lens_gives(lenses, crossed) -> None:
+def test_each_run_is_what_its_own_lens_gives(lenses, swapped) -> None:
     raw, tuned = lenses
-    assert_same_pictures(crossed.raw, raw(PROMPT, attention=True, **OPTIONS))
-    assert_same_pictures(crossed.tuned, lens_of(tuned.pipe)(PROMPT, **OPTIONS))
-    assert crossed.raw.images[4].tobytes() != crossed.tuned.images[4].tobytes()
-    assert {run.settings["batch_size"] for run in crossed.runs.values()} == {2}  # the raw lens's; the tuned one has 3
-    assert (crossed.raw.settings["model"], crossed.tuned.settings["model"]) == ("small", "tuned")
+    assert_same_pictures(swapped.raw, raw(PROMPT, attention=True, **OPTIONS))
+    assert_same_pictures(swapped.tuned, lens_of(tuned.pipe)(PROMPT, **OPTIONS))
+    assert swapped.raw.images[4].tobytes() != swapped.tuned.images[4].tobytes()
+    assert {run.settings["batch_size"] for run in swapped.runs.values()} == {2}  # the raw lens's; the tuned one has 3
+    assert (swapped.raw.settings["model"], swapped.tuned.settings["model"]) == ("small", "tuned")
 
 
-def test_neither_model_is_changed(lenses, crossed) -> None:
+def test_neither_model_is_changed(lenses, swapped) -> None:
     fresh = weight_hash(small_pipeline(DDIMScheduler)), weight_hash(perturbed(small_pipeline(DDIMScheduler)))
     assert tuple(weight_hash(lens.pipe) for lens in lenses) == fresh
     assert fresh[0] != fresh[1]
     again = compare(*lenses, PROMPT, **OPTIONS)
-    assert_same_pictures(again.raw, crossed.raw)
-    assert_same_pictures(again.tuned, crossed.tuned)
+    assert_same_pictures(again.raw, swapped.raw)
+    assert_same_pictures(again.tuned, swapped.tuned)
 
 
-def test_the_crossed_runs_have_one_part_of_each(crossed) -> None:
+def test_the_swapped_runs_have_one_part_of_each(swapped) -> None:
     """Against a pipeline with the weights really copied together."""
     for part, pair in (("text_encoder", ("tuned", "raw")), ("unet", ("raw", "tuned"))):
         mixed, tuned = small_pipeline(DDIMScheduler), perturbed(small_pipeline(DDIMScheduler))
         getattr(mixed, part).load_state_dict(getattr(tuned, part).state_dict())
-        assert_same_pictures(crossed.crossed[pair], lens_of(mixed)(PROMPT, **OPTIONS))
-    names = [run.settings["model"] for run in crossed.crossed.values()]
+        assert_same_pictures(swapped.swapped[pair], lens_of(mixed)(PROMPT, **OPTIONS))
+    names = [run.settings["model"] for run in swapped.swapped.values()]
     assert names == ["encoder of tuned, U-Net of small", "encoder of small, U-Net of tuned"]
 
 
-def test_crossing_shares_the_modules(lenses) -> None:
-    from difflens_widgets.analysis.comparison.crossed import crossed
+def test_swapping_shares_the_modules(lenses) -> None:
+    from difflens_widgets.analysis.comparison.swapped import swapped_lens
 
     raw, tuned = lenses
-    mixed = crossed(tuned, raw).pipe
+    mixed = swapped_lens(tuned, raw).pipe
     assert mixed.text_encoder is tuned.pipe.text_encoder
     assert (mixed.unet, mixed.vae, mixed.scheduler) == (raw.pipe.unet, raw.pipe.vae, raw.pipe.scheduler)
     assert type(mixed) is StableDiffusionPipeline
 
 
-def test_the_numbers_are_what_they_say(lenses, crossed) -> None:
-    raw, tuned = crossed.raw, crossed.tuned
-    for row, layer in enumerate(crossed.layers):
-        apart = tuned.latents[layer].astype(float) - raw.latents[layer]
-        assert crossed.metrics["latent_distance"][row] == pytest.approx(np.sqrt((apart**2).mean()))
-        assert crossed.metrics["ssim"][row] == pytest.approx(ssim(raw.images[layer], tuned.images[layer]))
+def test_the_numbers_are_what_they_say(lenses, swapped) -> None:
+    raw, tuned = swapped.raw, swapped.tuned
+    for row, layer in enumerate(swapped.layers):
+        difference = tuned.latents[layer].astype(float) - raw.latents[layer]
+        assert swapped.metrics["latent_rms"][row] == pytest.approx(np.sqrt((difference**2).mean()))
+        assert swapped.metrics["ssim"][row] == pytest.approx(ssim(raw.images[layer], tuned.images[layer]))
         pixels = [np.asarray(run.images[layer], dtype=float) for run in (raw, tuned)]
-        np.testing.assert_allclose(crossed.difference(layer), np.abs(pixels[1] - pixels[0]).mean(-1), rtol=1e-6)
+        np.testing.assert_allclose(swapped.difference(layer), np.abs(pixels[1] - pixels[0]).mean(-1), rtol=1e-6)
     states = [read_states(lens, PROMPT, normed=True).states.astype(float) for lens in lenses]
     dots = (states[0] * states[1]).sum(-1) / np.prod([np.linalg.norm(each, axis=-1) for each in states], axis=0)
-    assert crossed.normed
-    np.testing.assert_allclose(crossed.cosines, dots, atol=1e-6)
+    assert swapped.normed
+    np.testing.assert_allclose(swapped.cosines, dots, atol=1e-6)
     places = [token.index for token in raw.tokens if token.kind in ("word", "eos")]
-    np.testing.assert_allclose(crossed.metrics["state_cosine"], dots[:, places].mean(1), atol=1e-6)
-    assert crossed.metrics["state_cosine"].max() < 0.9999
+    np.testing.assert_allclose(swapped.metrics["state_cosine"], dots[:, places].mean(1), atol=1e-6)
+    assert swapped.metrics["state_cosine"].max() < 0.9999
 
 
-def test_attribution_shares_out_the_whole_change(crossed) -> None:
-    parts = [crossed.metrics[f"attribution_{name}"] for name in ("encoder", "unet", "both")]
+def test_attribution_shares_out_the_whole_change(swapped) -> None:
+    parts = [swapped.metrics[f"attribution_{name}"] for name in ("encoder", "unet", "both")]
     np.testing.assert_allclose(np.sum(parts, axis=0), 1.0)
     assert all(0 < part.max() < 1.5 for part in parts[:2])
 
@@ -132,17 +132,17 @@ def test_what_one_part_learned_is_that_parts(amounts, share) -> None:
     assert found.layers == (0, 4)
 
 
-def test_differential_attention_is_tuned_minus_raw(crossed, lenses) -> None:
+def test_differential_attention_is_tuned_minus_raw(swapped, lenses) -> None:
     for asked in ({"layer": 2}, {"layer": 4, "block": "mid_block"}, {}):
-        expected = crossed.tuned.attention.heatmap("circle", **asked) - crossed.raw.attention.heatmap("circle", **asked)
-        found = crossed.attention_difference("circle", **asked)
+        expected = swapped.tuned.attention.heatmap("circle", **asked) - swapped.raw.attention.heatmap("circle", **asked)
+        found = swapped.attention_difference("circle", **asked)
         assert found.dtype == np.float32
         np.testing.assert_array_equal(found, expected)
         assert found.min() < 0 < found.max()
     with pytest.raises(ValueError, match=r"attention: was not captured.*attention=True"):
         compare(*lenses, PROMPT, layers=[4], **OPTIONS).attention_difference("circle")
     with pytest.raises(ValueError, match="'dog' is not in the prompt"):
-        crossed.attention_difference("dog")
+        swapped.attention_difference("dog")
 
 
 def test_a_judge_scores_both(lenses) -> None:
@@ -180,14 +180,14 @@ def test_an_adapter_is_in_one_pipeline_only() -> None:
     found = compare(raw, lens_of(pipe), PROMPT, attribution=True, **OPTIONS)
     assert_same_pictures(found.raw, alone)
     assert_same_pictures(raw(PROMPT, **OPTIONS), alone)
-    assert found.metrics["latent_distance"][-1] > 0
+    assert found.metrics["latent_rms"][-1] > 0
     sum_of_parts = found.metrics["attribution_encoder"] + found.metrics["attribution_unet"]
     np.testing.assert_allclose(sum_of_parts + found.metrics["attribution_both"], 1)
     off = compare(raw, lens_of(pipe), PROMPT, cross_attention_kwargs={"scale": 0.0}, **OPTIONS)
     np.testing.assert_allclose(off.metrics["state_cosine"], 1, atol=1e-6)  # the scale is heeded in the states, too
-    assert off.metrics["latent_distance"].max() < 1e-4
+    assert off.metrics["latent_rms"].max() < 1e-4
     shared = StableDiffusionPipeline(**raw.pipe.components, requires_safety_checker=False)
-    with pytest.raises(ValueError, match=r"has the very modules of raw_lens.*load the model a second time"):
+    with pytest.raises(ValueError, match=r"has the very modules of raw.*load the model a second time"):
         compare(raw, lens_of(shared), PROMPT, **OPTIONS)
 
 
@@ -216,14 +216,18 @@ def other_words():
 @pytest.mark.parametrize(
     ("tuned", "options", "message"),
     [
-        (lambda: 3, {}, "tuned_lens: expected a DiffusionLens, got int"),
-        (lambda: lens_of(small_pipeline(DDIMScheduler)).ablation, {}, "tuned_lens: is one of the ablation"),
+        (lambda: 3, {}, "tuned: expected a DiffusionLens, got int"),
+        (
+            lambda: lens_of(small_pipeline(DDIMScheduler)).ablate(PROMPT, layers=[0], num_inference_steps=1),
+            {},
+            "tuned: expected a DiffusionLens, got LensRun",
+        ),
         (lambda: lens_of(small_pipeline(DDIMScheduler, layers=3)), {}, "the number of layers differs: 4, where .* 5"),
         (lambda: lens_of(small_pipeline(EulerAncestralDiscreteScheduler)), {}, "the scheduler differs: .*Ancestral"),
         (
             lambda: lens_of(small_pipeline(DDIMScheduler, prediction_type="v_prediction")),
             {},
-            "the scheduler differs: {'prediction_type': 'v_prediction'}, where raw_lens has {'prediction_type': 'eps",
+            "the scheduler differs: {'prediction_type': 'v_prediction'}, where raw has {'prediction_type': 'eps",
         ),
         (lambda: lens_of(small_sdxl_pipeline(DDIMScheduler)), {}, "the family differs"),
         (lambda: lens_of(small_pipeline(DDIMScheduler).to(torch.bfloat16)), {}, "the dtype differs: torch.bfloat16"),
@@ -240,7 +244,7 @@ def other_words():
         (
             lambda: with_another("vae", small_pipeline(DDIMScheduler, seed=1).vae),
             {"attribution": True},
-            "attribution: the autoencoders of raw_lens and tuned_lens differ",
+            "attribution: the autoencoders of raw and tuned differ",
         ),
         (
             lambda: lens_of(perturbed(small_pipeline(DDIMScheduler))),
@@ -258,7 +262,7 @@ def test_what_cannot_be_compared_is_refused_before_anything_is_painted(lenses, t
         raise AssertionError("it was painted")
 
     with pytest.raises((ValueError, TypeError), match=message):
-        compare(lenses[0], tuned(), PROMPT, **{"on_step": painted, "steps": 2, **options})
+        compare(lenses[0], tuned(), PROMPT, **{"on_step": painted, "num_inference_steps": 2, **options})
 
 
 @pytest.mark.parametrize("prompt", [["a dog", "a cat"], 3])
@@ -272,51 +276,51 @@ def test_two_runs_make_a_comparison_where_they_are_of_one_kind(lenses) -> None:
     raw, tuned = lenses
     a, b = raw(PROMPT, **OPTIONS), lens_of(tuned.pipe)(PROMPT, **OPTIONS)
     found = Comparison(a, b)
-    assert (found.normed, found.crossed, found.charts[0].name) == (False, {}, "state_cosine")
+    assert (found.normed, found.swapped, found.charts[0].name) == (False, {}, "state_cosine")
     states = [run.states.astype(float) for run in (a, b)]
     dots = (states[0] * states[1]).sum(-1) / np.prod([np.linalg.norm(each, axis=-1) for each in states], axis=0)
     np.testing.assert_allclose(found.cosines, dots, atol=1e-6)
     others = {
         "seed": raw(PROMPT, **{**OPTIONS, "seed": 6}),
-        "steps": raw(PROMPT, **{**OPTIONS, "steps": 2}),
+        "num_inference_steps": raw(PROMPT, **{**OPTIONS, "num_inference_steps": 2}),
         "prompt": raw("a blue circle", **OPTIONS),
         "layers": raw(PROMPT, layers=[1], **OPTIONS),
-        "question": raw.ablate(PROMPT, **OPTIONS),
+        "method": raw.ablate(PROMPT, **OPTIONS),
     }
     for what, other in others.items():
         with pytest.raises(ValueError, match=f"tuned: its {what} is"):
             Comparison(a, other)
     with pytest.raises(ValueError, match="raw: is a run of the ablation"):
-        Comparison(others["question"], others["question"])
+        Comparison(others["method"], others["method"])
 
 
-def test_a_layer_without_a_picture_is_a_hole(crossed) -> None:
-    raw = Comparison(crossed.raw, crossed.raw).raw
+def test_a_layer_without_a_picture_is_a_hole(swapped) -> None:
+    raw = Comparison(swapped.raw, swapped.raw).raw
     holey = type(raw)(**{**vars(raw), "images": {k: v for k, v in raw.images.items() if k != 1}})
     holey.latents = {k: v for k, v in raw.latents.items() if k != 1}
     holey.failures = {1: "its latents are not finite"}
-    found = Comparison(raw, holey, dict(crossed.crossed))
-    for name in ("latent_distance", "ssim", "attribution_unet"):
+    found = Comparison(raw, holey, dict(swapped.swapped))
+    for name in ("latent_rms", "ssim", "attribution_unet"):
         assert np.isnan(found.metrics[name][1])
     assert np.isfinite(found.metrics["ssim"][[0, 2, 3, 4]]).all()
     with pytest.raises(ValueError, match="layer: 1 has no picture in the tuned run"):
         found.difference(1)
-    assert found.grid().size == crossed.grid().size
+    assert found.grid().size == swapped.grid().size
     assert found.plot()._repr_png_().startswith(b"\x89PNG")
 
 
-def test_grid_and_figure(crossed) -> None:
-    sheet = crossed.grid()
+def test_grid_and_figure(swapped) -> None:
+    sheet = swapped.grid()
     across, down = sheet.width // 5, sheet.height // 4
     assert abs(across - down) < down  # 5 layers, 4 rows of square pictures
-    assert crossed._repr_png_().startswith(b"\x89PNG")
-    figure = crossed.plot()
-    assert [axes.get_title() for axes in figure.axes] == [chart.label for chart in crossed.charts]
+    assert swapped._repr_png_().startswith(b"\x89PNG")
+    figure = swapped.plot()
+    assert [axes.get_title() for axes in figure.axes] == [chart.label for chart in swapped.charts]
     assert all(axes.get_ylabel() for axes in figure.axes)
     text = " ".join(text.get_text() for text in figure.texts)
     assert "the same noise" in text
     assert "after the final norm" in text
     assert PROMPT in figure.get_suptitle()
     lines = {line.get_label(): line for line in figure.axes[1].get_lines()}
-    np.testing.assert_array_equal(lines["tuned"].get_ydata(), crossed.metrics["latent_distance"])
-    assert repr(crossed) == f"Comparison({PROMPT!r}, small → tuned, 5 layers, 2 × 2)"
+    np.testing.assert_array_equal(lines["tuned"].get_ydata(), swapped.metrics["latent_rms"])
+    assert repr(swapped) == f"Comparison({PROMPT!r}, small → tuned, 5 layers, 2 × 2)"

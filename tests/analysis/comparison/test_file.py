@@ -9,6 +9,7 @@ import subprocess
 import sys
 import zipfile
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -42,10 +43,10 @@ def change_record(path, change):
     return rewrite(path, edit)
 
 
-@pytest.mark.parametrize("crossed", [False, True])
+@pytest.mark.parametrize("swapped", [False, True])
 @pytest.mark.parametrize("judged", [False, True])
-def test_everything_comes_back(tmp_path, crossed, judged) -> None:
-    comparison = drawn_comparison(crossed=crossed, judged=judged)
+def test_everything_comes_back(tmp_path, swapped, judged) -> None:
+    comparison = drawn_comparison(swapped=swapped, judged=judged)
     loaded = Comparison.load(comparison.save(tmp_path / "a.lenses"))
     assert list(loaded.runs) == list(comparison.runs)
     for name, run in comparison.runs.items():
@@ -59,11 +60,45 @@ def test_everything_comes_back(tmp_path, crossed, judged) -> None:
     assert again.read_bytes() == (tmp_path / "a.lenses").read_bytes()
 
 
+def test_a_file_of_version_1_opens(tmp_path) -> None:
+    """Written by the release before, which called swapped runs crossed; its runs are of version 1 as well."""
+    old = Path(__file__).with_name("version1.lenses")
+    record = json.loads(unpack(old)["comparison.json"])
+    assert (record["version"], record["crossed"]) == ([1, 0], True)
+    loaded = Comparison.load(old)
+    assert [*loaded.runs] == ["raw", "tuned", "tuned-raw", "raw-tuned"]
+    assert loaded.swapped["tuned", "raw"].settings["model"] == "encoder of tuned, U-Net of raw"
+    assert loaded.raw.settings["num_inference_steps"] == 4
+    assert (loaded.verdicts["tuned"], loaded.judge) == ({0: False, 1: True}, "SceneJudge(kinds)")
+    np.testing.assert_allclose(loaded.metrics["latent_rms"], [1.0541279928338751, 1.5623748289303125], rtol=1e-12)
+    again = Comparison.load(loaded.save(tmp_path / "new.lenses"))
+    for name, values in loaded.metrics.items():
+        np.testing.assert_array_equal(again.metrics[name], values, err_msg=name)
+    record = json.loads(unpack(tmp_path / "new.lenses")["comparison.json"])
+    assert (record["version"], record["swapped"], "crossed" in record) == ([2, 0], True, False)
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"crossed": None, "swapped": True}, "'crossed' is null, expected true or false"),
+        ({"version": [2, 0]}, "'swapped' is missing, expected true or false"),
+        ({"crossed": False}, "'raw-tuned.lens' is not part of its comparison"),
+    ],
+    ids=str,
+)
+def test_a_record_of_version_1_that_lies_is_refused(tmp_path, change, reason) -> None:
+    old = tmp_path / "old.lenses"
+    old.write_bytes(Path(__file__).with_name("version1.lenses").read_bytes())
+    change_record(old, lambda record: record.update(change))
+    refused(old, reason)
+
+
 def test_without_states_there_are_no_cosines(tmp_path) -> None:
     bare = Comparison(replace(drawn_run(depth=DEPTH), states=None), replace(tuned_run(), states=None))
     loaded = Comparison.load(bare.save(tmp_path / "a.lenses"))
     assert loaded.cosines is None
-    assert list(loaded.metrics) == ["latent_distance", "ssim"]
+    assert list(loaded.metrics) == ["latent_rms", "ssim"]
 
 
 def test_it_opens_without_torch(saved) -> None:
@@ -140,7 +175,7 @@ def test_a_link_is_refused(saved) -> None:
 def test_an_entry_that_no_comparison_names_is_refused_unless_it_is_newer(saved) -> None:
     rewrite(saved, lambda entries: entries.update({"more.json": b"{}"}))
     refused(saved, "entry 'more.json' is not part of its comparison")
-    change_record(saved, lambda record: record.update(version=[1, 7]))
+    change_record(saved, lambda record: record.update(version=[2, 7]))
     assert Comparison.load(saved).judge
 
 
@@ -154,10 +189,10 @@ def test_runs_that_do_not_belong_together_are_refused(saved, tmp_path) -> None:
     ("change", "reason"),
     [
         ({"format": "zip"}, "does not describe a comparison"),
-        ({"version": [2, 0]}, r"'version' is \[2, 0\].*a newer difflens_widgets"),
+        ({"version": [3, 0]}, r"'version' is \[3, 0\].*a newer difflens_widgets"),
         ({"version": [1]}, "'version' is"),
-        ({"crossed": 1}, "'crossed' is 1, expected true or false"),
-        ({"crossed": False}, "'raw-tuned.lens' is not part of its comparison"),
+        ({"swapped": 1}, "'swapped' is 1, expected true or false"),
+        ({"swapped": False}, "'raw-tuned.lens' is not part of its comparison"),
         ({"normed": None}, "'normed' is null"),
         ({"cosines": [2**19, 2**19]}, "'cosines' is .*, expected"),
         ({"cosines": "all"}, "'cosines'"),
@@ -196,7 +231,7 @@ def test_cosines_that_are_none_are_refused(saved) -> None:
         data = safetensors.numpy.save({"cosines": array.astype("f4")})
         rewrite(saved, lambda entries, data=data: entries.update({"cosines.safetensors": data}))
         refused(saved, reason)
-    assert comparefile.VERSION == (1, 0)
+    assert comparefile.VERSION == (2, 0)
 
 
 def test_a_damaged_file_is_read_or_refused_and_nothing_else(saved) -> None:

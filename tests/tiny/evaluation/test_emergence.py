@@ -89,6 +89,6 @@ def test_the_command_prints_the_table_and_goes_on(tmp_path: Path, capsys) -> Non
     assert str(table) in first
     assert "1 steps · guidance 0 · 1 prompts of each kind × 1 seeds" in first
     assert main(["--prompts", "1", *arguments, "--steps", "2"]) == 2
-    assert "was made otherwise (steps: 1 there, 2 now)" in capsys.readouterr().err
+    assert "is of a different experiment (num_inference_steps: 1 there, 2 now)" in capsys.readouterr().err
     assert main(["--model", str(tmp_path)]) == 2
     assert "not a diffusers pipeline folder" in capsys.readouterr().err

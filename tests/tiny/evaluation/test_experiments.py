@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from difflens_widgets import Comparison, DreamBoothConfig, TrainingHistory
-from difflens_widgets.analysis.comparison.comparison import CROSSED
+from difflens_widgets.analysis.comparison.file import SWAPPED
 from difflens_widgets.dreambooth.training.trainer import train_with
 from difflens_widgets.tiny.drawing import SIZE
 from difflens_widgets.tiny.evaluation import dreambooth_results as results
@@ -104,7 +104,7 @@ def test_the_course_projects_comparison_has_one_unet_for_both(judge) -> None:
 def test_the_judge_knows_the_subject_from_other_pictures(judge) -> None:
     subject, other = draw_subject()[0], picture(3, SIZE)
     run = drawn_run(images={0: other, 12: subject}, layers=(0, 5, 12))
-    same = Comparison(run, run, dict.fromkeys(CROSSED, run))
+    same = Comparison(run, run, dict.fromkeys(SWAPPED, run))
     assert results.compared(same, judge)["subject/tuned"] == [0, None, 1]
 
 

@@ -11,7 +11,7 @@ import pytest
 import torch
 from diffusers import DDIMScheduler
 
-from difflens_widgets import DiffusionLens, layer_drift, read_states, state_norms
+from difflens_widgets import DiffusionLens, layer_change, read_states, state_norms
 from difflens_widgets.analysis.states import TokenStates
 from difflens_widgets.runs.tokens import Token
 from drawn_runs import SETTINGS, drawn_run
@@ -40,16 +40,16 @@ def test_norms() -> None:
     assert state_norms(by_hand()).tolist() == [[9, 3, 2, 1], [9, 3, 2, 1], [9, 6, 2, 3]]
 
 
-def test_drift() -> None:
-    drift = layer_drift(by_hand(), ("word", "eos", "pad"))
-    np.testing.assert_allclose(drift.cosine, [[1, 0, 2], [0, 0, 0]], atol=1e-12)
-    np.testing.assert_allclose(drift.relative, [[np.sqrt(2), 0, 2], [1, 0, 2]], atol=1e-12)
-    assert [token.kind for token in drift.tokens] == ["word", "eos", "pad"]
+def test_the_change() -> None:
+    change = layer_change(by_hand(), ("word", "eos", "pad"))
+    np.testing.assert_allclose(change.cosine, [[1, 0, 2], [0, 0, 0]], atol=1e-12)
+    np.testing.assert_allclose(change.relative, [[np.sqrt(2), 0, 2], [1, 0, 2]], atol=1e-12)
+    assert [token.kind for token in change.tokens] == ["word", "eos", "pad"]
 
 
 def test_kinds_choose_the_tokens() -> None:
-    assert [token.kind for token in layer_drift(by_hand()).tokens] == ["word", "eos"]
-    only = layer_drift(by_hand(), "pad")
+    assert [token.kind for token in layer_change(by_hand()).tokens] == ["word", "eos"]
+    only = layer_change(by_hand(), "pad")
     assert only.cosine.shape == (2, 1)
     np.testing.assert_allclose(only.relative[:, 0], 2)
 
@@ -57,9 +57,9 @@ def test_kinds_choose_the_tokens() -> None:
 def test_a_state_of_length_zero_has_no_direction() -> None:
     states = np.zeros((2, 4, 2), np.float32)
     states[1] = 1
-    drift = layer_drift(TokenStates("dog", TOKENS, states, normed=False))
-    assert np.isnan(drift.cosine).all()
-    assert np.isnan(drift.relative).all()
+    change = layer_change(TokenStates("dog", TOKENS, states, normed=False))
+    assert np.isnan(change.cosine).all()
+    assert np.isnan(change.relative).all()
 
 
 def test_states_read_are_those_of_a_run_and_of_the_encoder(lens) -> None:
@@ -89,10 +89,10 @@ def test_a_saved_run_is_analysed_without_torch(tmp_path: Path) -> None:
     program = (
         "import sys, warnings\n"
         "for name in ('torch', 'diffusers', 'transformers'): sys.modules[name] = None\n"
-        "from difflens_widgets import LensRun, layer_cka, layer_drift, linear_cka, state_norms, EmergenceTable\n"
+        "from difflens_widgets import LensRun, layer_cka, layer_change, linear_cka, state_norms, EmergenceTable\n"
         "run = LensRun.load(sys.argv[1])\n"
         "assert state_norms(run).shape == (13, len(run.tokens))\n"
-        "assert layer_drift(run).plot()._repr_png_().startswith(b'\\x89PNG')\n"
+        "assert layer_change(run).plot()._repr_png_().startswith(b'\\x89PNG')\n"
         "assert layer_cka([run, run], debiased=True).matrix.shape == (13, 13)\n"
     )
     done = subprocess.run([sys.executable, "-c", program, str(path)], capture_output=True, text=True, check=False)
@@ -100,13 +100,13 @@ def test_a_saved_run_is_analysed_without_torch(tmp_path: Path) -> None:
 
 
 def test_the_figure_says_what_it_shows() -> None:
-    figure = layer_drift(by_hand()).plot()
+    figure = layer_change(by_hand()).plot()
     labels = [axes.get_ylabel() for axes in figure.axes]
     assert labels == ["cosine distance (0 to 2)", "relative change (ratio of lengths)"]
     assert "n = 2" in figure.texts[-1].get_text()
     np.testing.assert_allclose(figure.axes[0].lines[-1].get_ydata(), [0.5, 0])
     assert [axes.get_yscale() for axes in figure.axes] == ["linear", "linear"]  # a change of 0 has no logarithm
-    assert [axes.get_yscale() for axes in layer_drift(drawn_run()).plot().axes] == ["linear", "log"]
+    assert [axes.get_yscale() for axes in layer_change(drawn_run()).plot().axes] == ["linear", "log"]
 
 
 # bad input
@@ -132,7 +132,7 @@ def infinite() -> np.ndarray:
 )
 def test_runs_that_cannot_be_measured(run, kinds, message) -> None:
     with pytest.raises(ValueError, match=message):
-        layer_drift(run, kinds)
+        layer_change(run, kinds)
 
 
 def test_norms_need_states_too() -> None:

@@ -1,0 +1,73 @@
+"""Pictures in rows and columns on white paper, with labels; a cell without a picture is hollow and says why."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from PIL import Image, ImageDraw, ImageFont
+
+PAPER = (255, 255, 255)
+INK = (64, 64, 64)
+_HOLLOW = (208, 208, 208)
+
+
+def font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+    """Return Pillow's own font, which is there on every machine."""
+    return ImageFont.load_default(size)
+
+
+def draw_cell(
+    sheet: Image.Image, left: int, top: int, size: tuple[int, int], content: Image.Image | str, text_size: int
+) -> None:
+    """Paste a picture, or draw the outline of a cell of this `size` with a word in its middle."""
+    if isinstance(content, Image.Image):
+        sheet.paste(content, (left, top))
+        return
+    width, height = size
+    pen = ImageDraw.Draw(sheet)
+    pen.rectangle((left, top, left + width - 1, top + height - 1), outline=_HOLLOW, width=max(1, width // 128))
+    pen.text((left + width / 2, top + height / 2), content, INK, font(text_size), anchor="mm")
+
+
+def labelled_grid(
+    cells: Sequence[Sequence[Image.Image | str]],
+    rows: Sequence[str],
+    columns: Sequence[str],
+    *,
+    left: int,
+    top: int,
+    label_y: float,
+    gutter: int,
+    text_size: int,
+) -> Image.Image:
+    """Draw a grid of pictures with a label before each row and above each column.
+
+    Parameters
+    ----------
+    cells : sequence of rows, each a sequence of PIL.Image or str
+        An RGB picture, or the word of a hollow cell ("" for none). At least one is a picture; all cells are as large
+        as the largest picture.
+    rows, columns : sequence of str
+        Labels; those of rows may have several lines.
+    left, top : int
+        Margins for the labels, in pixels.
+    label_y : float
+        Height of the middle of the column labels, in pixels from above.
+    gutter : int
+        Pixels between cells.
+    text_size : int
+        In pixels.
+    """
+    sizes = [cell.size for row in cells for cell in row if isinstance(cell, Image.Image)]
+    width, height = (max(size[axis] for size in sizes) for axis in (0, 1))
+    across, down = width + gutter, height + gutter
+    sheet = Image.new("RGB", (left + len(columns) * across, top + len(rows) * down), PAPER)
+    pen = ImageDraw.Draw(sheet)
+    for column, label in enumerate(columns):
+        pen.text((left + column * across + width / 2, label_y), label, INK, font(text_size), anchor="mm")
+    for row, label in enumerate(rows):
+        middle = (left - gutter, top + row * down + height / 2)
+        pen.text(middle, label, INK, font(text_size), anchor="rm", align="right")
+        for column, content in enumerate(cells[row]):
+            draw_cell(sheet, left + column * across, top + row * down, (width, height), content, text_size)
+    return sheet
