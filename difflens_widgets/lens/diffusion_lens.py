@@ -127,10 +127,7 @@ class DiffusionLens:
 
     @property
     def num_layers(self) -> int:
-        """How many layers there are: 13 for SD 1.x (0 is the embeddings, 12 the last block).
-
-        The last one gives the stock picture. SDXL's encoders have 12 and 32: it reads the state before the last block.
-        """
+        """How many layers there are: 13 for SD 1.x, 12 and 32 for SDXL's encoders. The last gives the stock picture."""
         return self._encoder.read_layers(len(self._encoder.blocks_of(self._module)))[-1] + 1
 
     @property
@@ -155,8 +152,7 @@ class DiffusionLens:
     def __call__(self, prompt: str | Sequence[str], **options: Unpack[RunOptions]) -> LensRun | list[LensRun]:
         """Paint the layers of one prompt, or of several, and wait for it.
 
-        Takes what `start` takes; returns one LensRun, or a list of them for a list of prompts. Ctrl-C stops it within
-        one denoising step.
+        Takes what `start` takes; a list of prompts gives a list of runs. Ctrl-C stops it within one denoising step.
         """
         jobs = self._jobs(prompt, **options)
         runs = [with_progress_bar(job) for job in jobs]
@@ -230,8 +226,7 @@ class DiffusionLens:
     def ablate(self, prompt: str, **options: Unpack[RunOptions]) -> LensRun:
         """Another question: the picture when one block of the text encoder is skipped, and all others work.
 
-        A picture that stays the same says that the others can do without this block for this prompt, not that it does
-        nothing.
+        A picture that stays the same says that the others can do without this block for this prompt.
 
         Parameters
         ----------
@@ -300,7 +295,5 @@ class DiffusionLens:
         view = self.view()
         masks = [token_positions(keep, text, view.tokenize) for text in texts]
         shared = Shared(self.pipe, self.family, self._encoder, self.model, method, layers, count, settings)
-        return [
-            shared.job(text, view.tokenize(text), mask, asked["negative_prompt"], asked["attention"])
-            for text, mask in zip(texts, masks, strict=True)
-        ]
+        others = asked["negative_prompt"], asked["attention"]
+        return [shared.job(t, view.tokenize(t), mask, *others) for t, mask in zip(texts, masks, strict=True)]

@@ -11,69 +11,22 @@ from collections.abc import Callable
 import numpy as np
 from PIL import Image, ImageDraw
 
-from .scenes import COLOURS, Item
+from .pen import DARK, NOSE, WHITE, Pen, Rgb, shade
+from .scenes import Item
 
 REACH = 1.3  # a tile's half side, in radii
-_SHADOW = (0, 0, 0, 1)  # told from drawn parts by its alpha
-Rgb = tuple[int, int, int]
-_DARK, _WHITE, _NOSE = (24, 24, 28), (252, 252, 250), (236, 112, 136)
 
 
 def draw_figure(item: Item, side: int) -> Image.Image:
     """An RGBA tile with the thing in its middle; alpha is 255 where it is, 1 where it casts a shadow."""
     half = math.ceil(REACH * item.r * side)
     tile = Image.new("RGBA", (2 * half + 1, 2 * half + 1))
-    pen = _Pen(ImageDraw.Draw(tile), half, item.r * side, item)
+    pen = Pen(ImageDraw.Draw(tile), half, item.r * side, item)
     if item.kind in _OUTLINES:
         pen.polygon(_OUTLINES[item.kind], pen.own)
     else:
         _FIGURES[item.kind](pen)
     return tile
-
-
-def _shade(colour: Rgb, factor: float) -> Rgb:
-    """Darken (< 1) or lighten (> 1: towards white) a colour."""
-    if factor <= 1:
-        return tuple(int(c * factor) for c in colour)  # type: ignore[return-value]
-    return tuple(int(c + (255 - c) * (factor - 1)) for c in colour)  # type: ignore[return-value]
-
-
-class _Pen:
-    def __init__(self, draw: ImageDraw.ImageDraw, half: int, scale: float, item: Item) -> None:
-        self.draw, self.half, self.scale, self.item = draw, half, scale, item
-        self.own = COLOURS[item.colour][0]
-        # parts of its own in another shade: darker, but lighter on black
-        self.deep = _shade(self.own, 1.32) if item.colour == "black" else _shade(self.own, 0.68)
-        self.pale = _shade(self.own, 0.86) if item.colour == "white" else _shade(self.own, 1.5)
-        self.ears = COLOURS[item.markings.ears][0] if item.markings.ears else self.deep
-        self.patch = COLOURS[item.markings.patch][0] if item.markings.patch else None
-
-    def at(self, x: float, y: float) -> tuple[float, float]:
-        return self.half + x * self.scale, self.half + y * self.scale
-
-    def ellipse(self, x: float, y: float, rx: float, ry: float, fill: tuple[int, ...]) -> None:
-        self.draw.ellipse([*self.at(x - rx, y - ry), *self.at(x + rx, y + ry)], fill=fill)
-
-    def box(self, x0: float, y0: float, x1: float, y1: float, fill: tuple[int, ...], radius: float = 0.0) -> None:
-        self.draw.rounded_rectangle([*self.at(x0, y0), *self.at(x1, y1)], radius * self.scale, fill=fill)
-
-    def polygon(self, points: list[tuple[float, float]], fill: Rgb) -> None:
-        self.draw.polygon([self.at(x, y) for x, y in points], fill=fill)
-
-    def line(self, points: list[tuple[float, float]], width: float, fill: Rgb) -> None:
-        self.draw.line([self.at(x, y) for x, y in points], fill=fill, width=max(1, round(width * self.scale)))
-
-    def mirrored(self, points: list[tuple[float, float]], fill: Rgb) -> None:
-        self.polygon(points, fill)
-        self.polygon([(-x, y) for x, y in points], fill)
-
-    def shadow(self, y: float = 0.97, width: float = 0.8) -> None:
-        self.ellipse(0.06, y, width, 0.13, _SHADOW)
-
-    def eye(self, x: float, y: float, r: float = 0.14) -> None:
-        self.ellipse(x, y, r, r, _WHITE)
-        self.ellipse(x, y + 0.01, r * 0.62, r * 0.62, _DARK)
-        self.ellipse(x - r * 0.2, y - r * 0.25, r * 0.22, r * 0.22, _WHITE)
 
 
 def _regular(n: int, radii: tuple[float, ...], turn: float = -math.pi / 2) -> list[tuple[float, float]]:
@@ -110,16 +63,16 @@ _OUTLINES: dict[str, list[tuple[float, float]]] = {
 }
 
 
-def _circle(p: _Pen) -> None:
+def _circle(p: Pen) -> None:
     p.ellipse(0, 0, 0.95, 0.95, p.own)
 
 
-def _ring(p: _Pen) -> None:
+def _ring(p: Pen) -> None:
     p.ellipse(0, 0, 0.97, 0.97, p.own)
     p.ellipse(0, 0, 0.52, 0.52, (0, 0, 0, 0))
 
 
-def _sitting(p: _Pen) -> None:
+def _sitting(p: Pen) -> None:
     """Body, paws, head and patch of an animal that faces the viewer."""
     p.shadow()
     p.ellipse(0, 0.58, 0.6, 0.44, p.own)
@@ -131,14 +84,14 @@ def _sitting(p: _Pen) -> None:
         p.ellipse(-0.29, -0.24, 0.26, 0.3, p.patch)
 
 
-def _face(p: _Pen, muzzle: float, nose: Rgb) -> None:
+def _face(p: Pen, muzzle: float, nose: Rgb) -> None:
     p.eye(-0.28, -0.24)
     p.eye(0.28, -0.24)
     p.ellipse(0, 0.09, muzzle, muzzle * 0.72, p.pale)
     p.ellipse(0, 0.02, 0.12, 0.085, nose)
 
 
-def _walking(p: _Pen, tail: list[tuple[float, float]]) -> None:
+def _walking(p: Pen, tail: list[tuple[float, float]]) -> None:
     """Body, legs and tail of an animal seen from the side, going left; its head is drawn afterwards."""
     p.shadow()
     for x in (-0.42, -0.14, 0.34, 0.62):
@@ -149,22 +102,22 @@ def _walking(p: _Pen, tail: list[tuple[float, float]]) -> None:
         p.ellipse(0.3, 0.16, 0.26, 0.22, p.patch)
 
 
-def _dog(p: _Pen) -> None:
+def _dog(p: Pen) -> None:
     if p.item.walking:
         _walking(p, [(0.75, 0.1), (1.05, -0.3)])
         p.ellipse(-0.52, -0.26, 0.42, 0.4, p.own)
         p.ellipse(-0.86, -0.14, 0.24, 0.18, p.pale)
-        p.ellipse(-1.02, -0.2, 0.09, 0.08, _DARK)
+        p.ellipse(-1.02, -0.2, 0.09, 0.08, DARK)
         p.ellipse(-0.3, -0.18, 0.17, 0.4, p.ears)
         p.eye(-0.66, -0.36, 0.12)
         return
     _sitting(p)
     for side in (-1, 1):  # hanging ears
         p.ellipse(side * 0.68, -0.14, 0.2, 0.5, p.ears)
-    _face(p, 0.3, _DARK)
+    _face(p, 0.3, DARK)
 
 
-def _cat(p: _Pen) -> None:
+def _cat(p: Pen) -> None:
     if p.item.walking:
         _walking(p, [(0.72, 0.1), (0.98, -0.25), (0.88, -0.75)])
         p.polygon([(-0.86, -0.45), (-0.8, -1.0), (-0.5, -0.6)], p.ears)
@@ -172,42 +125,42 @@ def _cat(p: _Pen) -> None:
         p.ellipse(-0.52, -0.26, 0.42, 0.4, p.own)
         p.eye(-0.68, -0.32, 0.12)
         p.eye(-0.36, -0.32, 0.12)
-        p.ellipse(-0.54, -0.1, 0.08, 0.06, _NOSE)
+        p.ellipse(-0.54, -0.1, 0.08, 0.06, NOSE)
         return
     p.mirrored([(0.08, -0.6), (0.62, -1.12), (0.68, -0.25)], p.ears)
     _sitting(p)
-    _face(p, 0.17, _NOSE)
+    _face(p, 0.17, NOSE)
     for side in (-1, 1):  # whiskers
         for y in (0.02, 0.16):
             p.line([(side * 0.22, 0.1), (side * 0.9, y - 0.03)], 0.045, p.deep)
 
 
-def _rabbit(p: _Pen) -> None:
+def _rabbit(p: Pen) -> None:
     for side in (-1, 1):  # tall ears
         p.ellipse(side * 0.26, -0.74, 0.17, 0.42, p.ears)
-        p.ellipse(side * 0.26, -0.72, 0.08, 0.28, _NOSE)
+        p.ellipse(side * 0.26, -0.72, 0.08, 0.28, NOSE)
     _sitting(p)
-    _face(p, 0.19, _NOSE)
+    _face(p, 0.19, NOSE)
 
 
-def _bear(p: _Pen) -> None:
+def _bear(p: Pen) -> None:
     if p.item.walking:
         _walking(p, [(0.8, 0.1), (0.9, 0.06)])
         for x in (-0.78, -0.3):
             p.ellipse(x, -0.58, 0.17, 0.17, p.ears)
         p.ellipse(-0.54, -0.24, 0.46, 0.43, p.own)
         p.ellipse(-0.78, -0.1, 0.25, 0.2, p.pale)
-        p.ellipse(-0.92, -0.16, 0.1, 0.08, _DARK)
+        p.ellipse(-0.92, -0.16, 0.1, 0.08, DARK)
         p.eye(-0.6, -0.34, 0.11)
         return
     for side in (-1, 1):  # round ears
         p.ellipse(side * 0.54, -0.68, 0.27, 0.27, p.ears)
         p.ellipse(side * 0.54, -0.68, 0.13, 0.13, p.pale)
     _sitting(p)
-    _face(p, 0.34, _DARK)
+    _face(p, 0.34, DARK)
 
 
-def _fish(p: _Pen) -> None:
+def _fish(p: Pen) -> None:
     p.polygon([(0.4, 0), (1.05, -0.56), (0.9, 0), (1.05, 0.56)], p.ears)  # the tail bears the "ear" colour
     p.polygon([(-0.3, -0.4), (0.3, -0.82), (0.42, -0.2)], p.ears)
     p.ellipse(-0.2, 0, 0.82, 0.52, p.own)
@@ -218,7 +171,7 @@ def _fish(p: _Pen) -> None:
     p.line([(-0.3, -0.22), (-0.24, 0), (-0.3, 0.24)], 0.06, p.deep)
 
 
-def _bird(p: _Pen) -> None:
+def _bird(p: Pen) -> None:
     for x in (-0.05, 0.22):
         p.line([(x, 0.6), (x, 1.0)], 0.09, (240, 150, 30))
     p.polygon([(0.4, 0.1), (1.08, -0.32), (1.0, 0.3)], p.deep)
@@ -231,7 +184,7 @@ def _bird(p: _Pen) -> None:
     p.eye(-0.5, -0.46)
 
 
-def _turtle(p: _Pen) -> None:
+def _turtle(p: Pen) -> None:
     p.shadow(0.72, 0.9)
     for x in (-0.5, 0.42):
         p.box(x - 0.16, 0.3, x + 0.16, 0.72, p.pale, 0.12)
@@ -244,29 +197,29 @@ def _turtle(p: _Pen) -> None:
     p.eye(-0.92, -0.06, 0.1)
 
 
-def _snail(p: _Pen) -> None:
+def _snail(p: Pen) -> None:
     p.shadow(0.84, 0.9)
     p.box(-0.98, 0.5, 1.02, 0.82, p.pale, 0.16)
     p.ellipse(-0.82, 0.34, 0.22, 0.42, p.pale)
     for x in (-1.0, -0.7):
         p.line([(-0.84, 0.1), (x, -0.46)], 0.07, p.pale)
-        p.ellipse(x, -0.5, 0.11, 0.11, _DARK)
+        p.ellipse(x, -0.5, 0.11, 0.11, DARK)
     p.ellipse(0.2, 0.02, 0.68, 0.66, p.own)  # the shell and its windings
     p.ellipse(0.24, 0.08, 0.46, 0.45, p.ears)
     p.ellipse(0.22, 0.04, 0.3, 0.3, p.own)
     p.ellipse(0.24, 0.07, 0.14, 0.14, p.patch or p.ears)
 
 
-def _house(p: _Pen) -> None:
+def _house(p: Pen) -> None:
     p.shadow(0.93, 0.86)
     p.box(-0.74, -0.15, 0.74, 0.95, p.own)
     p.polygon([(0, -1.02), (1.02, -0.08), (-1.02, -0.08)], p.deep)
-    p.box(-0.2, 0.34, 0.2, 0.95, _shade(p.deep, 0.6) if p.item.colour != "black" else (110, 110, 116))
+    p.box(-0.2, 0.34, 0.2, 0.95, shade(p.deep, 0.6) if p.item.colour != "black" else (110, 110, 116))
     for x in (-0.5, 0.5):
         p.box(x - 0.16, 0.12, x + 0.16, 0.44, (255, 240, 170))
 
 
-def _tree(p: _Pen) -> None:
+def _tree(p: Pen) -> None:
     p.shadow(0.97, 0.5)
     p.box(-0.15, 0.2, 0.15, 1.0, (112, 74, 44))
     for x, y, r in ((-0.42, 0.06, 0.44), (0.42, 0.06, 0.44), (0, -0.48, 0.52), (0, 0.0, 0.5)):
@@ -275,7 +228,7 @@ def _tree(p: _Pen) -> None:
         p.ellipse(x, y, 0.12, 0.09, p.deep)
 
 
-def _car(p: _Pen) -> None:
+def _car(p: Pen) -> None:
     p.shadow(0.68, 1.0)
     p.polygon([(-0.62, 0.02), (-0.38, -0.52), (0.36, -0.52), (0.66, 0.02)], p.own)
     p.polygon([(-0.46, 0.0), (-0.3, -0.4), (-0.04, -0.4), (-0.04, 0.0)], (206, 232, 246))
@@ -283,11 +236,11 @@ def _car(p: _Pen) -> None:
     p.box(-1.04, -0.02, 1.04, 0.48, p.own, 0.14)
     p.ellipse(-0.94, 0.16, 0.09, 0.09, (255, 240, 150))
     for x in (-0.54, 0.54):
-        p.ellipse(x, 0.46, 0.27, 0.27, _DARK if p.item.colour != "black" else (92, 92, 98))
+        p.ellipse(x, 0.46, 0.27, 0.27, DARK if p.item.colour != "black" else (92, 92, 98))
         p.ellipse(x, 0.46, 0.12, 0.12, (200, 200, 206))
 
 
-def _flower(p: _Pen) -> None:
+def _flower(p: Pen) -> None:
     p.line([(0, 0.1), (0, 1.04)], 0.12, (52, 128, 48))
     p.ellipse(0.26, 0.78, 0.26, 0.11, (72, 158, 62))
     p.ellipse(-0.26, 0.66, 0.26, 0.11, (72, 158, 62))
@@ -296,7 +249,7 @@ def _flower(p: _Pen) -> None:
     p.ellipse(0, -0.3, 0.25, 0.25, (250, 206, 60) if p.item.colour not in ("yellow", "orange") else (126, 70, 30))
 
 
-def _boat(p: _Pen) -> None:
+def _boat(p: Pen) -> None:
     p.line([(0, -1.0), (0, 0.4)], 0.09, (112, 74, 44))
     p.polygon([(0.1, -0.98), (0.1, 0.24), (0.86, 0.24)], p.pale)
     p.polygon([(-0.1, -0.8), (-0.1, 0.24), (-0.66, 0.24)], p.pale)
@@ -304,17 +257,17 @@ def _boat(p: _Pen) -> None:
     p.polygon([(-1.04, 0.36), (1.04, 0.36), (0.96, 0.5), (-0.96, 0.5)], p.deep)
 
 
-def _mushroom(p: _Pen) -> None:
+def _mushroom(p: Pen) -> None:
     p.shadow(0.96, 0.5)
     p.box(-0.26, 0.0, 0.26, 0.97, (244, 232, 208), 0.16)
     p.draw.pieslice([*p.at(-0.98, -0.92), *p.at(0.98, 1.06)], 180, 360, fill=p.own)
     p.ellipse(0, 0.07, 0.98, 0.14, p.own)
-    spots = _WHITE if p.item.colour != "white" else (214, 60, 54)
+    spots = WHITE if p.item.colour != "white" else (214, 60, 54)
     for x, y, r in ((-0.46, -0.3, 0.16), (0.1, -0.58, 0.17), (0.5, -0.2, 0.14), (-0.02, -0.14, 0.11)):
         p.ellipse(x, y, r, r * 0.85, spots)
 
 
-_FIGURES: dict[str, Callable[[_Pen], None]] = {
+_FIGURES: dict[str, Callable[[Pen], None]] = {
     **{"circle": _circle, "ring": _ring},
     **{"dog": _dog, "cat": _cat, "rabbit": _rabbit, "bear": _bear, "fish": _fish, "bird": _bird},
     **{"turtle": _turtle, "snail": _snail},

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import inspect
+import subprocess
+import sys
 import threading
+import time
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -224,3 +228,28 @@ def test_a_warning_points_to_the_callers_line(lens) -> None:
     with pytest.warns(UserWarning, match="cut off") as caught:
         lens("star " * 90, layers=[4], **QUICK)
     assert [warning.filename for warning in caught] == [__file__]
+
+
+# the end of the process
+
+
+@pytest.mark.parametrize("ending", ["", "raise SystemExit(3)"])
+def test_a_script_that_ends_while_a_job_paints_ends_in_good_order(ending) -> None:
+    """The job is stopped within one step; a thread that computes while Python is taken down would abort it."""
+    program = (
+        "import time\n"
+        "from diffusers import DDIMScheduler\n"
+        "from difflens_widgets import DiffusionLens\n"
+        "from pipelines import small_pipeline\n"
+        "lens = DiffusionLens(small_pipeline(DDIMScheduler))\n"
+        "started = []\n"
+        "jobs = [lens.start('a star', num_inference_steps=900, on_step=lambda *_: started.append(1)) for _ in range(3)]\n"
+        "while not started: time.sleep(0.01)\n"
+        f"{ending}\n"
+    )
+    tests = Path(__file__).parents[1]
+    began = time.monotonic()
+    done = subprocess.run([sys.executable, "-c", program], cwd=tests, capture_output=True, text=True, check=False)
+    assert done.returncode == (3 if ending else 0), done.stderr
+    assert "Fatal" not in done.stderr
+    assert time.monotonic() - began < 100
