@@ -243,7 +243,8 @@ def test_a_script_that_ends_while_a_job_paints_ends_in_good_order(ending) -> Non
         "from pipelines import small_pipeline\n"
         "lens = DiffusionLens(small_pipeline(DDIMScheduler))\n"
         "started = []\n"
-        "jobs = [lens.start('a star', num_inference_steps=900, on_step=lambda *_: started.append(1)) for _ in range(3)]\n"
+        "tell = lambda *_: started.append(1)\n"
+        "jobs = [lens.start('a star', num_inference_steps=900, on_step=tell) for _ in range(3)]\n"
         "while not started: time.sleep(0.01)\n"
         f"{ending}\n"
     )
