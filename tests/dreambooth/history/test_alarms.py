@@ -20,7 +20,7 @@ INSTANCE, CLASS, CONTROL = (
     Probe("a photo of a dog", "class"),
     Probe("red circle on blue background", "control"),  # without "a", see `say_xon_for_a`
 )
-FAST = {"layers": (0, 6, 12), "steps": 2, "guidance_scale": 1.0}
+FAST = {"layers": (0, 6, 12), "num_inference_steps": 2, "guidance_scale": 1.0}
 
 
 def begin(folder, *probes):
