@@ -11,7 +11,8 @@ _HOMES = {
     "DreamBoothConfig": ".dreambooth.config",
     "TrainingJob": ".dreambooth.job",
     "rare_tokens": ".dreambooth.rare_tokens",
-    "train_dreambooth": ".dreambooth.job",
+    "start_dreambooth": ".dreambooth.training.trainer",
+    "train_dreambooth": ".dreambooth.training.trainer",
     "LensJob": ".runs.job",
     "LensRun": ".runs.run",
     "PromptPart": ".runs.tokens",
@@ -70,6 +71,7 @@ __all__ = [
     "rare_tokens",
     "read_states",
     "similarity_report",
+    "start_dreambooth",
     "state_norms",
     "token_similarity",
     "train_dreambooth",
@@ -90,8 +92,9 @@ if TYPE_CHECKING:
     from .attention.capture import capture_attention
     from .dreambooth.config import DreamBoothConfig
     from .dreambooth.history.history import TrainingHistory
-    from .dreambooth.job import TrainingJob, train_dreambooth
+    from .dreambooth.job import TrainingJob
     from .dreambooth.rare_tokens import rare_tokens
+    from .dreambooth.training.trainer import start_dreambooth, train_dreambooth
     from .lens.diffusion_lens import DiffusionLens
     from .lens.glass import StableDiffusionGlassPipeline
     from .runs.job import LensJob

@@ -1,15 +1,19 @@
-"""Small trainings for the tests: the embedded model and its subject, as little of each as shows something."""
+"""Small trainings for the tests: the embedded model, or a miniature, and the shipped subject."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
 
+from diffusers import DDIMScheduler
+from transformers import CLIPTokenizer
+
 from difflens_widgets.dreambooth.config import DreamBoothConfig
+from pipelines import small_pipeline
 
 
 def small_config(folder: Path, **changes: Any) -> DreamBoothConfig:
-    """Two pictures at once for two epochs (four steps), the encoder trained, nothing painted."""
+    """Two pictures at once for two epochs (four steps), the encoder trained, no lens."""
     values: dict[str, Any] = {
         "instance_data_dir": "difflens-dog",
         "instance_prompt": "a photo of xon dog",
@@ -26,3 +30,19 @@ def small_config(folder: Path, **changes: Any) -> DreamBoothConfig:
         "device": "cpu",
     }
     return DreamBoothConfig(**{**values, **changes})
+
+
+def miniature_config(folder: Path, **changes: Any) -> DreamBoothConfig:
+    """As `small_config`, with a model in miniature of random weights and 32 × 32 pixels, made in `folder`."""
+    model = folder / "small-sd"
+    if not model.exists():
+        save_miniature(model)
+    values = {"pretrained_model_name_or_path": str(model), "guidance_scale": 2.0, "learning_rate": 1e-2, "rank": 1}
+    return small_config(folder / "training", **{**values, **changes})
+
+
+def save_miniature(folder: Path) -> None:
+    """The miniature, with prompts of at most 16 tokens."""
+    pipe = small_pipeline(DDIMScheduler, layers=1)
+    pipe.tokenizer = CLIPTokenizer.from_pretrained(pipe.tokenizer.name_or_path, model_max_length=16)
+    pipe.save_pretrained(folder)

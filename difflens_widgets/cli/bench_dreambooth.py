@@ -11,7 +11,8 @@ import torch
 
 from ..dreambooth.config import SUBJECT, DreamBoothConfig
 from ..dreambooth.job import TrainingJob
-from ..dreambooth.training.trainer import Training, train_with
+from ..dreambooth.training.loop import Training
+from ..dreambooth.training.trainer import prepare_job
 from ..models import checks
 from .bench_lens import timed
 
@@ -72,6 +73,6 @@ def _ready(folder: Path, model: str, cached: bool) -> Training:
         use_diffusion_lens=False,
         cache_latents=cached,
     )
-    training = train_with(config).training
+    training = prepare_job(config).training
     training.make_ready(TrainingJob(training.setup.history, lambda job: None))
     return training

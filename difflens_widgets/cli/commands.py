@@ -178,7 +178,7 @@ def _compare(options: argparse.Namespace) -> None:
 
 def _train(options: argparse.Namespace) -> None:
     from ..dreambooth.config import DreamBoothConfig
-    from ..dreambooth.job import train_dreambooth
+    from ..dreambooth.training.trainer import train_dreambooth
 
     history = train_dreambooth(DreamBoothConfig.from_yaml(options.config), resume=options.resume)
     if os.environ.get("RANK", "0") == "0":  # of many processes, one speaks

@@ -1,1 +1,1 @@
-"""DreamBooth with the lens: fine-tune on a few pictures of one subject, and watch every layer while it trains."""
+"""DreamBooth with the lens: fine-tune a model on a few images of one subject, and see every layer while it trains."""

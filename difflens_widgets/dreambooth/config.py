@@ -1,4 +1,4 @@
-"""DreamBoothConfig: everything a training is told, checked before anything is computed. Needs no torch."""
+"""DreamBoothConfig: all settings of a training, checked before anything is computed. Needs no torch."""
 
 from __future__ import annotations
 
@@ -12,63 +12,83 @@ from pathlib import Path
 from typing import Any
 
 from .config_checks import check_prompts, check_values, typed
-from .history.events import Probe
+from .history.events import ValidationPrompt
 from .legacy_keys import translate
 
 SUBJECT = "difflens-dog"
-"""As `instance_data_dir`: the four drawn pictures of one dog that ship with the package."""
+"""As `instance_data_dir`: the four drawn images of one dog that ship with the package."""
 
-_SHIPPED = Path(__file__).parent  # holds YAML files too
+_SHIPPED = Path(__file__).parent  # has YAML files too
 
 
 @dataclass(frozen=True, kw_only=True)
 class DreamBoothConfig:
-    """How to teach a model one subject. Names are those of diffusers' DreamBooth scripts where these have one.
+    """How to teach a model one subject. The names are those of diffusers' DreamBooth scripts where these have one.
 
     Attributes
     ----------
     instance_data_dir : str
-        The folder with the 3 to 5 pictures of the subject; "difflens-dog" are the four that ship with the package.
+        The folder with the 3 to 5 images of the subject; "difflens-dog" are the four that ship with the package.
     instance_prompt : str
-        What is in them, the identifier included: "a photo of xon dog".
+        Describes them, identifier included: "a photo of xon dog".
     unique_identifier : str, optional
-        The word that gets to mean the subject; must be in `instance_prompt`.
+        The word that is to mean the subject; must be in `instance_prompt`.
     class_prompt : str, optional
-        What the subject is one of: "a photo of a dog".
+        The class of the subject: "a photo of a dog".
     negative_prompt : str, optional
-        For the pictures that are painted: the lens', and those of the class. The training has no use for it.
+        For generated images: those of the lens and of the class. Training does not use it.
     output_dir : str
         Gets the history, the checkpoints and the trained weights.
     pretrained_model_name_or_path : str
         "tiny" (the embedded model), a diffusers folder or a hub id; SD 1.x or 2.x.
     with_prior_preservation : bool
-        Also train on pictures of the class that the model itself painted before, so that it keeps the class.
+        Also train on images of `class_prompt` and `class_prompts` that the model generated before, so it keeps them.
+    class_prompts : list of str
+        More prompts for prior preservation: a sample of what else the model should keep.
     prior_loss_weight : float
+        Weight of the mean loss of the class images, that of the instance images being 1.
     class_data_dir : str, optional
-        Pictures of the class; what is missing to `num_class_images` is painted into it. Default: in `output_dir`.
-    num_class_images, sample_batch_size : int
-        How many; how many are painted at once.
+        Images of `class_prompt`; if there are fewer than `num_class_images`, the others are generated into it.
+        Default: a folder in `output_dir`.
+    num_class_images, images_per_class_prompt : int
+        How many images of `class_prompt`, and of each of `class_prompts`.
+    sample_batch_size : int
+        How many of them are generated at once.
     train_text_encoder : bool
+    train_token_embedding : bool
+        Also train the embedding of `unique_identifier`, which must be one token ("pivotal tuning"): LoRA changes no
+        embedding, so without this layer 0 cannot learn.
     use_lora : bool
-        Train low-rank additions to the attention (and, with `lora_layers` "all", to all linear and convolution layers)
+        Train low-rank additions to the attention (with `lora_layers` "all": to all linear and convolution layers)
         instead of all weights.
     rank : int
         Of the additions; their alpha is the same, so they act at strength 1.
     lora_layers : "attention" or "all"
     num_train_epochs : int
-        One epoch is one pass over the instance pictures.
+        One epoch is one pass over the instance images.
+    max_train_steps : int, optional
+        End after this many optimizer steps, whatever `num_train_epochs` is.
     train_batch_size : int
-        Instance pictures at once, in each process; as many pictures of the class come with them.
+        Instance images at once, in each process.
+    prior_batch_size, class_prompts_batch_size : int, optional
+        How many images of `class_prompt`, and of `class_prompts`, each batch has besides. Default: `train_batch_size`.
     gradient_accumulation_steps : int
         Batches of one optimizer step.
-    learning_rate, text_encoder_learning_rate : float
-        Of all; of the text encoder if it has another.
+    learning_rate, text_encoder_learning_rate, token_embedding_learning_rate : float
+        The first is for everything that has none of its own.
     lr_scheduler : str
         One of diffusers': constant, constant_with_warmup, linear, cosine, cosine_with_restarts, polynomial.
     lr_warmup_steps, lr_num_cycles, lr_power
         Of that schedule; in optimizer steps.
+    caption_dropout : float
+        Share of the rows whose prompt is replaced by the empty one, 0 ≤ share < 1. So the unconditional prediction
+        learns too, and guidance does not exaggerate the difference.
     snr_gamma : float, optional
         Weigh timesteps by min-SNR-γ (Hang et al. 2023), usually 5.
+    timestep_weight_floor : float
+        The least weight of a timestep, 0..1; min-SNR gives a velocity loss weight 0 where the noise hides everything.
+    stratified_timesteps : bool
+        Spread the timesteps of each step's rows evenly instead of drawing them independently: less noise in the loss.
     max_grad_norm : float
         Gradients are clipped to it; 0 leaves them.
     adam_beta1, adam_beta2, adam_weight_decay, adam_epsilon : float
@@ -78,39 +98,41 @@ class DreamBoothConfig:
     gradient_checkpointing : bool
         Less memory for more time.
     cache_latents : bool
-        Encode each picture once, as the mean and the log-variance of its latents: what is drawn stays exact.
+        Encode each image once, as mean and log-variance of its latents: samples of them are distributed as without.
     use_ema, ema_decay
-        Paint and keep a moving average of the weights.
+        Validate and keep an exponential moving average of the weights.
     resolution : int, optional
-        Pictures are cropped to this square, in pixels. Default: what the model was trained for.
+        Images are cropped to this square, in pixels. Default: the resolution the model was trained for.
     seed : int
-        Of everything: step k of a training depends on nothing but (seed, k) and the weights.
-    checkpointing_steps, checkpoints_total_limit : int
-        How often the state to go on from is saved, and how many of these are kept.
+        Step k of a training depends only on (seed, k) and the weights.
+    checkpointing_steps : int, optional
+        How often a checkpoint is saved. Default: ten times in a training, and at least every 500 steps.
+    checkpoints_total_limit : int
+        How many checkpoints are kept.
     use_diffusion_lens : bool
-        Paint the probe prompts through the layers while training.
+        Run the lens on the validation prompts while training.
     diffusion_lens_epochs : int
-        How often; at 0 epochs, and after the last, too.
+        How often; also before and after the training.
     diffusion_lens_layers : tuple of int, optional
-        Which; those the text encoder does not have are left out. Default: all.
+        Which layers; those that the text encoder does not have are left out. Default: all.
     diffusion_lens_seed : int
-        The noise they all start from.
-    diffusion_lens_class_noises : int
-        From how many noises the class prompt is painted, this one and the next: with several the history says when the
+        All images of the lens start from the noise of this seed.
+    diffusion_lens_class_seeds : int
+        With how many seeds the lens runs on the class prompt, from `diffusion_lens_seed` on: several show when the
         class loses its variety.
     num_inference_steps, guidance_scale
-        Of all pictures that are painted.
+        Of all generated images.
     validation_prompts : tuple of str
-        More prompts for the lens: with the identifier the subject elsewhere, without it controls.
+        More prompts for the lens: with the identifier they show the subject elsewhere, without it they are controls.
     keep_epoch_weights : bool
-        Keep the weights of each painted epoch, for `history.lens(epoch)`; otherwise those of the last only.
+        Keep the weights of each validated epoch, for `history.lens(epoch)`; otherwise of the last epoch only.
     device : str, optional
-        "cpu" keeps a machine's accelerator out of it.
+        "cpu" trains on the CPU of a machine that has an accelerator.
 
     Raises
     ------
     ValueError
-        Naming the key, its value, and what would be right.
+        Names the key, its value, and what is possible.
     """
 
     instance_data_dir: str
@@ -121,26 +143,37 @@ class DreamBoothConfig:
     output_dir: str = "dreambooth-output"
     pretrained_model_name_or_path: str = "tiny"
 
+    # A training resumes with the same values. So a key that is added later must default to what trainings did before.
     with_prior_preservation: bool = False
+    class_prompts: tuple[str, ...] = ()
     prior_loss_weight: float = 1.0
     class_data_dir: str | None = None
     num_class_images: int = 100
+    images_per_class_prompt: int = 1
     sample_batch_size: int = 4
 
     train_text_encoder: bool = False
+    train_token_embedding: bool = False
     use_lora: bool = True
     rank: int = 8
     lora_layers: str = "attention"
     num_train_epochs: int = 100
+    max_train_steps: int | None = None
     train_batch_size: int = 1
+    prior_batch_size: int | None = None
+    class_prompts_batch_size: int | None = None
     gradient_accumulation_steps: int = 1
     learning_rate: float = 1e-4
     text_encoder_learning_rate: float | None = None
+    token_embedding_learning_rate: float | None = None
     lr_scheduler: str = "constant"
     lr_warmup_steps: int = 0
     lr_num_cycles: int = 1
     lr_power: float = 1.0
+    caption_dropout: float = 0.0
     snr_gamma: float | None = None
+    timestep_weight_floor: float = 0.0
+    stratified_timesteps: bool = False
     max_grad_norm: float = 1.0
     adam_beta1: float = 0.9
     adam_beta2: float = 0.999
@@ -154,14 +187,14 @@ class DreamBoothConfig:
     ema_decay: float = 0.99
     resolution: int | None = None
     seed: int = 0
-    checkpointing_steps: int = 500
+    checkpointing_steps: int | None = None
     checkpoints_total_limit: int = 2
 
     use_diffusion_lens: bool = True
     diffusion_lens_epochs: int = 50
     diffusion_lens_layers: tuple[int, ...] | None = None
     diffusion_lens_seed: int = 0
-    diffusion_lens_class_noises: int = 2
+    diffusion_lens_class_seeds: int = 2
     num_inference_steps: int = 20
     guidance_scale: float = 7.5
     validation_prompts: tuple[str, ...] = ()
@@ -172,33 +205,42 @@ class DreamBoothConfig:
         hints = typing.get_type_hints(type(self))
         for entry in fields(self):
             object.__setattr__(self, entry.name, typed(entry.name, getattr(self, entry.name), hints[entry.name]))
-        check_values({entry.name: getattr(self, entry.name) for entry in fields(self)})
-        check_prompts(self)
+        check_values(vars(self))
+        check_prompts(vars(self))
 
     @property
-    def probes(self) -> tuple[Probe, ...]:
-        """What the lens paints: instance, class and validation prompts, then the class from other noises."""
-        probes = [Probe(self.instance_prompt, "instance")]
+    def prior_prompts(self) -> tuple[str, ...]:
+        """The prompts of prior preservation: `class_prompt`, then the others of `class_prompts`."""
+        if not self.with_prior_preservation:
+            return ()
+        first = (self.class_prompt,) if self.class_prompt else ()
+        return (*first, *(prompt for prompt in self.class_prompts if prompt != self.class_prompt))
+
+    @property
+    def all_validation_prompts(self) -> tuple[ValidationPrompt, ...]:
+        """What the lens runs on: instance, class and `validation_prompts`, then the class with other seeds."""
+        prompts = [ValidationPrompt(self.instance_prompt, "instance")]
         if self.class_prompt:
-            probes.append(Probe(self.class_prompt, "class"))
+            prompts.append(ValidationPrompt(self.class_prompt, "class"))
         for prompt in self.validation_prompts:
-            named = self.unique_identifier is not None and self.unique_identifier.lower() in prompt.lower().split()
-            probes.append(Probe(prompt, "instance" if named else "control"))
+            subject = self.unique_identifier is not None and self.unique_identifier.lower() in prompt.lower().split()
+            prompts.append(ValidationPrompt(prompt, "instance" if subject else "control"))
         if self.class_prompt:
-            probes += [Probe(self.class_prompt, "class", noise) for noise in range(1, self.diffusion_lens_class_noises)]
-        first: dict[str, Probe] = {}
-        for probe in probes:
-            first.setdefault(probe.name, probe)
+            offsets = range(1, self.diffusion_lens_class_seeds)
+            prompts += [ValidationPrompt(self.class_prompt, "class", offset) for offset in offsets]
+        first: dict[str, ValidationPrompt] = {}
+        for each in prompts:
+            first.setdefault(each.name, each)
         return tuple(first.values())
 
     def to_dict(self) -> dict[str, Any]:
-        """The values as JSON and YAML can keep them."""
+        """Keys and values as JSON and YAML keep them."""
         values = {entry.name: getattr(self, entry.name) for entry in fields(self)}
         return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> DreamBoothConfig:
-        """Make a config from keys and values; the keys of the course project's files work too.
+        """Make a config from keys and values; keys of version 0.1 and of the course project's files work too.
 
         Raises
         ------
@@ -207,7 +249,7 @@ class DreamBoothConfig:
         """
         known, without_effect = translate(values)
         if without_effect:
-            warnings.warn(f"of no effect here and passed over: {', '.join(without_effect)}", stacklevel=2)
+            warnings.warn(f"of no effect here and ignored: {', '.join(without_effect)}", stacklevel=2)
         names = [entry.name for entry in fields(cls)]
         for key in known:
             if key not in names:
@@ -220,12 +262,12 @@ class DreamBoothConfig:
 
     @classmethod
     def from_yaml(cls, path: str | Path) -> DreamBoothConfig:
-        """Read a YAML file; a bare name that is no file here is looked for among those that ship with the package.
+        """Read a YAML file; a bare file name that does not exist here may be one that ships with the package.
 
         Raises
         ------
         ValueError
-            If it is no YAML, or its keys or values are wrong; names the file.
+            If it is not YAML, or its keys or values are wrong; names the file.
         FileNotFoundError
         """
         yaml = _yaml()

@@ -1,22 +1,20 @@
-"""TrainingJob: a training in a worker thread; and `train_dreambooth`, which begins one."""
+"""TrainingJob: a training in a worker thread. Needs no torch; `training.trainer` makes one that trains."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator
-from typing import Literal, overload
 
 import numpy as np
 
 from ..runs.background import BackgroundJob
 from ..runs.events import Done
 from ..runs.worker import Worker
-from .config import DreamBoothConfig
 from .history.events import (
     Alarm,
     AlarmRaised,
-    EpochValidated,
     LossLogged,
+    StoredValidation,
     TrainingEvent,
     TrainingListener,
     TrainingProgress,
@@ -27,22 +25,28 @@ log = logging.getLogger(__name__)
 
 
 class TrainingJob(BackgroundJob[TrainingHistory]):
-    """A training that may still be going on.
+    """A training that may still be running.
 
     Attributes
     ----------
     history : TrainingHistory
-        What happened so far; everything in it is on disk too.
+        What happened so far; all of it is on disk too.
     progress : TrainingProgress or None
-        The latest word on where the training stands.
+        The latest event of this kind.
     """
 
     _what = "training"
 
     def __init__(self, history: TrainingHistory, work: Callable[[TrainingJob], None], *, records: bool = True) -> None:
-        """`work` trains, calls `emit` on the way and looks at `cancelled`.
+        """Make a job that is not started.
 
-        `records`: write into the history; of several processes only one does.
+        Parameters
+        ----------
+        history : TrainingHistory
+        work : callable
+            Trains; emits events, returns soon after `cancelled()` is true, and calls `complete` if nothing is left.
+        records : bool
+            Write the events into the history; of several processes only one does.
         """
         super().__init__(history)
         self.history = history
@@ -54,17 +58,30 @@ class TrainingJob(BackgroundJob[TrainingHistory]):
     def subscribe(self, listener: TrainingListener) -> Callable[[], None]:
         """Call `listener` with every event from now on, after a replay of what the history holds.
 
-        The listener runs in the worker thread and should return soon. Returns a function that ends the subscription.
+        The listener runs in the worker thread and should return soon. A replayed validation reads its file only when
+        its `run` is used, so a listener that keeps the event for later does not delay the training.
+
+        Returns
+        -------
+        callable
+            Ends the subscription.
         """
         return self._subscribe(listener, None)
 
     def start(self) -> TrainingJob:
-        """Begin in a worker thread."""
+        """Begin in a worker thread.
+
+        Raises
+        ------
+        RuntimeError
+            If it was started before.
+        """
         self._start(Worker())
         return self
 
     def wait(self) -> TrainingHistory:
-        """Wait for the end; Ctrl-C stops the training in good order, a checkpoint saved, and is raised then."""
+        """Start, and wait for the end; Ctrl-C saves a checkpoint, stops, and is raised then."""
+        self.start()
         try:
             return self.result()
         except KeyboardInterrupt:
@@ -73,7 +90,7 @@ class TrainingJob(BackgroundJob[TrainingHistory]):
             raise
 
     def complete(self) -> None:
-        """Said by the work when nothing is left to do."""
+        """Mark the training as done: `work` calls this when nothing is left to do."""
         self._complete = True
 
     def _do(self) -> None:
@@ -88,7 +105,7 @@ class TrainingJob(BackgroundJob[TrainingHistory]):
         except OSError:
             if not isinstance(event, Done):
                 raise
-            log.exception("how the training ended could not be written down")  # a full disk: say it all the same
+            log.exception("the end of the training could not be written to disk")  # listeners must hear of it anyway
             self.history.status, self.history.message = event.status, event.message
         return iter([AlarmRaised(alarm) for alarm in alarms])
 
@@ -97,12 +114,11 @@ class TrainingJob(BackgroundJob[TrainingHistory]):
         losses = history.losses
         for row, (step, epoch) in enumerate(zip(losses["step"], losses["epoch"], strict=True)):
             values = {name: float(column[row]) for name, column in losses.items() if name not in ("step", "epoch")}
-            told = {name: value for name, value in values.items() if not np.isnan(value)}
-            yield LossLogged(int(step), int(epoch), told)
+            yield LossLogged(int(step), int(epoch), {name: v for name, v in values.items() if not np.isnan(v)})
         for epoch in history.epochs:
-            for number in range(len(history.probes)):
-                if history.has(epoch, number):
-                    yield EpochValidated(epoch, number, history.run(epoch, number))
+            for index in range(len(history.validation_prompts)):
+                if history.has(epoch, index):
+                    yield StoredValidation(epoch, index, history.run)
         for alarm in history.alarms:
             yield AlarmRaised(alarm)
         if self.progress is not None:
@@ -116,43 +132,3 @@ class TrainingJob(BackgroundJob[TrainingHistory]):
     def __repr__(self) -> str:
         at = f"step {self.progress.step} of {self.progress.steps}, " if self.progress else ""
         return f"TrainingJob({str(self.history.folder)!r}, {at}{self.history.status})"
-
-
-@overload
-def train_dreambooth(
-    config: DreamBoothConfig, *, start: Literal[False] = ..., resume: bool = ...
-) -> TrainingHistory: ...
-@overload
-def train_dreambooth(config: DreamBoothConfig, *, start: Literal[True], resume: bool = ...) -> TrainingJob: ...
-def train_dreambooth(
-    config: DreamBoothConfig, *, start: bool = False, resume: bool = False
-) -> TrainingHistory | TrainingJob:
-    """Teach a model one subject, and watch every layer of its text encoder while it learns.
-
-    Parameters
-    ----------
-    config : DreamBoothConfig
-    start : bool
-        Return a `TrainingJob` at once and train in a worker thread, instead of waiting with a progress bar.
-    resume : bool
-        Go on with the training in `config.output_dir`, which was stopped, killed or failed, from its last checkpoint:
-        in float32 and one process with the same weights, to the bit, as if nothing had happened.
-
-    Raises
-    ------
-    ValueError
-        For what cannot work, before anything is computed.
-    OSError
-        If something cannot be read or written; what was saved before stays.
-    NotFiniteError
-        If the loss is NaN or infinite: names the step. The last good checkpoint is kept.
-    """
-    from .training.trainer import train_with  # here: `TrainingJob` is known to readers of histories, without torch
-
-    job = train_with(config, resume=resume)
-    if start:
-        return job.start()
-    from .training.progress_bar import shown
-
-    with shown(job):
-        return job.start().wait()

@@ -1,4 +1,4 @@
-"""The keys of the course project's YAML files, in the words of `DreamBoothConfig`."""
+"""Old keys in the words of `DreamBoothConfig`: those of version 0.1, and those of the course project's YAML files."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 _SAME = {
+    "diffusion_lens_class_noises": "diffusion_lens_class_seeds",  # version 0.1
     "model_name": "pretrained_model_name_or_path",
     "subject_tokens": "unique_identifier",
     "subject_prompt": "instance_prompt",
@@ -19,7 +20,7 @@ _SAME = {
 }
 _OPTIMIZER = {"weight_decay": "adam_weight_decay", "eps": "adam_epsilon"}
 _LENS = {"num_inference_steps", "guidance_scale"}
-# its experiment tracker and scripts; what it said of the noise schedule and the tokenizer is the model's own here
+# keys of the course project for its experiment tracker and scripts; noise schedule and tokenizer come with the model
 _WITHOUT_EFFECT = frozenset(
     {
         *("project_name", "task_name", "reuse_last_task_id", "output_uri", "revision", "variant", "tokenizer_name"),
@@ -30,15 +31,22 @@ _WITHOUT_EFFECT = frozenset(
 
 
 def translate(values: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
-    """Our names for `values`, and the course project's keys among them that mean nothing here.
+    """Rename the keys of `values`.
+
+    Returns
+    -------
+    values : dict
+        With today's keys; keys that are neither old nor today's stay as they are.
+    without_effect : list of str
+        Keys of the course project that are ignored here.
 
     Raises
     ------
     ValueError
-        If a key is given in both languages, or a part of a group is not understood.
+        If a key is given under both names, or a group has an unknown part.
     """
     known: dict[str, Any] = {}
-    passed_over = [key for key in values if key in _WITHOUT_EFFECT]
+    without_effect = [key for key in values if key in _WITHOUT_EFFECT]
 
     def enter(key: str, name: str, value: Any) -> None:
         if name in known or (name != key and name in values):
@@ -58,7 +66,7 @@ def translate(values: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
             enter(key, "validation_prompts", [value])
         else:
             enter(key, _SAME.get(key, key), value)
-    return known, passed_over
+    return known, without_effect
 
 
 def _optimizer(group: Any) -> dict[str, Any]:

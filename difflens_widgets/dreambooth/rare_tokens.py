@@ -1,4 +1,4 @@
-"""Words that mean nothing yet: single tokens that are rare and unlike the class, to name a subject with."""
+"""Words without a meaning: single tokens that are rare and unlike the class, as identifiers for a subject."""
 
 from __future__ import annotations
 
@@ -10,17 +10,23 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 
-_WORD = re.compile(r"([a-z]{3,4})</w>")  # short: the fewer letters, the less it reminds of other words
-_RARE = 0.95  # of the vocabulary are more frequent
-_LENGTH = 1.05  # of the median embedding: what is learnt well grows longer (in the embedded model by half)
+_WORD = re.compile(r"([a-z]{3,4})</w>")  # short words have less in common with other words
+_RARE = 0.95  # share of the vocabulary that is more frequent
+_LENGTH = 1.05  # times the median norm: embeddings grow while they are trained (in the embedded model by half)
 
 
 @dataclass(frozen=True)
 class RareToken:
-    """A word that the tokenizer keeps whole.
+    """A word that is one token.
 
-    `rarity` is the share of the vocabulary that is more frequent (0..1), `similarity` the cosine of its embedding with
-    that of the class.
+    Attributes
+    ----------
+    text : str
+    id : int
+    rarity : float
+        The share of the vocabulary that is more frequent, 0..1.
+    similarity : float
+        The cosine of its embedding and that of the class, -1..1.
     """
 
     text: str
@@ -30,24 +36,24 @@ class RareToken:
 
 
 def pieces_of(tokenizer: Any, word: str) -> list[str]:
-    """What the tokenizer makes of a word: one piece, or several."""
+    """The tokens of a word as text: one, or several."""
     ids = tokenizer(word, add_special_tokens=False).input_ids
     return [tokenizer.decode([one]).strip() for one in ids]
 
 
 @torch.no_grad()
 def rare_tokens(pipe: Any, class_word: str, count: int = 10) -> list[RareToken]:
-    """Words for a subject: a single token each, rare in what the tokenizer was made from, and unlike `class_word`.
+    """Find identifiers for a subject: words that are one token, rare, and unlike `class_word`.
 
-    CLIP's vocabulary is in the order in which its pieces were merged, the most frequent first; so a late place means
-    rare. Of the rarest twentieth, those words of three or four letters are given whose embedding is short, which means
-    that the encoder learnt little of them; the least like the class come first.
+    The vocabulary of CLIP is in the order in which its pieces were merged, the most frequent first, so a large id means
+    rare. Of the rarest twentieth, this returns the words of three or four letters whose embedding is short, which means
+    that the encoder has learned little about them; the least similar to the class come first.
 
     Parameters
     ----------
     pipe : diffusers pipeline, or a DiffusionLens
     class_word : str
-        What the subject is one of: "dog".
+        The class of the subject: "dog".
     count : int
         How many at most.
     """

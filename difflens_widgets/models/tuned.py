@@ -9,11 +9,13 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
+from safetensors.torch import load_file
 
 from .loading import TINY, dtype_keyword, load_pipeline, quiet_libraries
 from .weight_hash import weight_hash
 
 FACTS = "difflens.json"  # beside the weights that a DreamBooth training keeps
+EMBEDDING = "learned_embeds.safetensors"  # there too: the embedding of a token, by the token's word
 _LORA_NAME = "pytorch_lora_weights"  # as diffusers saves them
 _LORA = f"{_LORA_NAME}.safetensors"
 
@@ -124,6 +126,7 @@ def load_tuned(
             )
     if facts["use_lora"]:
         load_lora(pipe, path / _LORA, name)
+        _load_embedding(pipe, path)
         return pipe
     options = {dtype_keyword(): pipe.dtype, "use_safetensors": True, "local_files_only": True}
     with quiet_libraries():
@@ -131,7 +134,25 @@ def load_tuned(
         if (path / "text_encoder").is_dir():
             encoder = type(pipe.text_encoder).from_pretrained(path / "text_encoder", **options)
             pipe.text_encoder = encoder.to(pipe.device)
+    _load_embedding(pipe, path)
     return pipe
+
+
+@torch.no_grad()
+def _load_embedding(pipe: Any, path: Path) -> None:
+    """Put the embedding of a token that a training kept into the table of the text encoder."""
+    if not (path / EMBEDDING).is_file():
+        return
+    table = pipe.text_encoder.get_input_embeddings().weight
+    try:
+        vectors = load_file(path / EMBEDDING)
+    except (OSError, SafetensorError) as error:
+        raise ValueError(f"{path / EMBEDDING}: damaged: {error}") from None
+    for word, vector in vectors.items():
+        ids = pipe.tokenizer(word, add_special_tokens=False).input_ids
+        if len(ids) != 1 or vector.shape != table.shape[1:]:
+            raise ValueError(f"{path / EMBEDDING}: the embedding of {word!r} does not fit this text encoder")
+        table.data[ids[0]] = vector.to(table)
 
 
 def _facts(path: Path) -> dict[str, Any]:

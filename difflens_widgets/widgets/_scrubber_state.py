@@ -1,4 +1,4 @@
-"""A training as the traits of an EpochScrubber: what the browser needs to show it."""
+"""A training as the traits of an EpochScrubber."""
 
 from __future__ import annotations
 
@@ -10,24 +10,24 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from ..dreambooth.history.drift import MEASURES
 from ..dreambooth.history.history import TrainingHistory
+from ..dreambooth.history.training_drift import METRICS
 from ..runs.render.front_end import describe, frame, steps_of
 from ..runs.run import LensRun
 
 MAX_POINTS = 240
-"""Of the loss curve; more than a curve of its width has pixels to tell apart."""
-_SIDE = 256  # pixels: a training has hundreds of pictures
-_LOSSLESS = 96  # pixels: below, every pixel is seen enlarged
+"""Of the loss curve; it is not wide enough to show more."""
+_SIDE = 256  # pixels: a training has hundreds of images
+_LOSSLESS = 96  # pixels: smaller images are shown enlarged
 
 
-def picture_key(probe: int, epoch: int, layer: int) -> str:
-    """The name under which a picture travels."""
-    return f"probe/{probe}/epoch/{epoch}/layer/{layer}"
+def image_key(index: int, epoch: int, layer: int) -> str:
+    """The key of the image of a validation prompt in the frames that are sent to the browser."""
+    return f"prompt/{index}/epoch/{epoch}/layer/{layer}"
 
 
 def encode_small(image: Image.Image) -> tuple[str, bytes]:
-    """Mime type and bytes of one of the very many pictures of a training: at most 256 pixels a side."""
+    """Encode one of the many images of a training, at most 256 pixels a side; returns mime type and bytes."""
     buffer = BytesIO()
     small = image.convert("RGB")
     small.thumbnail((_SIDE, _SIDE), Image.Resampling.LANCZOS)
@@ -36,9 +36,9 @@ def encode_small(image: Image.Image) -> tuple[str, bytes]:
 
 
 def describe_training(history: TrainingHistory) -> dict[str, Any]:
-    """What a training is, without how far it is."""
+    """The traits of a training from which nothing is shown yet."""
     return {
-        "probes": [{**asdict(probe), "tokens": []} for probe in history.probes],
+        "validation_prompts": [{**asdict(prompt), "tokens": []} for prompt in history.validation_prompts],
         "columns": planned_epochs(history),
         "epochs": [],
         "layers": [],
@@ -46,44 +46,46 @@ def describe_training(history: TrainingHistory) -> dict[str, Any]:
         "settings": {"model": history.model},
         "alarms": [],
         "losses": {},
-        "drift": {},
+        "training_drift": {},
         "progress": {},
     }
 
 
 def planned_epochs(history: TrainingHistory) -> list[int]:
-    """The epochs that will be painted, where the config tells; with those that are."""
+    """The epochs with a validation: those in the history, and those to come if the config tells them."""
     last, every = (history.config.get(name) for name in ("num_train_epochs", "diffusion_lens_epochs"))
     planned: set[int] = set()
+    if history.config.get("max_train_steps") is not None:
+        return sorted(history.epochs)  # how many epochs these are depends on the number of images
     if type(last) is int and type(every) is int and every > 0 and 0 < last // every <= 1000:  # a file may say anything
         planned = {*range(0, last + 1, every), last}
     return sorted(planned.union(history.epochs))
 
 
 def of_run(run: LensRun) -> dict[str, Any]:
-    """What the first run tells of all: the layers and the settings."""
+    """The traits that are the same for all runs: the layers and the settings."""
     about = describe(run)
     return {name: about[name] for name in ("layers", "num_layers", "settings")}
 
 
 def tokens_of(run: LensRun) -> list[dict[str, Any]]:
-    """The tokens of a probe."""
+    """The tokens of a prompt, as `describe` gives them."""
     return describe(run)["tokens"]
 
 
 def curve(history: TrainingHistory) -> dict[str, Any]:
-    """The losses as a curve of at most `MAX_POINTS`, each the mean of as many steps.
+    """The losses as a curve of at most `MAX_POINTS` points.
 
     Returns
     -------
     dict
-        `points` are (epoch, loss); `steps` is how many steps one is the mean of. Empty while there are none.
+        `points` are (epoch, loss); each is the mean of `steps` steps. Empty if no step was logged.
     """
     losses = history.losses
     epochs, values = losses["epoch"], losses["loss"]
     if not len(values):
         return {}
-    # where in its epoch a step is: epoch 1 lies between 0 and 1
+    # the position of a step within its epoch: epoch 1 lies between 0 and 1
     _, begins, counts = np.unique(epochs, return_index=True, return_counts=True)
     begin, count = (np.repeat(each, counts) for each in (begins, counts))
     places = epochs - 1 + (np.arange(len(epochs)) - begin + 1) / np.maximum(count, 1)
@@ -97,42 +99,42 @@ def curve(history: TrainingHistory) -> dict[str, Any]:
     return {"points": points, "steps": bin_size}
 
 
-def drift_of(history: TrainingHistory, probe: int, epoch: int) -> dict[str, list[float | None]]:
-    """How far each layer has moved since epoch 0, by measure; empty where epoch 0 was not painted."""
-    if not history.has(0, probe):
+def drift_of(history: TrainingHistory, index: int, epoch: int) -> dict[str, list[float | None]]:
+    """How much each layer of a validation prompt changed since epoch 0, by metric; empty if epoch 0 has no run."""
+    if not history.has(0, index):
         return {}
-    rows = history.runs.drift(epoch, probe)
-    return {name: [float(f"{value:.4g}") if np.isfinite(value) else None for value in rows[name]] for name in MEASURES}
+    rows = history.runs.training_drift(epoch, index)
+    return {name: [float(f"{value:.4g}") if np.isfinite(value) else None for value in rows[name]] for name in METRICS}
 
 
-def place_key(probe: int, epoch: int) -> str:
-    """The name of a column of a probe's matrix in the `drift` trait."""
-    return f"{probe}/{epoch}"
+def drift_key(index: int, epoch: int) -> str:
+    """The key of a validation prompt and an epoch in the trait `training_drift`."""
+    return f"{index}/{epoch}"
 
 
 def history_state(history: TrainingHistory, number: int = 0) -> dict[str, Any]:
-    """The traits that show a training as it stands, pictures included; nothing of it will change by itself.
+    """The traits of a training as it is now, images included; nothing of it will change.
 
-    What cannot be read is left out and told in `notice`.
+    Runs that cannot be read are left out; the trait `notice` names them.
     """
     state = describe_training(history)
     frames: dict[str, dict[str, Any]] = {}
     unread: list[str] = []
-    for probe in range(len(history.probes)):
-        for epoch in (each for each in history.epochs if history.has(each, probe)):
+    for index in range(len(history.validation_prompts)):
+        for epoch in (each for each in history.epochs if history.has(each, index)):
             try:
-                run = history.run(epoch, probe)
-                drift = drift_of(history, probe, epoch)
+                run = history.run(epoch, index)
+                drift = drift_of(history, index, epoch)
             except (ValueError, OSError) as error:
                 unread.append(f"Not shown: {error}")
                 continue
             state |= of_run(run)
-            state["probes"][probe]["tokens"] = tokens_of(run)
-            state["drift"][place_key(probe, epoch)] = drift
+            state["validation_prompts"][index]["tokens"] = tokens_of(run)
+            state["training_drift"][drift_key(index, epoch)] = drift
             for layer, image in sorted(run.images.items()):
-                frames[picture_key(probe, epoch, layer)] = frame(steps_of(run), number, *encode_small(image))
+                frames[image_key(index, epoch, layer)] = frame(steps_of(run), number, *encode_small(image))
     waiting = history.status == "running"
-    hint = "This is what was painted so far. Show the job in place of its history to follow it." if waiting else ""
+    hint = "These are the images so far. Show the job instead of its history to follow the training." if waiting else ""
     return {
         **state,
         "epochs": list(history.epochs),

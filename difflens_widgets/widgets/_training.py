@@ -1,4 +1,4 @@
-"""What widgets of a training are given: its history, or a job that goes on with it."""
+"""The sources of widgets that show a training: its history, or the job that trains."""
 
 from __future__ import annotations
 
@@ -10,22 +10,22 @@ from ..dreambooth.history.history import TrainingHistory
 
 
 class Job(Protocol):
-    """What a training that goes on has to offer: a `TrainingJob` does."""
+    """The part of a `TrainingJob` that a widget uses."""
 
     history: TrainingHistory
 
     def done(self) -> bool:
-        """Whether nothing more will happen."""
+        """Whether the training is over."""
 
     def cancel(self) -> None:
-        """Stop soon; what there is stays."""
+        """Stop within one step; what was recorded is kept."""
 
     def subscribe(self, listener: Callable[[TrainingEvent], None]) -> Callable[[], None]:
-        """Call `listener` with everything so far and to come; returns what ends that."""
+        """Call `listener` with all events, past and future; returns a function that ends that."""
 
 
 def parts_of(widget: str, source: Any) -> tuple[TrainingHistory | None, Job | None]:
-    """The history to show, and the job that goes on with it; `widget` is named in the error.
+    """The history to show, and the job that continues it, if any; `widget` is named in the error.
 
     Raises
     ------
@@ -39,5 +39,5 @@ def parts_of(widget: str, source: Any) -> tuple[TrainingHistory | None, Job | No
         return history, source
     raise TypeError(
         f"{widget} shows a TrainingHistory or a TrainingJob, not {type(source).__name__}: try "
-        "train_dreambooth(config, start=True) or TrainingHistory.load(folder)"
+        "start_dreambooth(config) or TrainingHistory.load(folder)"
     )

@@ -68,7 +68,7 @@ class DiffViewer(LensWidget):
     Examples
     --------
     >>> DiffViewer(compare(raw, tuned, "a photo of xon dog", attribution=True))  # doctest: +SKIP
-    >>> DiffViewer(train_dreambooth(config, start=True))  # doctest: +SKIP
+    >>> DiffViewer(start_dreambooth(config))  # doctest: +SKIP
     >>> ipywidgets.jslink((slider, "layer"), (viewer, "layer"))  # doctest: +SKIP
     """
 
@@ -160,8 +160,13 @@ class DiffViewer(LensWidget):
             self._unsubscribe = job.subscribe(partial(self._hear, history, probe, epochs))
 
     def _hear(self, history: TrainingHistory, probe: int, shown: list[int], event: TrainingEvent) -> None:
-        """Pass a new epoch on, in the thread of the job; `shown` are the epochs that were painted before."""
-        if isinstance(event, EpochValidated) and event.probe == probe and event.epoch and event.epoch not in shown:
+        """Pass a new epoch on, in the thread of the job; `shown` are the epochs that were shown before."""
+        if (
+            isinstance(event, EpochValidated)
+            and event.validation_prompt == probe
+            and event.epoch
+            and event.epoch not in shown
+        ):
             self._task_thread.post(partial(self._show_epoch, history, event.epoch, probe))
 
     def _show_epoch(self, history: TrainingHistory, epoch: int, probe: int) -> None:
@@ -221,8 +226,10 @@ def _training(source: Any, probe: int) -> tuple[TrainingHistory, Job | None] | N
         raise _refused(source) from None
     if history is None:
         return None
-    if probe not in range(len(history.probes)):
-        raise ValueError(f"probe: {probe} is outside 0..{len(history.probes) - 1}, the prompts of this training")
+    if probe not in range(len(history.validation_prompts)):
+        raise ValueError(
+            f"probe: {probe} is outside 0..{len(history.validation_prompts) - 1}, the prompts of this training"
+        )
     return history, job
 
 

@@ -1,4 +1,4 @@
-// EpochScrubber: a training's epochs × layers, the current picture beside them, and the loss above.
+// EpochScrubber: the epochs × layers of a training, the current image beside them, and the loss above.
 //
 // A page without a notebook shows it as it does a LayerSlider, see there.
 import { HELP } from "./epoch_scrubber_help";
@@ -6,7 +6,7 @@ import { Legend } from "./attention/legend";
 import { digits } from "./attention/maps";
 import { AlarmList, ScrubControls } from "./scrub/controls";
 import { Matrix } from "./scrub/matrix";
-import { MEASURES, Scene, type ScrubTraits, type Spot } from "./scrub/scene";
+import { METRICS, Scene, type ScrubTraits, type Spot } from "./scrub/scene";
 import { sheet } from "./scrub/sheet";
 import { settingFacts } from "./shared/caption";
 import { button, h, put, write } from "./shared/dom";
@@ -19,8 +19,8 @@ import { Session } from "./shared/session";
 import { widget } from "./shared/widget";
 
 const WATCHED = [
-  ...["epoch", "layer", "probe", "colour", "probes", "columns", "epochs", "layers", "num_layers", "settings", "alarms"],
-  ...["losses", "drift", "status", "message", "notice", "progress"],
+  ...["epoch", "layer", "validation_prompt", "color_by", "validation_prompts", "columns", "epochs", "layers", "num_layers"],
+  ...["settings", "alarms", "losses", "training_drift", "status", "message", "notice", "progress"],
 ].map((trait) => `change:${trait}`);
 
 class View extends Instrument<ScrubTraits> {
@@ -28,10 +28,10 @@ class View extends Instrument<ScrubTraits> {
   private readonly matrix = new Matrix("Epochs and layers", (epoch, layer) => this.goTo({ epoch, layer }));
   private readonly legend = new Legend();
   private readonly drifted = h("div", { class: "dlw-drifted" });
-  private readonly alarms = new AlarmList(({ epoch, layer, probe }) => this.goTo({ epoch, layer, probe }));
+  private readonly alarms = new AlarmList(({ epoch, layer, validation_prompt }) => this.goTo({ epoch, layer, validation_prompt }));
   private readonly controls = new ScrubControls({
-    probe: (probe) => this.goTo({ probe }),
-    colour: (colour) => this.session.set("colour", colour),
+    prompt: (validation_prompt) => this.goTo({ validation_prompt }),
+    colorBy: (metric) => this.session.set("color_by", metric),
   });
   private readonly whole = button("Matrix", "Save the whole matrix as PNG", () => void this.saveMatrix());
 
@@ -49,9 +49,9 @@ class View extends Instrument<ScrubTraits> {
     this.update();
   }
 
-  private goTo(place: Partial<Spot> & { probe?: number }): void {
+  private goTo(place: Partial<Spot> & { validation_prompt?: number }): void {
     this.session.player.pause();
-    for (const name of ["probe", "epoch", "layer"] as const) {
+    for (const name of ["validation_prompt", "epoch", "layer"] as const) {
       if (place[name] !== undefined) this.session.set(name, place[name]);
     }
   }
@@ -62,15 +62,15 @@ class View extends Instrument<ScrubTraits> {
 
   protected override onOwnKey(key: string, target: Element): boolean {
     if (!target.matches(AXIS)) return false;
-    const probe = Number(key) - 1;
-    if (!this.get("probes")[probe]) return this.matrix.key(key);
-    this.goTo({ probe });
+    const prompt = Number(key) - 1;
+    if (!this.get("validation_prompts")[prompt]) return this.matrix.key(key);
+    this.goTo({ validation_prompt: prompt });
     return true;
   }
 
   protected override async current(): Promise<[Bitmap | undefined, string]> {
     const spot = this.scene.spot();
-    const name = fileName("training", "epoch", spot.epoch, "layer", spot.layer, this.scene.probe()?.prompt ?? "");
+    const name = fileName("training", "epoch", spot.epoch, "layer", spot.layer, this.scene.prompt()?.prompt ?? "");
     return [await this.scene.pictureOf(spot)?.load(), name];
   }
 
@@ -81,18 +81,18 @@ class View extends Instrument<ScrubTraits> {
   }
 
   private async saveMatrix(): Promise<void> {
-    const colour = this.get("colour");
-    const note = colour ? `${MEASURES[colour][1]}: dark 0, bright ${digits(this.scene.most(colour))}` : "";
-    const prompt = this.scene.probe()?.prompt ?? "";
+    const metric = this.get("color_by");
+    const note = metric ? `${METRICS[metric][1]}: dark 0, bright ${digits(this.scene.most(metric))}` : "";
+    const prompt = this.scene.prompt()?.prompt ?? "";
     savePng(await sheet(this.rows(this.status()), prompt, note), fileName("training", prompt));
   }
 
   protected override update(): void {
     const status = this.status();
     const [scene, spot] = [this.scene, this.scene.spot()];
-    const [columns, colour] = [this.get("columns"), this.get("colour")];
+    const [columns, metric] = [this.get("columns"), this.get("color_by")];
     const empty = status === "empty" || !columns.length || !this.get("layers").length;
-    const [picture, probe] = [scene.pictureOf(spot), scene.probe()];
+    const [picture, prompt] = [scene.pictureOf(spot), scene.prompt()];
     const { width, height } = this.session.store.size ?? { width: 1, height: 1 };
     const ratio = width / height;
     const of = this.get("progress").epochs ?? columns.at(-1);
@@ -101,12 +101,13 @@ class View extends Instrument<ScrubTraits> {
     const loss = scene.loss(spot.epoch);
 
     const settings = { ...this.get("settings") };
-    if (settings.seed !== undefined) settings.seed += probe?.noise ?? 0;
-    const facts = [where, layer, picture ? "" : "not painted", loss === null ? "" : `loss ${digits(loss)}`];
-    this.caption.update(probe?.tokens ?? [], [], empty ? [] : [...facts, ...settingFacts(settings)].filter(Boolean), "");
-    const label = [where, layer, `of “${probe?.prompt ?? ""}”`, picture ? "" : "not painted"].filter(Boolean).join(", ");
+    if (settings.seed !== undefined) settings.seed += prompt?.seed_offset ?? 0;
+    const facts = [where, layer, picture ? "" : "not generated", loss === null ? "" : `loss ${digits(loss)}`];
+    this.caption.update(prompt?.tokens ?? [], [], empty ? [] : [...facts, ...settingFacts(settings)].filter(Boolean), "");
+    const label = [where, layer, `of “${prompt?.prompt ?? ""}”`, picture ? "" : "not generated"].filter(Boolean).join(", ");
     this.picture.update(picture, ratio, label, this.hole(spot, status), "");
-    this.controls.update(this.get("probes"), this.get("probe"), colour, Object.keys(this.get("drift")).length > 0);
+    const measured = Object.keys(this.get("training_drift")).length > 0;
+    this.controls.update(this.get("validation_prompts"), this.get("validation_prompt"), metric, measured);
     this.matrix.el.hidden = empty;
     if (!empty) {
       this.matrix.update("layer", this.rows(status), spot.layer, spot.epoch, ratio);
@@ -114,14 +115,14 @@ class View extends Instrument<ScrubTraits> {
       const { points = [], steps = 1 } = this.get("losses");
       this.matrix.chart.update(points, steps, columns, spot.epoch);
     }
-    const measured = picture ? scene.measured(spot) : "";
+    const drifted = picture ? scene.measured(spot) : "";
     this.drifted.hidden = empty;
-    write(this.drifted, measured && `since epoch 0: ${measured}`);
-    this.legend.el.hidden = empty || !colour;
-    if (colour) {
+    write(this.drifted, drifted && `since epoch 0: ${drifted}`);
+    this.legend.el.hidden = empty || !metric;
+    if (metric) {
       const so = status === "running" ? ", so far" : "";
-      this.legend.update(MEASURES[colour][1], [{ name: "", most: scene.most(colour), ramp: 0 }], `one scale for all prompts${so}`);
-      const value = scene.drift(colour, spot);
+      this.legend.update(METRICS[metric][1], [{ name: "", most: scene.most(metric), ramp: 0 }], `one scale for all prompts${so}`);
+      const value = scene.drift(metric, spot);
       this.legend.tell(value === null ? "" : `here: ${digits(value)}`);
     }
     this.alarms.update(this.get("alarms"));
@@ -141,31 +142,32 @@ class View extends Instrument<ScrubTraits> {
 
   private hole(spot: Spot, status: Status): string {
     if (status === "empty") {
-      return "Nothing yet. Show a training:\nwidget.show(train_dreambooth(config, start=True))";
+      return "Nothing yet. Show a training:\nwidget.show(start_dreambooth(config))";
     }
-    if (!this.get("layers").length) return status === "running" ? "The first pictures are on their way" : "No pictures";
-    const painting = this.scene.mark(spot, status) === "running" ? "being painted" : "not painted";
-    return `epoch ${spot.epoch}, layer ${spot.layer}: ${painting}`;
+    if (!this.get("layers").length) return status === "running" ? "The first images are on their way" : "No images";
+    const state = this.scene.mark(spot, status) === "running" ? "being generated" : "not generated";
+    return `epoch ${spot.epoch}, layer ${spot.layer}: ${state}`;
   }
 
   private lines(status: Status): string[] {
     const lines = [this.get("notice"), this.session.kernel.fileError];
-    if (status === "failed") lines.unshift("The training failed; what is painted stays.", this.get("message"));
+    if (status === "failed") lines.unshift("The training failed; the images that are there stay.", this.get("message"));
     if (status === "stopped" && this.get("status") === "running") {
-      lines.push("The kernel of this training is gone: what was painted stays, GIF needs a kernel.");
+      lines.push("The kernel of this training is gone: its images stay, GIF needs a kernel.");
     } else if (status === "stopped") lines.push(this.get("message"));
     return lines;
   }
 
   private progress(status: Status): string {
     const { doing, step, steps, seconds_left } = this.get("progress");
-    const painted = progressText(status, this.get("epochs").length, this.get("columns").length, "epochs painted", seconds_left);
-    return status === "running" && doing ? `${doing}, step ${step} of ${steps} · ${painted}` : painted;
+    const { length: total } = this.get("columns");
+    const validated = progressText(status, this.get("epochs").length, total, "epochs validated", seconds_left);
+    return status === "running" && doing ? `${doing}, step ${step} of ${steps} · ${validated}` : validated;
   }
 }
 
 function begin(model: Model<ScrubTraits>): Session<ScrubTraits> {
-  const name = () => fileName("training", "layer", model.get("layer"), model.get("probes")[model.get("probe")]?.prompt ?? "");
+  const name = () => fileName("training", "layer", model.get("layer"), model.get("validation_prompts")[model.get("validation_prompt")]?.prompt ?? "");
   const session: Session<ScrubTraits> = new Session<ScrubTraits>(model, () => new Scene(session).goOn(), name);
   session.player.way = "epoch+";
   return session;

@@ -54,7 +54,8 @@ CELLS = {
     "diff-empty": "DiffViewer()",
     "diff-narrow": f"{DIFF.format(64)}; w.token = 2; W.Box([w], layout=dict(width='400px'))",
     "epochs": "import training; from difflens_widgets import EpochScrubber; EpochScrubber(training.finished())",
-    "epochs-drift": "e = EpochScrubber(training.finished()); e.colour = 'ssim_distance'; e.probe = 1; e.epoch = 200; e",
+    "epochs-drift": "e = EpochScrubber(training.finished()); e.color_by = 'ssim_distance'; "
+    "e.validation_prompt = 1; e.epoch = 200; e",
     "epochs-running": "EpochScrubber(training.Training(training.new(), seconds=0.1, hold_at=200).start())",
     "epochs-failed": "EpochScrubber(training.Training(training.new(), fail_at=150).start())",
     "epochs-empty": "EpochScrubber()",

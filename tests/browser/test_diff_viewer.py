@@ -356,12 +356,12 @@ display(DiffViewer(Comparison(raw, tuned)), DiffViewer())"""
 
 
 REAL = """
-from difflens_widgets import DiffViewer, DreamBoothConfig, train_dreambooth
+from difflens_widgets import DiffViewer, DreamBoothConfig, start_dreambooth
 config = DreamBoothConfig(
     instance_data_dir="difflens-dog", instance_prompt="a photo of xon dog", output_dir="dog", num_train_epochs=4000,
     train_batch_size=4, diffusion_lens_epochs=2, keep_epoch_weights=False, diffusion_lens_layers=(0, 12),
     num_inference_steps=2, learning_rate=0.05, device="cpu")
-job = train_dreambooth(config, start=True)
+job = start_dreambooth(config)
 w = DiffViewer(job)
 w
 """

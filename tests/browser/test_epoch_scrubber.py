@@ -15,12 +15,12 @@ from browser.lab import settled
 IMPORT = "import training; from difflens_widgets import EpochScrubber"
 SHOWN = "w = EpochScrubber(training.finished(range(0, 201, 50), config={})); w"  # 5 epochs
 REAL = """
-from difflens_widgets import DreamBoothConfig, train_dreambooth
+from difflens_widgets import DreamBoothConfig, start_dreambooth
 config = DreamBoothConfig(
     instance_data_dir="difflens-dog", instance_prompt="a photo of xon dog", class_prompt="a photo of a dog",
     output_dir="dog", num_train_epochs=4000, train_batch_size=4, diffusion_lens_epochs=2, keep_epoch_weights=False,
     diffusion_lens_layers=(0, 12), num_inference_steps=2, learning_rate=0.05, device="cpu")
-job = train_dreambooth(config, start=True)
+job = start_dreambooth(config)
 w = EpochScrubber(job)
 w
 """
@@ -36,7 +36,7 @@ class Scrubber:
         self.progress = root.locator(".dlw-progress")
         self.notice = root.locator(".dlw-notice")
         self.stop = root.get_by_role("button", name="Stop")
-        self.painted = self.matrix.locator(".dlw-cell.dlw-is-done")
+        self.generated = self.matrix.locator(".dlw-cell.dlw-is-done")
         self.current = self.matrix.locator("[role=gridcell][tabindex='0']")
         self.coloured = self.matrix.locator(".dlw-coloured")
         self.legend = root.locator(".dlw-legend")
@@ -53,7 +53,7 @@ class Scrubber:
             self.current.press(key)
 
     def pixels(self) -> str:
-        """What the big canvas holds; empty where nothing is painted."""
+        """What the big canvas holds; empty where there is no image."""
         return settled(self.root.locator(".dlw-picture"))
 
     def cursor(self) -> float:
@@ -79,8 +79,8 @@ def open_scrubber(open_notebook, cell=SHOWN, *more, kernel="python3"):
 
 
 def test_keys_go_through_epochs_and_layers(open_notebook, kernel):
-    notebook, scrubber = open_scrubber(open_notebook, SHOWN, "w.epoch, w.layer, w.probe", kernel=kernel)
-    expect(scrubber.painted).to_have_count(5 * 13)
+    notebook, scrubber = open_scrubber(open_notebook, SHOWN, "w.epoch, w.layer, w.validation_prompt", kernel=kernel)
+    expect(scrubber.generated).to_have_count(5 * 13)
     expect(scrubber.facts).to_contain_text("epoch 200 of 200 · layer 12 of 12 · loss 0.")
     seen = [scrubber.pixels()]
     for key, where in {
@@ -114,9 +114,9 @@ def test_keys_go_through_epochs_and_layers(open_notebook, kernel):
 
 def test_colours_legend_and_alarms(open_notebook):
     cell = f"{SHOWN.removesuffix('; w')}; h = w._history; w"
-    asked = "[[f'{v:.2g}' for v in h.drift(p)['ssim_distance'][:, 12]] for p in range(3)]"
+    asked = "[[f'{v:.2g}' for v in h.training_drift(p)['ssim_distance'][:, 12]] for p in range(3)]"
     notebook, scrubber = open_scrubber(open_notebook, cell, asked)
-    expect(scrubber.painted).to_have_count(5 * 13)
+    expect(scrubber.generated).to_have_count(5 * 13)
     expect(scrubber.coloured).to_have_count(0)
     expect(scrubber.legend).to_be_hidden()
     scrubber.button("1 − SSIM").click()
@@ -150,13 +150,13 @@ def test_live_during_a_real_training(open_notebook) -> None:
     """Two pictures of two prompts each second epoch, of 4,000: nobody waits for the end of it."""
     after = "job.result(60).status, job.done(), w.status, (job.history.folder / 'checkpoints').is_dir()"
     notebook, scrubber = open_scrubber(open_notebook, REAL, after)
-    expect(scrubber.painted.first).to_be_visible(timeout=60_000)
+    expect(scrubber.generated.first).to_be_visible(timeout=60_000)
     scrubber.press("Home")
     expect(scrubber.facts).to_contain_text("epoch 0 of 4000 · layer 12 of 12")
     first = scrubber.pixels()
     assert first
     expect(scrubber.matrix.locator("polyline")).to_have_attribute("points", re.compile(r"\d+,\d+"), timeout=60_000)
-    expect(scrubber.painted.nth(5)).to_be_visible(timeout=60_000)  # three epochs of two layers
+    expect(scrubber.generated.nth(5)).to_be_visible(timeout=60_000)  # three epochs of two layers
     scrubber.press("ArrowRight", "ArrowRight")
     expect(scrubber.facts).to_contain_text("epoch 4 of 4000")
     assert scrubber.pixels() not in ("", first)  # it learns, and what it has learnt is on the page
@@ -170,11 +170,11 @@ def test_live_during_a_real_training(open_notebook) -> None:
 def test_stop(open_notebook, kernel):
     cell = "job = training.Training(training.new(), hold_at=100).start(); w = EpochScrubber(job); w"
     notebook, scrubber = open_scrubber(open_notebook, cell, "job.done(), w.status", kernel=kernel)
-    expect(scrubber.painted).to_have_count(2 * 13)
+    expect(scrubber.generated).to_have_count(2 * 13)
     expect(scrubber.matrix.locator(".dlw-is-running")).to_have_count(13)
     expect(scrubber.matrix.locator(".dlw-is-hollow")).to_have_count(5 * 13)
     scrubber.stop.click()
-    expect(scrubber.progress).to_have_text("stopped · 2 of 8 epochs painted")
+    expect(scrubber.progress).to_have_text("stopped · 2 of 8 epochs validated")
     expect(scrubber.notice).to_have_text("stopped by hand")
     expect(scrubber.stop).to_be_hidden()
     assert notebook.text_of(3) == "(True, 'stopped')"
@@ -182,27 +182,27 @@ def test_stop(open_notebook, kernel):
     expect(scrubber.facts).to_contain_text("epoch 0 of 350")
     assert scrubber.pixels()
     scrubber.press("End")
-    expect(scrubber.root.locator(".dlw-hole")).to_have_text("epoch 350, layer 12: not painted")
+    expect(scrubber.root.locator(".dlw-hole")).to_have_text("epoch 350, layer 12: not generated")
 
 
 def test_a_training_that_fails_and_a_hostile_prompt(open_notebook):
     cell = """
 prompt = "<img src=x onerror=alert(1)>"
-history = training.new(config={}, probes=[training.Probe(prompt, "class")])
-def paint(epoch, probe):
-    run = training.paint(epoch, probe); run.prompt = prompt; return run
-EpochScrubber(training.Training(history, (0, 1, 2), paint, fail_at=2).start())"""
+history = training.new(config={}, prompts=[training.ValidationPrompt(prompt, "class")])
+def generate(epoch, prompt_index):
+    run = training.generate(epoch, prompt_index); run.prompt = prompt; return run
+EpochScrubber(training.Training(history, (0, 1, 2), generate, fail_at=2).start())"""
     notebook, scrubber = open_scrubber(open_notebook, cell)
-    expect(scrubber.notice).to_contain_text("The training failed; what is painted stays.")
+    expect(scrubber.notice).to_contain_text("The training failed; the images that are there stay.")
     expect(scrubber.notice).to_contain_text("the loss of step 8 is not finite")
-    expect(scrubber.painted).to_have_count(2 * 13)
+    expect(scrubber.generated).to_have_count(2 * 13)
     expect(scrubber.prompt).to_contain_text("class: <img src=x onerror=alert(1)>")
     expect(notebook.page.locator("img[src=x]")).to_have_count(0)
 
 
 def test_files_to_save(open_notebook, tmp_path):
     notebook, scrubber = open_scrubber(open_notebook)
-    expect(scrubber.painted).to_have_count(5 * 13)
+    expect(scrubber.generated).to_have_count(5 * 13)
     expect(scrubber.button("HTML")).to_be_hidden()
     for name, file, size, frames in (
         ("PNG", "training-epoch-200-layer-12-a-photo-of-xon-dog.png", (64, 64), 1),
@@ -234,7 +234,7 @@ def test_a_linked_layer_slider_goes_along(open_notebook):
 def test_a_saved_notebook_works_without_its_kernel(open_notebook, server):
     server.setting("jupyterlab-manager/plugin", scope="@jupyter-widgets", saveState=True)
     notebook, scrubber = open_scrubber(open_notebook)
-    expect(scrubber.painted).to_have_count(5 * 13)
+    expect(scrubber.generated).to_have_count(5 * 13)
     scrubber.button("states").click()
     last = scrubber.pixels()
     scrubber.press("Home")
@@ -243,7 +243,7 @@ def test_a_saved_notebook_works_without_its_kernel(open_notebook, server):
     server.end_kernels()
     restored = open_notebook(name=notebook.name)
     scrubber = Scrubber(restored.panel.locator(".dlw-root").first)
-    expect(scrubber.painted).to_have_count(5 * 13, timeout=30_000)
+    expect(scrubber.generated).to_have_count(5 * 13, timeout=30_000)
     expect(scrubber.coloured).to_have_count(5 * 13)
     expect(scrubber.alarms).to_have_count(1)
     expect(scrubber.facts).to_contain_text("epoch 0 of 200")
@@ -256,7 +256,7 @@ def test_a_saved_notebook_works_without_its_kernel(open_notebook, server):
 
 def test_a_stranger_sees_the_still_picture(open_notebook, server):
     notebook, scrubber = open_scrubber(open_notebook)
-    expect(scrubber.painted).to_have_count(5 * 13)
+    expect(scrubber.generated).to_have_count(5 * 13)
     deadline = time.monotonic() + 15
     path = server.notebooks / notebook.name
     while not any(
@@ -273,5 +273,5 @@ def test_a_stranger_sees_the_still_picture(open_notebook, server):
 
 def test_nothing_yet(open_notebook):
     _, scrubber = open_scrubber(open_notebook, "EpochScrubber()")
-    expect(scrubber.root.locator(".dlw-hole")).to_contain_text("widget.show(train_dreambooth(config, start=True))")
+    expect(scrubber.root.locator(".dlw-hole")).to_contain_text("widget.show(start_dreambooth(config))")
     expect(scrubber.matrix).to_be_hidden()

@@ -1,4 +1,4 @@
-"""Trainings for tests: real histories in real folders, of drawn pictures or of whatever paints; no torch by itself.
+"""Trainings for tests: real histories in real folders, of drawn images or of any other; no torch by itself.
 
 Notebooks of the browser tests import it in the kernel.
 """
@@ -19,9 +19,9 @@ from difflens_widgets.dreambooth.history.events import (
     AlarmRaised,
     EpochValidated,
     LossLogged,
-    Probe,
     TrainingEvent,
     TrainingProgress,
+    ValidationPrompt,
 )
 from difflens_widgets.dreambooth.history.history import TrainingHistory
 from difflens_widgets.runs.events import Done
@@ -32,35 +32,37 @@ try:
 except ModuleNotFoundError:  # a notebook's kernel sees this folder only
     import scripted  # type: ignore[no-redef]
 
-PROBES = (
-    Probe("a photo of xon dog", "instance"),
-    Probe("a photo of a dog", "class"),
-    Probe("a red circle on a blue background", "control"),
+PROMPTS = (
+    ValidationPrompt("a photo of xon dog", "instance"),
+    ValidationPrompt("a photo of a dog", "class"),
+    ValidationPrompt("a red circle on a blue background", "control"),
 )
 CONFIG = {"num_train_epochs": 350, "diffusion_lens_epochs": 50}
 EPOCHS = range(0, 351, 50)
 STEPS = 4  # an epoch
 _THINGS = (("dog", "orange", "white"), ("dog", "brown", "white"), ("circle", "red", "blue"))
 
-Paint = Callable[[int, int], LensRun]
+Generate = Callable[[int, int], LensRun]
 
 
-def new(folder: Path | None = None, config: dict | None = None, probes: Iterable[Probe] = PROBES) -> TrainingHistory:
+def new(
+    folder: Path | None = None, config: dict | None = None, prompts: Iterable[ValidationPrompt] = PROMPTS
+) -> TrainingHistory:
     """A history with nothing in it; without a `folder` in a new one beside the notebook, gone with its server."""
     place = (folder or Path(tempfile.mkdtemp(prefix=".training-", dir=Path.cwd()))) / "training"
-    about = {"model": "difflens-tiny", "model_hash": "00ff", "probes": tuple(probes)}
+    about = {"model": "difflens-tiny", "model_hash": "00ff", "validation_prompts": tuple(prompts)}
     return TrainingHistory.create(place, config=CONFIG if config is None else config, **about)
 
 
-def paint(epoch: int, probe: int, size: int = 64) -> LensRun:
+def generate(epoch: int, prompt: int, size: int = 64) -> LensRun:
     """The subject's picture comes from epoch to epoch, in the later layers first; the class follows late."""
-    run = scripted.empty_run(PROBES[probe].prompt)
-    kind, colour, background = _THINGS[probe]
-    share = (epoch / 350) * (1.0, 1.25 * epoch / 350, 0.1)[probe]
-    rng = np.random.default_rng(probe)
+    run = scripted.empty_run(PROMPTS[prompt].prompt)
+    kind, colour, background = _THINGS[prompt]
+    share = (epoch / 350) * (1.0, 1.25 * epoch / 350, 0.1)[prompt]
+    rng = np.random.default_rng(prompt)
     states, change = (rng.normal(size=(13, len(run.tokens), 8)) for _ in range(2))
     for layer in run.layers:
-        far = share if probe == 2 else float(np.clip(1.6 * share - 0.1 * (12 - layer), 0, 1))
+        far = share if prompt == 2 else float(np.clip(1.6 * share - 0.1 * (12 - layer), 0, 1))
         own = _drawn(kind, colour, background, layer, size)
         subject = _drawn("bear", "purple", "yellow", layer, size)
         run.images[layer] = image = Image.blend(own, subject, far)
@@ -81,34 +83,34 @@ def finished(
     epochs: Iterable[int] = EPOCHS, *, folder: Path | None = None, config: dict | None = None, size: int = 64
 ) -> TrainingHistory:
     """A training that is done."""
-    job = Training(new(folder, config), epochs, lambda epoch, probe: paint(epoch, probe, size))
+    job = Training(new(folder, config), epochs, lambda epoch, prompt: generate(epoch, prompt, size))
     job.work()
     return job.history
 
 
 class Training:
-    """A training that goes on: it logs losses and paints, as its trainer would, and can be held.
+    """A training that goes on: it logs losses and validates, as its trainer would, and can be held.
 
     Parameters
     ----------
     history : TrainingHistory
     epochs : iterable of int
-        Those to be painted.
-    paint : callable
-        Gives the run of an epoch and a probe.
+        Those with a validation.
+    generate : callable
+        Gives the run of an epoch and a validation prompt.
     seconds : float
-        About how long an epoch that is painted takes.
+        About how long an epoch with a validation takes.
     hold_at : int, optional
-        Wait before this epoch is painted, until stopped or until `go_on` is set.
+        Wait before this epoch is validated, until stopped or until `go_on` is set.
     fail_at : int, optional
-        Break before this epoch is painted.
+        Break before this epoch is validated.
     """
 
     def __init__(
         self,
         history: TrainingHistory,
         epochs: Iterable[int] = EPOCHS,
-        paint: Paint = paint,
+        generate: Generate = generate,
         *,
         seconds: float = 0.0,
         hold_at: int | None = None,
@@ -117,7 +119,7 @@ class Training:
         self.history = history
         self.progress: TrainingProgress | None = None
         self.go_on = threading.Event()
-        self._epochs, self._paint, self._seconds = list(epochs), paint, seconds
+        self._epochs, self._generate, self._seconds = list(epochs), generate, seconds
         self._hold_at, self._fail_at = hold_at, fail_at
         self._cancelled, self._finished = threading.Event(), threading.Event()
         self._listeners: list[Callable[[TrainingEvent], None]] = []
@@ -144,9 +146,9 @@ class Training:
                 values = {name: float(losses[name][row]) for name in ("loss", "learning_rate")}
                 listener(LossLogged(int(losses["step"][row]), int(losses["epoch"][row]), values))
             for epoch in self.history.epochs:
-                for probe in range(len(self.history.probes)):
-                    if self.history.has(epoch, probe):
-                        listener(EpochValidated(epoch, probe, self.history.run(epoch, probe)))
+                for prompt in range(len(self.history.validation_prompts)):
+                    if self.history.has(epoch, prompt):
+                        listener(EpochValidated(epoch, prompt, self.history.run(epoch, prompt)))
             for alarm in self.history.alarms:
                 listener(AlarmRaised(alarm))
             if self.done():
@@ -178,15 +180,15 @@ class Training:
                     if self.cancelled():
                         return self.emit(Done("stopped", "stopped by hand"))
                 before = epoch
-                self._tell(step, epoch, "painting")
+                self._tell(step, epoch, "validation")
                 while epoch == self._hold_at and not self.cancelled() and not self.go_on.wait(0.02):
                     pass
                 if self.cancelled():
                     return self.emit(Done("stopped", "stopped by hand"))
                 if epoch == self._fail_at:
                     return self.emit(Done("failed", f"ValueError: the loss of step {step} is not finite"))
-                for probe in range(len(self.history.probes)):
-                    self.emit(EpochValidated(epoch, probe, self._paint(epoch, probe)))
+                for prompt in range(len(self.history.validation_prompts)):
+                    self.emit(EpochValidated(epoch, prompt, self._generate(epoch, prompt)))
             return self.emit(Done("done"))
         finally:
             self._finished.set()

@@ -15,12 +15,11 @@ from PIL import Image
 from difflens_widgets.cli import commands as cli
 from difflens_widgets.dreambooth.history.events import LossLogged
 from difflens_widgets.dreambooth.history.history import TrainingHistory
-from difflens_widgets.dreambooth.job import train_dreambooth
 from difflens_widgets.dreambooth.rare_tokens import rare_tokens
 from difflens_widgets.dreambooth.training import tensor_files as _tensors
 from difflens_widgets.dreambooth.training.checkpoint import checkpoints
-from difflens_widgets.dreambooth.training.sampler import Plan
-from difflens_widgets.dreambooth.training.trainer import train_with
+from difflens_widgets.dreambooth.training.sampler import BatchSampler, RowGroup
+from difflens_widgets.dreambooth.training.trainer import prepare_job, train_dreambooth
 from difflens_widgets.models.loading import load_pipeline
 from difflens_widgets.models.tuned import load_tuned
 from difflens_widgets.runs.events import Done, Message
@@ -41,7 +40,7 @@ def test_pictures(tmp_path) -> None:
     with pytest.raises(ValueError, match=r"instance_data_dir: .*: no such folder"):
         train_dreambooth(small_config(tmp_path / "out", instance_data_dir=str(folder)))
     folder.mkdir()
-    with pytest.raises(ValueError, match="has no picture"):
+    with pytest.raises(ValueError, match="has no image"):
         train_dreambooth(small_config(tmp_path / "out", instance_data_dir=str(folder)))
     Image.new("RGB", (20, 20)).save(folder / "small.png")
     with pytest.raises(ValueError, match=r"small.png: 20 × 20 pixels are too few"):
@@ -52,19 +51,21 @@ def test_pictures(tmp_path) -> None:
         small_config(tmp_path / "out", instance_data_dir=str(folder)),
         small_config(tmp_path / "out", **classes),
     ):
-        with pytest.raises(ValueError, match=r"small.png: cannot be read as a picture"):
+        with pytest.raises(ValueError, match=r"small.png: cannot be read as an image"):
             train_dreambooth(config)
     assert not (tmp_path / "out").exists()
 
 
 def test_models(tmp_path) -> None:
     small_sdxl_pipeline(DDIMScheduler).save_pretrained(tmp_path / "sdxl")
-    with pytest.raises(ValueError, match=r"is a StableDiffusionXLPipeline; this training knows SD 1.x and 2.x"):
+    with pytest.raises(ValueError, match=r"is a StableDiffusionXLPipeline; this training supports SD 1.x and 2.x"):
         train_dreambooth(small_config(tmp_path / "out", pretrained_model_name_or_path=str(tmp_path / "sdxl")))
     pipe = small_pipeline(DDIMScheduler)
     pipe.scheduler.register_to_config(prediction_type="sample")
     pipe.save_pretrained(tmp_path / "sample")
-    with pytest.raises(ValueError, match="the model's prediction type is 'sample', this training knows epsilon and v"):
+    with pytest.raises(
+        ValueError, match="the model's prediction type is 'sample', this training supports epsilon and v"
+    ):
         train_dreambooth(small_config(tmp_path / "out", pretrained_model_name_or_path=str(tmp_path / "sample")))
     with pytest.raises(ValueError, match="mixed_precision: 'fp16' does not work here"):
         train_dreambooth(small_config(tmp_path / "out", mixed_precision="fp16"))
@@ -88,14 +89,14 @@ def test_an_identifier_of_several_tokens_is_said_and_others_suggested(tmp_path) 
         num_train_epochs=1,
         train_batch_size=4,
     )
-    job = train_with(config)
-    said = []
-    job.subscribe(lambda event: said.append(event.message) if isinstance(event, Message) else None)
+    job = prepare_job(config)
+    messages = []
+    job.subscribe(lambda event: messages.append(event.message) if isinstance(event, Message) else None)
     job.start().result()
-    assert len(said) == 1
-    assert said[0].startswith("unique_identifier: 'qzxv' is not one token but 4 (q + z + x + v)")
-    assert "xon" in said[0]
-    assert "sks" in said[0]
+    assert len(messages) == 1
+    assert messages[0].startswith("unique_identifier: 'qzxv' is not one token but 4 (q + z + x + v)")
+    assert "xon" in messages[0]
+    assert "sks" in messages[0]
 
 
 def test_rare_tokens_are_single_rare_and_unlike_the_class() -> None:
@@ -136,12 +137,12 @@ def test_other_settings_another_model_a_damaged_checkpoint(tmp_path, trained) ->
     assert all(path.read_bytes() == content for path, content in before.items())
 
     checkpoint = checkpoints(folder / "checkpoints")[0]
-    tensors, told = _tensors.load_tensors(checkpoint)
-    _tensors.save_tensors(tensors, {**told, "model_hash": "f" * 16}, checkpoint, "a checkpoint")
+    tensors, facts = _tensors.load_tensors(checkpoint)
+    _tensors.save_tensors(tensors, {**facts, "model_hash": "f" * 16}, checkpoint, "a checkpoint")
     with pytest.raises(ValueError, match=r"step-00000001.safetensors: belongs to another model"):
         train_dreambooth(config, resume=True)
     checkpoint.write_bytes(before[checkpoint][:1000])
-    with pytest.raises(ValueError, match=r"step-00000001.safetensors: damaged, or no file of a training"):
+    with pytest.raises(ValueError, match=r"step-00000001.safetensors: damaged, or not a file of a training"):
         train_dreambooth(config, resume=True)
     assert TrainingHistory.load(folder).losses["step"].tolist() == [1]  # none of this lost the record
 
@@ -157,7 +158,7 @@ def test_tuned_weights_of_another_model(tmp_path, trained) -> None:
 
 def test_a_full_disk_loses_nothing(tmp_path, monkeypatch) -> None:
     config = small_config(tmp_path / "out", checkpointing_steps=1)
-    job = train_with(config)
+    job = prepare_job(config)
 
     def full(*_, **__) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
@@ -178,7 +179,7 @@ def test_a_full_disk_loses_nothing(tmp_path, monkeypatch) -> None:
 
 
 def test_the_end_is_heard_even_if_it_cannot_be_written_down(tmp_path, monkeypatch) -> None:
-    job = train_with(small_config(tmp_path / "out"))
+    job = prepare_job(small_config(tmp_path / "out"))
 
     def full(event) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
@@ -204,26 +205,38 @@ def test_the_command_says_what_is_wrong(tmp_path, capsys) -> None:
 # which pictures a step sees
 
 
-def test_an_epoch_sees_every_picture_once_whatever_the_batch() -> None:
+def sampler_of(samples: int, **changes) -> BatchSampler:
+    groups = (RowGroup("instances", 4, samples), RowGroup("classes", 3, samples))
+    options = {"seed": 3, "num_epochs": 5, "groups": groups, "latent_shape": (4, 2, 2), "timesteps": 1000}
+    return BatchSampler(**{**options, **changes})
+
+
+def test_an_epoch_sees_every_image_once_whatever_the_batch() -> None:
     for samples in (1, 2, 3, 4, 7):
-        plan = Plan(seed=3, epochs=5, instances=4, classes=3, samples=samples, latent_shape=(4, 2, 2), timesteps=1000)
-        assert plan.steps == -(-20 // samples)
-        rows = torch.cat([plan.draw(step).pictures for step in range(plan.steps)], 1).tolist()
+        sampler = sampler_of(samples)
+        assert sampler.steps == -(-20 // samples)
+        batches = [sampler.draw(step) for step in range(sampler.steps)]
+        rows = [torch.cat([batch.images.split(batch.groups)[kind] for batch in batches]).tolist() for kind in (0, 1)]
         assert all(sorted(rows[0][start : start + 4]) == [0, 1, 2, 3] for start in range(0, 20, 4))
         assert all(sorted(rows[1][start : start + 3]) == [0, 1, 2] for start in range(0, 18, 3))
         orders = {tuple(rows[0][start : start + 4]) for start in range(0, 20, 4)}
         assert len(orders) > 1
         for epoch in range(6):
-            step = plan.last_step_of(epoch)
-            assert plan.epochs_over_after(step) >= epoch
-            assert step == 0 or plan.epochs_over_after(step - 1) < epoch
-        assert [plan.epoch_of(step) for step in (1, plan.steps)] == [min(5, -(-samples // 4)), 5]
+            step = sampler.last_step_of(epoch)
+            assert sampler.completed_epochs(step) >= epoch
+            assert step == 0 or sampler.completed_epochs(step - 1) < epoch
+        assert [sampler.epoch_of(step) for step in (1, sampler.steps)] == [min(5, -(-samples // 4)), 5]
 
 
-def test_parts_of_a_draw_are_the_whole() -> None:
-    plan = Plan(seed=3, epochs=5, instances=4, classes=3, samples=4, latent_shape=(4, 2, 2), timesteps=1000)
-    whole, parts = plan.draw(2), [plan.draw(2).part(0, 3), plan.draw(2).part(3, 4)]
-    for name, tensor in vars(whole).items():
-        assert torch.equal(torch.cat([getattr(part, name) for part in parts], 1), tensor)
-    assert not torch.equal(plan.draw(2).noise, plan.draw(3).noise)
-    assert not torch.equal(whole.noise, whole.encoding)
+def test_parts_of_a_batch_are_the_whole() -> None:
+    groups = (RowGroup("instances", 4, 4), RowGroup("classes", 3, 4), RowGroup("class prompts", 9, 8))
+    for sampler, of in ((sampler_of(4), 4), (sampler_of(4), 2), (sampler_of(4, groups=groups), 4)):
+        whole, parts = sampler.draw(2), [sampler.draw(2).part(index, of) for index in range(of)]
+        for name, tensor in vars(whole).items():
+            if name == "groups":
+                continue
+            split = [getattr(part, name).split(part.groups) for part in parts]
+            joined = torch.cat([torch.cat(group) for group in zip(*split, strict=True)])
+            assert torch.equal(joined, tensor)
+        assert not torch.equal(sampler.draw(2).noise, sampler.draw(3).noise)
+        assert not torch.equal(whole.noise, whole.encoding)

@@ -68,7 +68,7 @@ seed: 42
 def test_a_file_of_the_course_project_means_the_same_here(tmp_path) -> None:
     path = tmp_path / "train.yaml"
     path.write_text(COURSE)
-    with pytest.warns(UserWarning, match="of no effect here and passed over: project_name, task_name"):
+    with pytest.warns(UserWarning, match="of no effect here and ignored: project_name, task_name"):
         config = DreamBoothConfig.from_yaml(path)
     assert (config.pretrained_model_name_or_path, config.seed) == ("runwayml/stable-diffusion-v1-5", 42)
     assert (config.unique_identifier, config.instance_prompt) == ("xon", "a photo of xon dog")
@@ -76,7 +76,7 @@ def test_a_file_of_the_course_project_means_the_same_here(tmp_path) -> None:
     assert (config.num_train_epochs, config.diffusion_lens_epochs, config.num_inference_steps) == (350, 50, 100)
     assert (config.learning_rate, config.resolution, config.mixed_precision) == (2e-6, 512, "fp16")
     assert config.diffusion_lens_layers == tuple(range(20))
-    assert [probe.role for probe in config.probes] == [
+    assert [prompt.role for prompt in config.all_validation_prompts] == [
         "instance",
         "class",
         "class",
@@ -158,20 +158,20 @@ def test_a_missing_key_and_files_that_are_no_config(tmp_path) -> None:
         DreamBoothConfig.from_yaml("nowhere.yaml")
 
 
-def test_roles_of_the_probes() -> None:
+def test_roles_of_the_validation_prompts() -> None:
     config = DreamBoothConfig(
         **LEAST,
         unique_identifier="xon",
         class_prompt="a photo of a dog",
         validation_prompts=("xon", "a red circle", "a photo of a dog", "exxon"),
     )
-    probes = {probe.prompt: probe.role for probe in config.probes}
-    assert list(probes) == ["a photo of xon dog", "a photo of a dog", "xon", "a red circle", "exxon"]
-    assert list(probes.values()) == ["instance", "class", "instance", "control", "control"]
-    assert [(probe.name, probe.role) for probe in config.probes if probe.noise] == [
-        ("a photo of a dog · noise 2", "class")
+    roles = {each.prompt: each.role for each in config.all_validation_prompts}
+    assert list(roles) == ["a photo of xon dog", "a photo of a dog", "xon", "a red circle", "exxon"]
+    assert list(roles.values()) == ["instance", "class", "instance", "control", "control"]
+    assert [(each.name, each.role) for each in config.all_validation_prompts if each.seed_offset] == [
+        ("a photo of a dog · seed +1", "class")
     ]
-    assert len(dataclasses.replace(config, diffusion_lens_class_noises=1).probes) == 5
+    assert len(dataclasses.replace(config, diffusion_lens_class_seeds=1).all_validation_prompts) == 5
 
 
 def test_any_value_of_any_key_gives_a_config_or_a_value_error() -> None:

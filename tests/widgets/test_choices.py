@@ -14,7 +14,7 @@ WIDGETS = {
     LayerSlider: {"layer", "step", "token"},
     TokenAttentionGrid: {"layer", "step", "token", "rows", "block", "selected_tokens", "normalize", "opacity"},
     DiffViewer: {"layer", "mode", "measure", "token"},
-    EpochScrubber: {"layer", "epoch", "probe", "colour"},
+    EpochScrubber: {"layer", "epoch", "validation_prompt", "color_by"},
 }
 SOURCES = Path(__file__).parents[2] / "js" / "src"
 

@@ -15,7 +15,7 @@ import traitlets
 from PIL import Image
 
 from browser import training
-from difflens_widgets.dreambooth.history.events import AlarmRaised, EpochValidated, LossLogged, Probe
+from difflens_widgets.dreambooth.history.events import AlarmRaised, EpochValidated, LossLogged, ValidationPrompt
 from difflens_widgets.runs.events import Done, Message
 from difflens_widgets.widgets import EpochScrubber
 from difflens_widgets.widgets._scrubber_state import MAX_POINTS, curve, planned_epochs
@@ -65,8 +65,8 @@ def job(tmp_path):
     return training.Training(training.new(tmp_path))
 
 
-def painted(epoch, probe=0):
-    return EpochValidated(epoch, probe, training.paint(epoch, probe))
+def validated(epoch, prompt=0):
+    return EpochValidated(epoch, prompt, training.generate(epoch, prompt))
 
 
 def picture_of(frame):
@@ -78,26 +78,26 @@ def picture_of(frame):
 
 def test_a_finished_training_is_complete_in_the_state_that_opens_the_widget(show, history):
     widget = show(history)
-    assert (widget.status, widget.epoch, widget.layer, widget.probe) == ("done", 200, 12, 0)
+    assert (widget.status, widget.epoch, widget.layer, widget.validation_prompt) == ("done", 200, 12, 0)
     assert (widget.epochs, widget.columns) == ([0, 50, 200], list(range(0, 351, 50)))  # the config tells what comes
     assert (widget.layers, widget.num_layers, widget.settings["seed"]) == (list(range(13)), 13, 0)
-    assert [probe["role"] for probe in widget.probes] == ["instance", "class", "control"]
-    assert [token["text"] for token in widget.probes[1]["tokens"][1:6]] == ["a", "photo", "of", "a", "dog"]
+    assert [prompt["role"] for prompt in widget.validation_prompts] == ["instance", "class", "control"]
+    assert [token["text"] for token in widget.validation_prompts[1]["tokens"][1:6]] == ["a", "photo", "of", "a", "dog"]
     assert len(widget._frames) == 3 * 3 * 13
-    frame = widget._frames["probe/1/epoch/50/layer/7"]
+    frame = widget._frames["prompt/1/epoch/50/layer/7"]
     assert picture_of(frame).tobytes() == history.run(50, 1).images[7].tobytes()
     assert (frame["mime"], frame["final"]) == ("image/webp", True)
     assert [alarm["epoch"] for alarm in widget.alarms] == [alarm.epoch for alarm in history.alarms] == [200]
     assert not widget._task_thread.running
-    assert repr(widget).endswith("3 epochs painted, done)")
+    assert repr(widget).endswith("3 epochs validated, done)")
 
 
 def test_the_drift_is_that_of_the_history(show, history):
-    drift = show(history).drift
-    for probe in range(3):
-        for name, values in history.drift(probe).items():
-            told = [drift[f"{probe}/{epoch}"][name] for epoch in SOME]
-            np.testing.assert_allclose(told, values, rtol=1e-3, atol=1e-12)
+    drift = show(history).training_drift
+    for prompt in range(3):
+        for name, values in history.training_drift(prompt).items():
+            shown = [drift[f"{prompt}/{epoch}"][name] for epoch in SOME]
+            np.testing.assert_allclose(shown, values, rtol=1e-3, atol=1e-12)
     assert json.dumps(drift, allow_nan=False)
 
 
@@ -107,23 +107,23 @@ def test_nothing_yet(show):
     assert "image/png" not in widget._repr_mimebundle_()[0]
 
 
-@pytest.mark.parametrize("source", ["folder", 3, training.paint(0, 0)])
+@pytest.mark.parametrize("source", ["folder", 3, training.generate(0, 0)])
 def test_what_is_no_training_is_refused(show, source):
-    with pytest.raises(TypeError, match=r"shows a TrainingHistory or a TrainingJob.*train_dreambooth"):
+    with pytest.raises(TypeError, match=r"shows a TrainingHistory or a TrainingJob.*start_dreambooth"):
         show(source)
 
 
 def test_places_that_are_not_there_are_refused(show, history):
     widget = show(history)
-    widget.epoch, widget.layer, widget.probe, widget.colour = 100, 0, 2, "latent_rms"
-    for name, value in (("epoch", 20), ("layer", 13), ("probe", 3), ("colour", "red")):
+    widget.epoch, widget.layer, widget.validation_prompt, widget.color_by = 100, 0, 2, "latent_rms"
+    for name, value in (("epoch", 20), ("layer", 13), ("validation_prompt", 3), ("color_by", "red")):
         with pytest.raises(traitlets.TraitError):
             setattr(widget, name, value)
 
 
-def test_the_still_picture_is_the_matrix_of_the_probe(show, history):
+def test_the_still_picture_is_the_matrix_of_the_prompt(show, history):
     widget = show(history)
-    widget.probe = 1
+    widget.validation_prompt = 1
     data, _ = widget._repr_mimebundle_()
     still = Image.open(io.BytesIO(base64.b64decode(data["image/png"])))
     assert max(still.size) == 768
@@ -143,14 +143,14 @@ def test_the_film_of_the_layer_on_screen(show, history):
 
 def test_a_damaged_run_is_told_and_the_others_are_shown(show, tmp_path):
     history = training.finished((0, 50), folder=tmp_path)
-    (history.folder / "epochs" / "000050" / "probe_01.lens").write_bytes(b"broken")
+    (history.folder / "epochs" / "000050" / "prompt_01.lens").write_bytes(b"broken")
     widget = show(type(history).load(history.folder))
-    assert "probe_01.lens" in widget.notice
+    assert "prompt_01.lens" in widget.notice
     assert len(widget._frames) == 5 * 13
 
 
 def test_a_history_without_its_job_says_how_to_follow_it(show, job):
-    job.emit(painted(0))
+    job.emit(validated(0))
     widget = show(job.history)
     assert (widget.status, widget.epochs) == ("stopped", [0])
     assert "Show the job" in widget.notice
@@ -161,19 +161,19 @@ def test_a_history_without_its_job_says_how_to_follow_it(show, job):
 
 def test_a_training_is_followed(show, job):
     job.emit(LossLogged(1, 1, {"loss": 0.5}))
-    job.emit(painted(0))
+    job.emit(validated(0))
     widget = show(job)
     widget.settle()
     assert (widget.status, widget.epochs, widget.epoch, widget.layer) == ("running", [0], 0, 12)
     assert widget.losses == {"points": [[1.0, 0.5]], "steps": 1}
     assert len(widget._frames) == 13
-    job.emit(painted(0, 1))
-    job.emit(painted(50))
+    job.emit(validated(0, 1))
+    job.emit(validated(50))
     widget.settle()
     assert (widget.epochs, widget.epoch) == ([0, 50], 50)  # the newest was on screen
-    assert widget.drift["0/50"]["latent_rms"][12] > 0
+    assert widget.training_drift["0/50"]["latent_rms"][12] > 0
     widget.epoch = 0
-    job.emit(painted(100))
+    job.emit(validated(100))
     job.emit(Message("mind"))
     widget.settle()
     assert (widget.epochs, widget.epoch, widget.notice) == ([0, 50, 100], 0, "mind")  # the user looks elsewhere
@@ -184,21 +184,23 @@ def test_a_training_is_followed(show, job):
 
 def test_alarms_and_progress_arrive(show, job):
     widget = show(job)
-    for probe in range(3):
-        job.emit(painted(0, probe))
-    job._tell(7, 2, "painting")
-    for probe in range(3):
-        job.emit(painted(200, probe))
+    for prompt in range(3):
+        job.emit(validated(0, prompt))
+    job._tell(7, 2, "validation")
+    for prompt in range(3):
+        job.emit(validated(200, prompt))
     widget.settle()
     assert widget.progress["step"] == 7
-    assert widget.progress["doing"] == "painting"
-    assert [(alarm["kind"], alarm["epoch"], alarm["probe"]) for alarm in widget.alarms] == [("collapse", 200, 1)]
+    assert widget.progress["doing"] == "validation"
+    assert [(alarm["kind"], alarm["epoch"], alarm["validation_prompt"]) for alarm in widget.alarms] == [
+        ("collapse", 200, 1)
+    ]
 
 
 def test_a_replay_shows_what_went_before_once(show, job, history):
-    for probe in range(3):
-        job.emit(painted(0, probe))
-        job.emit(LossLogged(probe + 1, 1, {"loss": 0.5}))
+    for prompt in range(3):
+        job.emit(validated(0, prompt))
+        job.emit(LossLogged(prompt + 1, 1, {"loss": 0.5}))
     widget = show(job)
     job.history.record(Done("done"))
     widget.settle()
@@ -209,13 +211,13 @@ def test_a_replay_shows_what_went_before_once(show, job, history):
     assert (other.status, other.epochs, len(other._frames)) == ("running", [0], 3 * 13)
 
 
-def test_a_real_thread_paints_to_the_end(show, tmp_path):
+def test_a_real_thread_validates_to_the_end(show, tmp_path):
     job = training.Training(training.new(tmp_path), SOME).start()
     widget = show(job)
     job.result(60)
     widget.settle()
     assert (widget.status, widget.epochs, widget.epoch, len(widget._frames)) == ("done", [0, 50, 200], 200, 9 * 13)
-    assert widget.drift == show(job.history).drift
+    assert widget.training_drift == show(job.history).training_drift
     assert [m for m, _ in widget.messages if m["method"] == "update" and "_frames" in m.get("state", {})]
 
 
@@ -227,9 +229,9 @@ def test_stop(show, job):
 
 def test_events_of_a_training_shown_before_are_passed_over(show, job, history):
     widget = show(job)
-    job.emit(painted(0))
+    job.emit(validated(0))
     widget.show(history)
-    widget._on_event(1, painted(100))
+    widget._on_event(1, validated(100))
     widget._on_event(1, AlarmRaised(history.alarms[0]))
     assert (widget.epochs, widget.status, len(widget._frames)) == ([0, 50, 200], "done", 9 * 13)
     with pytest.raises(TypeError, match="got None"):
@@ -238,12 +240,12 @@ def test_events_of_a_training_shown_before_are_passed_over(show, job, history):
 
 def test_what_is_on_screen_goes_first(show, job):
     widget = show(job)
-    job.emit(painted(0))
+    job.emit(validated(0))
     widget.settle()
     widget.layer = 4
-    assert widget._channel.first == "probe/0/epoch/0/layer/4"
+    assert widget._channel.first == "prompt/0/epoch/0/layer/4"
     widget.epoch = 50
-    assert widget._channel.first == "probe/0/epoch/50/layer/4"
+    assert widget._channel.first == "prompt/0/epoch/50/layer/4"
 
 
 def test_colab_waits_for_the_end(show, tmp_path, monkeypatch):
@@ -259,9 +261,9 @@ def test_a_long_training_has_a_short_curve(tmp_path):
     history = training.new(tmp_path)
     for step in range(1, 1001):
         history.record(LossLogged(step, (step + 3) // 4, {"loss": math.nan if step == 3 else float(step)}))
-    told = curve(history)
-    points = np.array(told["points"])
-    assert (told["steps"], len(points)) == (5, 200)
+    found = curve(history)
+    points = np.array(found["points"])
+    assert (found["steps"], len(points)) == (5, 200)
     assert len(points) <= MAX_POINTS
     assert points[0, 1] == (1 + 2 + 4 + 5) / 4  # what is not finite is left out
     assert points[-1].tolist() == [249.5, 998]
@@ -280,4 +282,4 @@ def test_a_long_training_has_a_short_curve(tmp_path):
     ],
 )
 def test_the_epochs_to_come(tmp_path, config, expected):
-    assert planned_epochs(training.new(tmp_path, config, [Probe("a dog", "class")])) == expected
+    assert planned_epochs(training.new(tmp_path, config, [ValidationPrompt("a dog", "class")])) == expected

@@ -1,4 +1,4 @@
-"""A training history as one zip, and back into a folder; nothing of a zip is believed before it was checked."""
+"""A training history as one zip, and back into a folder; nothing of a zip is used before it was checked."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ...runs.format.atomic_write import replacing
 from . import files as files
 
 _PART = r"[A-Za-z0-9_-]{1,80}(\.[A-Za-z0-9_-]{1,40}){0,4}"  # of a path: no "..", and nothing hidden
-_RECORD = rf"(training|status|alarms)\.json|losses\.jsonl|{files.EPOCHS}/[0-9]{{6,9}}/probe_[0-9]{{2}}\.lens"
+_RECORD = rf"(training|status|alarms)\.json|losses\.jsonl|{files.EPOCHS}/[0-9]{{6,9}}/(prompt|probe)_[0-9]{{2}}\.lens"
 _WEIGHTS = (
     rf"{files.EPOCHS}/[0-9]{{6,9}}/weights/({_PART}/){{0,3}}[A-Za-z0-9_.-]{{0,120}}[A-Za-z0-9_-]\.(json|safetensors)"
 )
@@ -23,7 +23,7 @@ _HIDDEN = re.compile(r"(^|/)\.|\.\.")
 
 
 def save(folder: Path, path: Path, *, weights: bool) -> Path:
-    """Write all that `_history_files` tells of; checkpoints and other files of the trainer are left out.
+    """Write all the files that `history.files` lists; checkpoints and other files of the trainer are left out.
 
     Raises
     ------
@@ -42,7 +42,7 @@ def save(folder: Path, path: Path, *, weights: bool) -> Path:
 
 
 def unpack(path: Path, folder: Path) -> None:
-    """Unpack a zip into a folder that must be new or empty; it has all, or is as it was.
+    """Unpack a zip into a new or empty folder; after an error the folder is as it was.
 
     Raises
     ------
@@ -50,7 +50,7 @@ def unpack(path: Path, folder: Path) -> None:
         If the file is damaged or holds anything that `save` never writes, or the folder is in use.
     """
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise ValueError(f"folder: {folder} is there already, a new or empty one was expected")
+        raise ValueError(f"folder: {folder} exists and is not empty; give a new or empty one")
     folder.parent.mkdir(parents=True, exist_ok=True)
     work = folder.with_name(f".{folder.name[:40]}-{secrets.token_hex(4)}.part")
     try:
@@ -76,6 +76,6 @@ def unpack(path: Path, folder: Path) -> None:
 def _entries(folder: Path, weights: bool) -> Iterator[tuple[str, bytes]]:
     for file in sorted(folder.rglob("*")):
         name = file.relative_to(folder).as_posix()
-        wanted = _NAMES.fullmatch(name) and not _HIDDEN.search(name)
-        if wanted and file.is_file() and (weights or "/weights/" not in name):
+        known = _NAMES.fullmatch(name) and not _HIDDEN.search(name)
+        if known and file.is_file() and (weights or "/weights/" not in name):
             yield name, file.read_bytes()

@@ -1,4 +1,4 @@
-"""TrainingHistory: a training as it went: losses, what the lens saw, alarms, weights. Reads without torch."""
+"""TrainingHistory: the record of a training: losses, lens runs, alarms, weights. Reads without torch."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import tempfile
 import threading
 import weakref
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,13 +17,11 @@ from PIL import Image
 from ...runs.events import Done, Status
 from ...runs.render.grid import png
 from ...runs.run import LensRun
-from . import alarms as watch
-from . import archive as zipped
-from . import files as files
-from . import render as film
-from .drift import MEASURES
-from .events import Alarm, EpochValidated, LossLogged, Probe, TrainingEvent
+from . import archive, files, render
+from .alarms import check_alarms
+from .events import Alarm, EpochValidated, LossLogged, TrainingEvent, ValidationPrompt
 from .runs import Runs
+from .training_drift import METRICS
 
 if TYPE_CHECKING:
     import torch
@@ -31,7 +30,7 @@ if TYPE_CHECKING:
 
 
 class TrainingHistory:
-    """A training in a folder, see `_history_files` for what stands where. Made by `create` or `load`.
+    """A training in a folder; `history.files` lists the files in it. Made by `create` or `load`.
 
     Everything is on disk as soon as it has happened, so a training that is killed loses nothing that was recorded.
 
@@ -39,31 +38,30 @@ class TrainingHistory:
     ----------
     folder : Path
     config : dict
-        What was trained and how; JSON.
-    model : str
-        The name or folder of the model before training.
-    model_hash : str
-    probes : tuple of Probe
-        The prompts that are painted again and again, from the same noise.
+        The keys and values of the `DreamBoothConfig`, as JSON keeps them.
+    model, model_hash : str
+        The name or folder of the model before training, and the hash of its weights.
+    validation_prompts : tuple of ValidationPrompt
+        The lens runs on these at every validation, from the same noise.
     status : "running", "done", "stopped" or "failed"
-        A training that was broken off is "stopped".
+        A training that was killed is "stopped".
     message : str
-        Why it failed or was broken off.
+        Why it failed or stopped.
     alarms : list of Alarm
-        The first epoch at which each kind went wrong for each probe.
-    runs : mapping of epoch → dict of prompt (`Probe.name`) → LensRun
-        Read from disk when asked for.
+        For each prompt and each kind of alarm the first epoch that raised it.
+    runs : mapping of epoch → dict of prompt (`ValidationPrompt.name`) → LensRun
+        Each run is read from disk when it is used.
     """
 
     def __init__(self, folder: Path) -> None:
-        """Read what is there; use `create` or `load`."""
+        """Read a folder; use `create` or `load`."""
         root = files.read_training(folder)
         self.folder = folder
         try:
             self.config: dict[str, Any] = root.mapping("config")
             self.model, self.model_hash = root.text("model"), root.text("model_hash")
-            self.probes = files.read_probes(root)
-            files.check_probes(self.probes)
+            self.validation_prompts = files.read_prompts(root)
+            files.check_prompts(self.validation_prompts)
         except ValueError as error:
             where = folder / files.TRAINING
             raise ValueError(str(error) if str(where) in str(error) else f"{where}: {error}") from error
@@ -71,19 +69,25 @@ class TrainingHistory:
         self.status, self.message = files.read_status(folder)
         self.alarms = files.read_alarms(folder)
         self._rows = files.read_losses(folder)
-        self._runs = Runs(folder, self.probes)
+        self._runs = Runs(folder, self.validation_prompts)
         self._lock = threading.RLock()
 
     @classmethod
     def create(
-        cls, folder: str | Path, *, config: dict[str, Any], model: str, model_hash: str, probes: Sequence[Probe]
+        cls,
+        folder: str | Path,
+        *,
+        config: dict[str, Any],
+        model: str,
+        model_hash: str,
+        validation_prompts: Sequence[ValidationPrompt],
     ) -> TrainingHistory:
-        """Begin a history; the folder may be there, but may hold no other training.
+        """Begin a history; the folder may exist, but must not hold another training.
 
         Raises
         ------
         ValueError
-            If it does, a probe is wrong or there twice, or the config holds what JSON cannot.
+            If it does, a validation prompt is wrong or there twice, or the config holds what JSON cannot.
         """
         folder = Path(folder)
         used = [name for name in (files.TRAINING, files.LOSSES, files.EPOCHS) if (folder / name).exists()]
@@ -91,9 +95,9 @@ class TrainingHistory:
             raise ValueError(
                 f"folder: {folder} holds a training already ({used[0]}): resume that one, or choose another folder"
             )
-        files.check_probes(probes)
+        files.check_prompts(validation_prompts)
         folder.mkdir(parents=True, exist_ok=True)
-        files.write_training(folder, config, model, model_hash, probes)
+        files.write_training(folder, config, model, model_hash, validation_prompts)
         files.write_status(folder, "running", "")
         history = cls(folder)
         history.status, history.message = "running", ""
@@ -101,22 +105,21 @@ class TrainingHistory:
 
     @classmethod
     def load(cls, path: str | Path, folder: str | Path | None = None) -> TrainingHistory:
-        """Open the folder of a training, also of an aborted one; or a zip that `save` wrote.
+        """Open the folder of a training, complete or not, or a zip that `save` wrote.
 
         Parameters
         ----------
         path : str or Path
-            A folder, which is left as it is; or a zip.
+            A folder, which is not changed; or a zip.
         folder : str or Path, optional
-            Where to unpack a zip: a new or empty folder. By default a temporary one, gone with this object.
+            A new or empty folder to unpack a zip into. By default a temporary one, deleted with this object.
 
         Raises
         ------
         ValueError
             If it holds no training, one of a newer version, or a damaged one; names file and reason. Lens files are
-            read and checked when they are asked for.
-        FileNotFoundError, PermissionError, ...
-            If it cannot be opened.
+            read and checked when they are used.
+        OSError
         """
         path = Path(path)
         if path.is_dir():
@@ -126,15 +129,12 @@ class TrainingHistory:
                 raise ValueError(f"{path}: holds no training: there is no {files.TRAINING}")
             return cls(path)
         if folder is None:
-            temporary = tempfile.mkdtemp(prefix="difflens-")
-            try:
-                history = cls.load(path, Path(temporary, "training"))
-            except BaseException:
-                shutil.rmtree(temporary)
-                raise
-            weakref.finalize(history, shutil.rmtree, temporary, ignore_errors=True)
-            return history
-        zipped.unpack(path, Path(folder))
+            with ExitStack() as stack:
+                temporary = tempfile.TemporaryDirectory(prefix="difflens-", ignore_cleanup_errors=True)
+                history = cls.load(path, Path(stack.enter_context(temporary), "training"))
+                weakref.finalize(history, stack.pop_all().close)
+                return history
+        archive.unpack(path, Path(folder))
         try:
             return cls(Path(folder))
         except ValueError:
@@ -150,9 +150,9 @@ class TrainingHistory:
 
     @property
     def losses(self) -> dict[str, np.ndarray]:
-        """One row for each logged step: "step" and "epoch" (int64), "loss", "learning_rate", ... (float64).
+        """Name → one number for each logged step; NaN where a number was not finite or not logged.
 
-        With prior preservation also "instance_loss" and "prior_loss". NaN where a number was not finite or not told.
+        "step", "epoch" (int64), "loss", "learning_rate" and, with prior preservation, "instance_loss", "prior_loss".
         """
         rows = list(self._rows)
         names = list(dict.fromkeys(["step", "epoch", "loss", "learning_rate", *(name for row in rows for name in row)]))
@@ -163,46 +163,44 @@ class TrainingHistory:
 
     @property
     def runs(self) -> Runs:
-        """The lens runs: epoch → prompt → run; each is read from disk when asked for."""
+        """The lens runs: epoch → prompt → run; each is read from disk when it is used."""
         return self._runs
 
-    def run(self, epoch: int, probe: int = 0) -> LensRun:
-        """The run of one probe at one epoch.
+    def run(self, epoch: int, validation_prompt: int = 0) -> LensRun:
+        """The run of one validation prompt (its index) at one epoch.
 
         Raises
         ------
         ValueError
-            If it was not painted, or its file is damaged: names the file and the reason.
+            If there is none, or its file is damaged.
         """
-        return self._runs.get_one(epoch, probe)
+        return self._runs.get_one(epoch, validation_prompt)
 
-    def has(self, epoch: int, probe: int) -> bool:
-        """Whether a probe was painted at an epoch."""
-        return self._runs.has(epoch, probe)
+    def has(self, epoch: int, validation_prompt: int) -> bool:
+        """Whether there is a run of this validation prompt at this epoch."""
+        return self._runs.has(epoch, validation_prompt)
 
-    def drift(self, probe: int = 0) -> dict[str, np.ndarray]:
-        """How far each layer has moved since epoch 0.
+    def training_drift(self, validation_prompt: int = 0) -> dict[str, np.ndarray]:
+        """How much each layer has changed since epoch 0.
 
         Returns
         -------
-        dict of measure → float64 array (epochs, layers)
-            Rows are `epochs`, columns the layers of the probe's runs from the embedding on. The measures are those of
-            `dreambooth.drift`: "cosine_distance" of the states, "latent_rms" and "ssim_distance" (1 − SSIM) of the
-            pictures. 0: nothing changed; NaN: not painted.
+        dict of metric → float64 array (epochs, layers)
+            Rows are `epochs`, columns the layers, ascending; see `history.training_drift.METRICS`. NaN: no run.
 
         Raises
         ------
         ValueError
-            If the probe was not painted at epoch 0, or a run cannot be read.
+            If there is no run at epoch 0, or a run cannot be read.
         """
-        self._runs.get_one(0, probe)
-        rows = [self._runs.drift(epoch, probe) for epoch in self.epochs]
-        return {name: np.stack([row[name] for row in rows]) for name in MEASURES}
+        self._runs.get_one(0, validation_prompt)
+        rows = [self._runs.training_drift(epoch, validation_prompt) for epoch in self.epochs]
+        return {name: np.stack([row[name] for row in rows]) for name in METRICS}
 
     def lens(
         self, epoch: int, *, device: str | torch.device | None = None, dtype: torch.dtype | None = None
     ) -> DiffusionLens:
-        """A lens on the model as it was after an epoch; needs torch.
+        """A lens on the model with the weights after an epoch; needs torch.
 
         Raises
         ------
@@ -210,22 +208,20 @@ class TrainingHistory:
             If the weights of that epoch were not kept.
         """
         weights = self.weights_folder(epoch)
-        kept = weights.is_dir()
-        if not kept and epoch != 0:
+        if epoch != 0 and not weights.is_dir():
             there = [each for each in self.epochs if self.weights_folder(each).is_dir()]
             raise ValueError(f"epoch: the weights of epoch {epoch} were not kept; there are those of {there or 'none'}")
         from ...lens.diffusion_lens import DiffusionLens
-
-        if not kept:  # nothing was trained yet
-            return DiffusionLens.from_pretrained(self.model, device=device, dtype=dtype)
         from ...models.tuned import load_tuned
 
+        if not weights.is_dir():
+            return DiffusionLens.from_pretrained(self.model, device=device, dtype=dtype)
         return DiffusionLens(load_tuned(self.model, weights, device, dtype), model=f"{self.model}, epoch {epoch}")
 
     # -- recording
 
     def record(self, event: TrainingEvent) -> list[Alarm]:
-        """Write down what happened, and return the alarms that this raises; events of other kinds are passed over.
+        """Write an event to disk, and return the alarms that it raises; events of other kinds are ignored.
 
         Raises
         ------
@@ -238,47 +234,52 @@ class TrainingHistory:
             if isinstance(event, LossLogged):
                 self._log(event)
             elif isinstance(event, EpochValidated):
-                return self._keep_run(event)
+                self._runs.add(event.epoch, event.validation_prompt, event.run)
+                return self._check_alarms(event.epoch)
             elif isinstance(event, Done):
                 self._set_status(event.status, event.message)
         return []
 
     def weights_folder(self, epoch: int) -> Path:
-        """Where the trained weights of an epoch are kept, or would be; it is not made here."""
+        """The folder of the trained weights of an epoch, whether it exists or not."""
         return files.epoch_folder(self.folder, epoch) / "weights"
 
-    def truncate(self, step: int, epoch: int) -> None:
-        """Go back to where a resumed training goes on: forget what came after `step`, and after `epoch`."""
+    def truncate(self, step: int, epoch: int, config: dict[str, Any] | None = None) -> None:
+        """Prepare to resume: delete what came after `step` and `epoch`; `config` (more steps, say) replaces the old."""
         with self._lock:
+            if config is not None and config != self.config:
+                files.write_training(self.folder, config, self.model, self.model_hash, self.validation_prompts)
+                self.config = config
             self._rows = [row for row in self._rows if row["step"] <= step]
             files.write_losses(self.folder, self._rows)
             self.alarms = [alarm for alarm in self.alarms if alarm.epoch <= epoch]
-            self._runs.forget_after(epoch)
-            if self.epochs:  # killed between a run and its alarm: the run would not be painted again
-                self.alarms += watch.look(self, self.epochs[-1])
             files.write_alarms(self.folder, self.alarms)
+            self._runs.forget_after(epoch)
+            if self.epochs:  # killed between a run and its alarm: the run would not be generated again
+                self._check_alarms(self.epochs[-1])
             self._set_status("running", "")
 
     def save(self, path: str | Path, *, weights: bool = True) -> Path:
-        """Write all into one zip of at most 4 GB, which `load` takes; without `weights` not what was trained."""
+        """Write everything into one zip of at most 4 GB, which `load` reads; optionally without the trained weights."""
         with self._lock:
-            return zipped.save(self.folder, Path(path), weights=weights)
+            return archive.save(self.folder, Path(path), weights=weights)
 
-    def grid(self, probe: int = 0) -> Image.Image:
-        """All pictures of a probe in one: epochs across, layers down."""
-        return film.matrix(self, probe)
+    def grid(self, validation_prompt: int = 0) -> Image.Image:
+        """All images of a validation prompt on one sheet: epochs across, layers down."""
+        return render.matrix(self._runs, self.validation_prompts, validation_prompt)
 
-    def to_gif(self, path: str | Path, *, layer: int, probe: int = 0, seconds_per_epoch: float = 0.5) -> Path:
-        """Write what one layer becomes from epoch to epoch as an animated GIF."""
-        return film.to_gif(self, Path(path), layer, probe, seconds_per_epoch)
+    def to_gif(
+        self, path: str | Path, *, layer: int, validation_prompt: int = 0, seconds_per_epoch: float = 0.5
+    ) -> Path:
+        """Write the images of one layer, epoch by epoch, as an animated GIF."""
+        prompts = self.validation_prompts
+        return render.to_gif(self._runs, prompts, Path(path), layer, validation_prompt, seconds_per_epoch)
 
     def _repr_png_(self) -> bytes | None:
         return png(self.grid()) if self.epochs and self.has(self.epochs[0], 0) else None
 
     def __repr__(self) -> str:
-        return f"TrainingHistory({str(self.folder)!r}, {len(self.epochs)} epochs painted, {self.status})"
-
-    # -- inside
+        return f"TrainingHistory({str(self.folder)!r}, {len(self.epochs)} epochs validated, {self.status})"
 
     def _log(self, event: LossLogged) -> None:
         if self._rows and event.step <= self._rows[-1]["step"]:
@@ -287,9 +288,8 @@ class TrainingHistory:
         files.append_loss(self.folder, row)
         self._rows.append(row)
 
-    def _keep_run(self, event: EpochValidated) -> list[Alarm]:
-        self._runs.keep(event.epoch, event.probe, event.run)
-        raised = watch.look(self, event.epoch)
+    def _check_alarms(self, epoch: int) -> list[Alarm]:
+        raised = check_alarms(self._runs, self.validation_prompts, epoch, self.alarms)
         if raised:
             self.alarms = [*self.alarms, *raised]
             files.write_alarms(self.folder, self.alarms)

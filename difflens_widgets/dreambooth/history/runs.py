@@ -1,4 +1,4 @@
-"""The lens runs of a training history: on disk, read when asked for, the last few kept in memory. Needs no torch."""
+"""The lens runs of a training history: on disk, read when they are used, the last few kept in memory. No torch."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from pathlib import Path
 import numpy as np
 
 from ...runs.run import LensRun
-from . import drift
 from . import files as files
-from .events import Probe
+from .events import ValidationPrompt
+from .training_drift import training_drift, unknown_drift
 
-_RUNS_IN_MEMORY = 16  # of 13 pictures of 512² each about 10 MB
+_RUNS_IN_MEMORY = 16  # a run of 13 images of 512² takes about 10 MB
 
 
 class Runs(Mapping[int, dict[str, LensRun]]):
-    """Epoch → name of the probe → run. All runs of a probe can be compared: they have the same layers.
+    """Epoch → name of the validation prompt → run. All runs have the same layers, so they can be compared.
 
-    A probe's name is its prompt, and the number of the noise where it is not the first.
+    Files are read outside of the lock: a reader never makes a training wait that adds its next run.
 
     Attributes
     ----------
@@ -29,79 +29,83 @@ class Runs(Mapping[int, dict[str, LensRun]]):
         Those with at least one run.
     """
 
-    def __init__(self, folder: Path, probes: Sequence[Probe]) -> None:
-        self._folder, self._probes = folder, probes
-        self._painted = files.painted(folder, len(probes))
-        self._layers: tuple[int, ...] | None = None  # of all runs; known with the first that is seen
+    def __init__(self, folder: Path, prompts: Sequence[ValidationPrompt]) -> None:
+        self._folder, self._prompts = folder, prompts
+        self._stored = files.stored_runs(folder, len(prompts))
+        self._layers: tuple[int, ...] | None = None  # of all runs; known from the first that is read or added
         self._memory: OrderedDict[tuple[int, int], LensRun] = OrderedDict()
         self._drifts: dict[tuple[int, int], dict[str, np.ndarray]] = {}
         self._lock = threading.RLock()
 
     def __getitem__(self, epoch: int) -> dict[str, LensRun]:
-        return {self._probes[probe].name: self.get_one(epoch, probe) for probe in sorted(self._painted[epoch])}
+        with self._lock:
+            indices = sorted(self._stored[epoch])
+        return {self._prompts[index].name: self.get_one(epoch, index) for index in indices}
 
     def __iter__(self) -> Iterator[int]:
         return iter(self.epochs)
 
     def __len__(self) -> int:
-        return len(self._painted)
+        return len(self._stored)
 
     @property
     def epochs(self) -> tuple[int, ...]:
         """See the class."""
         with self._lock:
-            return tuple(sorted(self._painted))
+            return tuple(sorted(self._stored))
 
-    def has(self, epoch: int, probe: int) -> bool:
-        """Whether there is a run."""
-        return probe in self._painted.get(epoch, ())
+    def has(self, epoch: int, index: int) -> bool:
+        """Whether there is a run of this epoch and validation prompt."""
+        return index in self._stored.get(epoch, ())
 
-    def get_one(self, epoch: int, probe: int) -> LensRun:
-        """Read a run, unless it is in memory.
+    def get_one(self, epoch: int, index: int) -> LensRun:
+        """The run of an epoch and a validation prompt, read from disk if it is not in memory.
 
         Raises
         ------
         ValueError
-            If there is none, or its file is damaged or not of this probe.
+            If there is none, or its file is damaged or belongs to another prompt.
         """
-        prompt = self._prompt(probe)
-        if not self.has(epoch, probe):
-            there = [each for each in self.epochs if self.has(each, probe)]
-            raise ValueError(f"epoch: {prompt!r} was not painted at epoch {epoch}; there are {there or 'none'}")
+        prompt = self._prompt(index)
+        if not self.has(epoch, index):
+            there = [each for each in self.epochs if self.has(each, index)]
+            raise ValueError(f"epoch: there is no run of {prompt!r} at epoch {epoch}, only at {there or 'none'}")
         with self._lock:
-            run = self._memory.get((epoch, probe))
-            if run is None:
-                path = files.lens_file(self._folder, epoch, probe)
-                run = LensRun.load(path)
-                self._check(run, probe, str(path))
-            self._remember(epoch, probe, run)
-            return run
+            known = self._memory.get((epoch, index))
+        if known is None:
+            path = files.lens_file(self._folder, epoch, index)
+            known = LensRun.load(path)
+            self._check(known, index, str(path))
+        with self._lock:
+            if self.has(epoch, index):  # it was not deleted meanwhile
+                self._remember(epoch, index, known)
+        return known
 
-    def keep(self, epoch: int, probe: int, run: LensRun) -> None:
-        """Write a run.
+    def add(self, epoch: int, index: int, run: LensRun) -> None:
+        """Write a run to disk.
 
         Raises
         ------
         ValueError
-            If it is not of this probe, or has other layers than the other runs.
+            If it has another prompt, or other layers than the other runs.
         OSError
             If it cannot be written.
         """
-        self._check(run, probe, "run")
+        self._check(run, index, "run")
         if not 0 <= epoch <= files.MAX_EPOCH:
-            raise ValueError(f"epoch: {epoch} is wrong, 0 to {files.MAX_EPOCH:,} would be right")
-        path = files.lens_file(self._folder, epoch, probe)
+            raise ValueError(f"epoch: {epoch} is wrong, it must be from 0 to {files.MAX_EPOCH:,}")
+        path = files.epoch_folder(self._folder, epoch) / f"prompt_{index:02d}.lens"
         path.parent.mkdir(parents=True, exist_ok=True)
         run.save(path)
         with self._lock:
-            self._drifts = {key: known for key, known in self._drifts.items() if key != (epoch, probe) and epoch}
-            self._painted.setdefault(epoch, set()).add(probe)
-            self._remember(epoch, probe, run)
+            self._drifts = {key: known for key, known in self._drifts.items() if key != (epoch, index) and epoch}
+            self._stored.setdefault(epoch, set()).add(index)
+            self._remember(epoch, index, run)
 
     def forget_after(self, epoch: int) -> None:
-        """Delete all of later epochs, their weights too."""
+        """Delete everything of later epochs, the weights too."""
         with self._lock:
-            self._painted = {each: probes for each, probes in self._painted.items() if each <= epoch}
+            self._stored = {each: indices for each, indices in self._stored.items() if each <= epoch}
             for known in [key for key in (*self._memory, *self._drifts) if key[0] > epoch]:
                 self._memory.pop(known, None)
                 self._drifts.pop(known, None)
@@ -109,36 +113,38 @@ class Runs(Mapping[int, dict[str, LensRun]]):
                 if int(place.name) > epoch:
                     shutil.rmtree(place)
 
-    def drift(self, epoch: int, probe: int) -> dict[str, np.ndarray]:
-        """How far a probe has moved since epoch 0: measure → (layers,); NaN where it was not painted."""
-        first = self.get_one(0, probe)
-        if not self.has(epoch, probe):
-            return drift.unknown(len(first.layers))
+    def training_drift(self, epoch: int, index: int) -> dict[str, np.ndarray]:
+        """How much a validation prompt changed since epoch 0: metric → (layers,); NaN where there is no run."""
+        first = self.get_one(0, index)
+        if not self.has(epoch, index):
+            return unknown_drift(len(first.layers))
         with self._lock:
-            if (epoch, probe) not in self._drifts:
-                self._drifts[epoch, probe] = drift.between(first, self.get_one(epoch, probe))
-            return self._drifts[epoch, probe]
+            known = self._drifts.get((epoch, index))
+        if known is None:
+            known = training_drift(first, self.get_one(epoch, index))
+            with self._lock:
+                if self.has(epoch, index):
+                    self._drifts[epoch, index] = known
+        return known
 
-    def _check(self, run: LensRun, probe: int, what: str) -> None:
-        """Refuse what cannot be compared with the other runs of this history."""
-        prompt = self._prompt(probe)
+    def _check(self, run: LensRun, index: int, what: str) -> None:
+        """Refuse a run that cannot be compared with the other runs of this history."""
+        prompt = self._prompt(index)
         if run.prompt != prompt:
-            raise ValueError(f"{what}: is of {run.prompt!r}, one of probe {probe}, {prompt!r}, would be right")
+            raise ValueError(f"{what}: has the prompt {run.prompt!r}, but validation prompt {index} is {prompt!r}")
         layers = tuple(sorted(run.layers))
-        if self._layers is None:
-            self._layers = layers
-        if layers != self._layers:
-            raise ValueError(
-                f"{what}: has the layers {layers}, those of the other runs, {self._layers}, would be right"
-            )
+        with self._lock:
+            self._layers = self._layers or layers
+            if layers != self._layers:
+                raise ValueError(f"{what}: has the layers {layers}, but the other runs have {self._layers}")
 
-    def _prompt(self, probe: int) -> str:
-        if not 0 <= probe < len(self._probes):
-            raise ValueError(f"probe: {probe} is wrong, 0 to {len(self._probes) - 1} would be right")
-        return self._probes[probe].prompt
+    def _prompt(self, index: int) -> str:
+        if not 0 <= index < len(self._prompts):
+            raise ValueError(f"validation_prompt: {index} is wrong, it must be from 0 to {len(self._prompts) - 1}")
+        return self._prompts[index].prompt
 
-    def _remember(self, epoch: int, probe: int, run: LensRun) -> None:
-        self._memory[epoch, probe] = run
-        self._memory.move_to_end((epoch, probe))
+    def _remember(self, epoch: int, index: int, run: LensRun) -> None:
+        self._memory[epoch, index] = run
+        self._memory.move_to_end((epoch, index))
         while len(self._memory) > _RUNS_IN_MEMORY:
             self._memory.popitem(last=False)

@@ -1,1 +1,1 @@
-"""The DreamBooth training loop: pictures in, weights and validation runs out."""
+"""The DreamBooth training: from images to weights and validation runs. Needs torch."""

@@ -1,51 +1,55 @@
-"""The state of a training to go on from: one safetensors file for each of the last few."""
+"""Checkpoints: the state from which a training resumes, one safetensors file for each of the last few."""
 
 from __future__ import annotations
 
 import contextlib
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
 import torch
+from diffusers.training_utils import EMAModel
 from torch import Tensor, nn
 
-from .tensor_files import load_tensors, save_tensors
-from .trainable import MovingAverage, trained_parameters
+from ..config import DreamBoothConfig
+from .tensor_files import check_tensors, load_tensors, save_tensors
+from .trainable import trained_parameters
 
 _NAME = re.compile(r"step-(\d{8})\.safetensors")
-# what may differ in a training that goes on: nothing that moves a weight or a picture
+# keys that may differ when a training resumes: they change neither weights nor images
 _MAY_DIFFER = frozenset(
     {"checkpointing_steps", "checkpoints_total_limit", "output_dir", "keep_epoch_weights", "device"}
 )
+_LENGTH = ("num_train_epochs", "max_train_steps")
+_INDEPENDENT_OF_LENGTH = ("constant", "constant_with_warmup")  # schedules of the learning rate
 _SCHEMA = 1
 
 
 class NotFiniteError(ArithmeticError):
-    """The training ran away: a loss or a weight is NaN or infinite; its last good checkpoint was kept."""
+    """A loss or a weight became NaN or infinite; the checkpoints that were saved before are kept."""
 
 
 @dataclass
 class State:
-    """What changes from step to step."""
+    """Everything that changes from step to step."""
 
     trained: nn.Module
     optimizer: torch.optim.Optimizer
-    average: MovingAverage | None = None
+    ema: EMAModel | None = None
     scaler: Any = None  # of float16
     step: int = field(default=0)
 
     def save(self, folder: Path, config: Mapping[str, Any], model_hash: str, limit: int) -> Path:
-        """Write the state, then delete all but the last `limit`.
+        """Write a checkpoint, then delete all but the last `limit`.
 
         Raises
         ------
         NotFiniteError
-            If a weight is NaN or infinite; nothing is written, nothing deleted.
+            If a weight is NaN or infinite; nothing is written or deleted then.
         OSError
-            If it cannot be written; those that are there stay.
+            If it cannot be written; the older ones are kept.
         """
         tensors = {f"trained/{name}": p.detach() for name, p in trained_parameters(self.trained).items()}
         for name, tensor in tensors.items():
@@ -58,8 +62,8 @@ class State:
                     tensors[f"optimizer/{index}/{slot}"] = value
                 else:
                     numbers.setdefault(str(index), {})[slot] = value
-        if self.average is not None:
-            tensors |= {f"average/{index:06d}": value for index, value in enumerate(self.average.values)}
+        if self.ema is not None:
+            tensors |= {f"average/{index:06d}": value for index, value in enumerate(self.ema.shadow_params)}
         facts = {
             "schema": _SCHEMA,
             "step": self.step,
@@ -70,23 +74,22 @@ class State:
         }
         folder.mkdir(parents=True, exist_ok=True)
         path = folder / f"step-{self.step:08d}.safetensors"
-        # clones: safetensors refuses weights that share memory (tied, or views of one flat buffer)
+        # clones: safetensors refuses tensors that share memory (tied weights, or views of one flat buffer)
         save_tensors({name: tensor.clone() for name, tensor in tensors.items()}, facts, path, "a checkpoint")
         for old in checkpoints(folder)[:-limit]:
             with contextlib.suppress(OSError):
                 old.unlink()
         return path
 
-    def load(self, path: Path, config: Mapping[str, Any], model_hash: str) -> None:
-        """Go back to a saved state.
+    def load(self, path: Path) -> None:
+        """Go back to a checkpoint that `newest_checkpoint` found.
 
         Raises
         ------
         ValueError
-            If the file is damaged, or belongs to another model or to other settings; nothing has changed then.
+            If the file is damaged, or has other weights; nothing has changed then.
         """
         tensors, facts = load_tensors(path)
-        _check(path, facts, config, model_hash)
         parameters = trained_parameters(self.trained)
         saved = {key.removeprefix("trained/"): t for key, t in tensors.items() if key.startswith("trained/")}
         shapes = {name: tuple(p.shape) for name, p in parameters.items()}
@@ -101,39 +104,89 @@ class State:
                 _, index, slot = key.split("/", 2)
                 state.setdefault(int(index), {})[slot] = tensor
         self.optimizer.load_state_dict({"state": state, "param_groups": self.optimizer.state_dict()["param_groups"]})
-        if self.average is not None:
-            for place, value in enumerate(self.average.values):
-                value.copy_(tensors[f"average/{place:06d}"])
+        if self.ema is not None:
+            for number, value in enumerate(self.ema.shadow_params):
+                value.copy_(tensors[f"average/{number:06d}"])
+            self.ema.optimization_step = facts["step"]
         if self.scaler is not None and facts["scaler"]:
             self.scaler.load_state_dict(facts["scaler"])
         self.step = facts["step"]
 
 
 def checkpoints(folder: Path) -> list[Path]:
-    """The saved states, oldest first."""
+    """The checkpoints in a folder, oldest first."""
     return sorted(path for path in folder.glob("step-*.safetensors") if _NAME.fullmatch(path.name))
 
 
-def require_same(config: Mapping[str, Any], before: Mapping[str, Any]) -> None:
-    """Compare with the settings that a training began with.
+def step_of(checkpoint: Path) -> int:
+    """After how many steps a checkpoint was saved."""
+    return int(checkpoint.stem.removeprefix("step-"))
+
+
+def newest_checkpoint(folder: Path, config: DreamBoothConfig, model_hash: str) -> tuple[Path | None, list[str]]:
+    """The newest checkpoint that can be read.
+
+    Returns
+    -------
+    path : Path or None
+        None if there is no checkpoint at all.
+    messages : list of str
+        For each newer one why it cannot be used.
 
     Raises
     ------
     ValueError
-        Naming the first key that must not differ and does.
+        If none of those that are there can be read, or the newest that can belongs to another model or other settings.
     """
-    for key, value in config.items():
-        if key not in _MAY_DIFFER and before.get(key) != value:
+    messages: list[str] = []
+    for path in reversed(checkpoints(folder)):
+        try:
+            facts = check_tensors(path)
+        except ValueError as error:
+            messages.append(str(error))
+            continue
+        if facts["schema"] != _SCHEMA:
+            raise ValueError(f"{path}: has the format {facts.get('schema')}, this version reads {_SCHEMA}")
+        if facts["model_hash"] != model_hash:
             raise ValueError(
-                f"{key}: {value!r} is not what this training began with, {before.get(key)!r}; it goes on only with that"
+                f"{path}: belongs to another model: its weights had the hash {facts['model_hash']}, these have "
+                f"{model_hash}"
             )
+        require_same(config, facts["config"])
+        return path, [f"{message}. The training resumes from step {step_of(path)}" for message in messages]
+    if messages:
+        raise ValueError(messages[0])
+    return None, []
 
 
-def _check(path: Path, facts: Mapping[str, Any], config: Mapping[str, Any], model_hash: str) -> None:
-    if facts.get("schema") != _SCHEMA:
-        raise ValueError(f"{path}: has the format {facts.get('schema')}, this version reads {_SCHEMA}")
-    if facts["model_hash"] != model_hash:
-        raise ValueError(
-            f"{path}: belongs to another model: its weights had the hash {facts['model_hash']}, these have {model_hash}"
-        )
-    require_same(config, facts["config"])
+def require_same(config: DreamBoothConfig, before: Mapping[str, Any]) -> None:
+    """Check that a training can be resumed with `config`.
+
+    Parameters
+    ----------
+    config : DreamBoothConfig
+    before : mapping
+        The settings the training began with, perhaps in the words of an older version, or without keys that were
+        added since: these had their default then.
+
+    Raises
+    ------
+    ValueError
+        Names the first key that differs and must not. The length of a training may change if the learning rates do
+        not depend on it.
+    """
+    try:
+        former = DreamBoothConfig.from_dict(before)
+    except ValueError as error:
+        raise ValueError(f"this training began with settings that this version does not accept: {error}") from error
+    for entry in fields(config):
+        key, value, was = entry.name, getattr(config, entry.name), getattr(former, entry.name)
+        if key in _MAY_DIFFER or value == was:
+            continue
+        if key not in _LENGTH:
+            raise ValueError(f"{key}: {value!r} is not what this training began with, {was!r}; give the same to resume")
+        if config.lr_scheduler not in _INDEPENDENT_OF_LENGTH:
+            raise ValueError(
+                f"{key}: {value!r} is not what this training began with, {was!r}: the learning rates of "
+                f"{config.lr_scheduler!r} depend on it; only a constant schedule can be resumed with another length"
+            )

@@ -1,4 +1,4 @@
-"""The pictures to learn from: found, checked, and made square."""
+"""The training images: found, checked, and made square."""
 
 from __future__ import annotations
 
@@ -17,29 +17,29 @@ _EMBEDDED = Path(__file__).parents[1] / "subject"
 
 
 def instance_files(folder: str) -> list[Path]:
-    """The pictures of the subject, in the order of their names.
+    """The image files of the subject, in the order of their names.
 
     Raises
     ------
     ValueError
-        If there is no such folder, or no picture in it; says what it holds.
+        If there is no such folder, or no image in it; says what it holds.
     """
     place = Path(folder)
     if folder == SUBJECT and not place.is_dir():
         place = _EMBEDDED
     if not place.is_dir():
         raise ValueError(f"instance_data_dir: {folder}: no such folder")
-    files = picture_files(place)
+    files = image_files(place)
     if not files:
         held = ", ".join(sorted(path.name for path in place.iterdir())[:8]) or "nothing"
         raise ValueError(
-            f"instance_data_dir: {folder}: has no picture ({', '.join(SUFFIXES)}), 3 to 5 are usual; it holds {held}"
+            f"instance_data_dir: {folder}: has no image ({', '.join(SUFFIXES)}), 3 to 5 are usual; it holds {held}"
         )
     return files
 
 
-def picture_files(folder: Path) -> list[Path]:
-    """The files that look like pictures by their names, sorted."""
+def image_files(folder: Path) -> list[Path]:
+    """The files whose names look like those of images, sorted."""
     return sorted(
         path
         for path in folder.iterdir()
@@ -47,11 +47,16 @@ def picture_files(folder: Path) -> list[Path]:
     )
 
 
-def read_picture(path: Path, side: int) -> tuple[Image.Image, str]:
-    """A picture as `side` × `side` pixels of RGB, and what had to be done to it in words ("" if nothing much).
+def read_image(path: Path, side: int) -> tuple[Image.Image, str]:
+    """Read an image as `side` × `side` pixels of RGB.
 
-    The shorter side is scaled to `side`, and the middle is kept. What is see-through becomes white; a gray picture is
-    taken as one whose colours are gray.
+    The shorter side is scaled to `side`, and the middle is kept. Transparent parts become white.
+
+    Returns
+    -------
+    image : PIL.Image
+    message : str
+        What the user should know about the conversion; "" if nothing.
 
     Raises
     ------
@@ -63,30 +68,30 @@ def read_picture(path: Path, side: int) -> tuple[Image.Image, str]:
             image = ImageOps.exif_transpose(opened)
             image.load()
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise ValueError(f"{path}: cannot be read as a picture: {error}") from None
+        raise ValueError(f"{path}: cannot be read as an image: {error}") from None
     if image.mode.startswith(("I", "F")):
         raise ValueError(f"{path}: has more than 8 bits per channel; save it with 8")
     width, height = image.size
     if min(width, height) < side / 2:
         raise ValueError(
-            f"{path}: {width} × {height} pixels are too few to learn {side} × {side} from; "
+            f"{path}: {width} × {height} pixels are too few for {side} × {side}; "
             f"the shorter side must have at least {-(-side // 2)}"
         )
-    said = []
+    messages = []
     if "A" in image.getbands() or "transparency" in image.info:
         rgba = image.convert("RGBA")
         if np.asarray(rgba.getchannel("A")).min() < 255:
-            said.append("what is see-through is taken as white")
+            messages.append("transparent parts become white")
         image = Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba)
     elif image.mode in ("L", "1"):
-        said.append("is gray: the subject will be learnt as gray")
+        messages.append("is gray: the subject will be learned as gray")
     if min(width, height) < side:
-        said.append(f"{width} × {height} pixels are scaled up to {side}")
+        messages.append(f"{width} × {height} pixels are scaled up to {side}")
     square = ImageOps.fit(image.convert("RGB"), (side, side), Image.Resampling.LANCZOS)
-    return square, "; ".join(said)
+    return square, "; ".join(messages)
 
 
 def to_pixels(images: Sequence[Image.Image]) -> Tensor:
-    """RGB pictures of one size as float32 (pictures, 3, height, width) in -1..1, as the autoencoder wants them."""
+    """Convert RGB images of one size to a float32 Tensor (images, 3, height, width) in -1..1, for the autoencoder."""
     arrays = np.stack([np.asarray(image) for image in images])
     return torch.from_numpy(arrays).permute(0, 3, 1, 2).float().div(127.5).sub(1)

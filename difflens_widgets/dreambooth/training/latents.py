@@ -1,4 +1,4 @@
-"""Latents of the pictures to learn from: encoded once, as the distribution they are drawn from, or again each time."""
+"""Latents of the training images: encoded once, as the distribution they are drawn from, or again at every use."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from torch import Tensor
 from ...models.pipeline_state import dtype_restored
 from .images import to_pixels
 
-_AT_ONCE = 8
+_BATCH_SIZE = 8
 
 
 class Latents:
-    """The latents of some pictures of one size, drawn anew each time they are asked for.
+    """The latents of some images of one size, drawn anew at every use.
 
-    What is cached are mean and log-variance, so that what is drawn is distributed as without the cache.
+    The cache holds mean and log-variance, so the latents have the same distribution as without it.
 
     Parameters
     ----------
     vae : diffusers.AutoencoderKL
     images : sequence of PIL.Image
     cached : bool
-        Encode them now and once; otherwise each time.
+        Encode them once, now; otherwise at every use.
     """
 
     def __init__(self, vae: Any, images: Sequence[Image.Image], *, cached: bool) -> None:
@@ -34,24 +34,28 @@ class Latents:
         self._mean: Tensor | None = None
         self._logvar: Tensor | None = None
         if cached:
-            parts = [self._encode(rows) for rows in self._pixels.split(_AT_ONCE)]
+            parts = [self._encode(rows) for rows in self._pixels.split(_BATCH_SIZE)]
             self._mean, self._logvar = (torch.cat(part) for part in zip(*parts, strict=True))
             self._pixels = None
 
-    def draw(self, pictures: Tensor, noise: Tensor) -> Tensor:
-        """Latents of these pictures, scaled as the denoiser wants them, on the autoencoder's device.
+    def draw(self, indices: Tensor, noise: Tensor) -> Tensor:
+        """Latents of some of the images, scaled for the denoiser, on the device of the autoencoder.
 
         Parameters
         ----------
-        pictures : int Tensor (rows,)
+        indices : int Tensor (rows,)
         noise : Tensor (rows, C, h, w)
             Standard normal.
+
+        Returns
+        -------
+        float32 Tensor (rows, C, h, w)
         """
         if self._mean is not None and self._logvar is not None:
-            mean, logvar = self._mean[pictures], self._logvar[pictures]
+            mean, logvar = self._mean[indices], self._logvar[indices]
         else:
             assert self._pixels is not None
-            mean, logvar = self._encode(self._pixels[pictures])
+            mean, logvar = self._encode(self._pixels[indices])
         config = self._vae.config
         drawn = mean + torch.exp(0.5 * logvar) * noise.to(mean)
         shift = getattr(config, "shift_factor", None) or 0.0
@@ -59,6 +63,6 @@ class Latents:
 
     @torch.no_grad()
     def _encode(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
-        with dtype_restored(self._vae, torch.float32):  # half precision overflows in some autoencoders
+        with dtype_restored(self._vae, torch.float32):  # some autoencoders overflow in half precision
             distribution = self._vae.encode(pixels.to(self._vae.device)).latent_dist
-        return distribution.mean, distribution.logvar  # clamped, as diffusers draws from it
+        return distribution.mean, distribution.logvar  # clamped, as in diffusers

@@ -1,101 +1,162 @@
-"""What each step trains on: pictures, noise and timesteps, from (seed, step) and nothing else.
+"""What each step trains on: images, noise and timesteps, computed from (seed, step) and nothing else.
 
-So a training that was killed and resumed goes on as if nothing had happened, and any number of processes or parts of
-a batch draws the same as one.
+So a training that was killed and resumed continues as if nothing had happened, and several processes, or several parts
+of an accumulated batch, use the same rows as one.
 """
 
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
-import numpy as np
 import torch
 from torch import Tensor
 
 
 def generator_of(seed: int, purpose: str, index: int) -> torch.Generator:
-    """A CPU generator for one purpose; neighbouring seeds and indices have nothing in common."""
+    """A CPU generator for one purpose; neighbouring seeds and indices give unrelated numbers."""
     digest = hashlib.sha256(f"{seed}/{purpose}/{index}".encode()).digest()
     return torch.Generator().manual_seed(int.from_bytes(digest[:8], "big") >> 1)
 
 
 @dataclass(frozen=True)
-class Draw:
-    """What one optimizer step trains on, for all processes; rows of the class (where there are any) come second.
+class RowGroup:
+    """Rows of a step that come from one set of images.
 
     Attributes
     ----------
-    pictures : int Tensor (kinds, samples)
-        Which instance pictures, then which class pictures; `kinds` is 1 or 2.
-    encoding : Tensor (kinds, samples, C, h, w)
-        The noise that draws latents from their distribution.
-    noise : Tensor (kinds, samples, C, h, w)
-        The noise to be predicted.
-    timesteps : int Tensor (kinds, samples)
+    name : str
+        Part of the seed of the order of the images.
+    images : int
+        How many there are.
+    rows : int
+        How many of them each optimizer step uses, over all processes.
     """
 
-    pictures: Tensor
-    encoding: Tensor
-    noise: Tensor
-    timesteps: Tensor
-
-    def part(self, start: int, stop: int) -> Draw:
-        """Some of the samples: one process' share, or one batch of an accumulated step."""
-        return Draw(*(tensor[:, start:stop] for tensor in vars(self).values()))
+    name: str
+    images: int
+    rows: int
 
 
 @dataclass(frozen=True)
-class Plan:
-    """How pictures, epochs and steps hang together.
+class TrainingBatch:
+    """The rows of one optimizer step, group after group: first the instance rows, then those of the prior.
 
-    Instance pictures come in a new order in each epoch, in one endless row that batches are cut from: epoch e is over
-    with the step in which every picture has been seen e times.
+    Attributes
+    ----------
+    groups : tuple of int
+        How many rows each group has; they add up to `rows`.
+    images : int64 Tensor (rows,)
+        The index of the image within the images of its group.
+    encoding : float32 Tensor (rows, C, h, w)
+        Standard normal; draws latents from the distribution that the autoencoder gives.
+    noise : float32 Tensor (rows, C, h, w)
+        Standard normal; added to the latents.
+    timesteps : int64 Tensor (rows,)
+    without_caption : bool Tensor (rows,)
+        Rows that are trained with the empty prompt.
+    """
+
+    groups: tuple[int, ...]
+    images: Tensor
+    encoding: Tensor
+    noise: Tensor
+    timesteps: Tensor
+    without_caption: Tensor
+
+    def part(self, index: int, of: int) -> TrainingBatch:
+        """Part `index` of `of` equal parts, each with the same share of every group: for one process, say."""
+        sizes = tuple(rows // of for rows in self.groups)
+        parts = []
+        for tensor in (getattr(self, field.name) for field in fields(self) if field.name != "groups"):
+            groups = zip(tensor.split(self.groups), sizes, strict=True)
+            parts.append(torch.cat([group[index * size : (index + 1) * size] for group, size in groups]))
+        return TrainingBatch(sizes, *parts)
+
+
+@dataclass(frozen=True)
+class BatchSampler:
+    """Chooses the rows of every step, and tells how steps and epochs relate.
+
+    Images come in a new order in each pass. Batches are cut from one endless sequence of passes: an epoch is completed
+    by the step in which every instance image has been used that many times.
+
+    Attributes
+    ----------
+    seed : int
+    num_epochs : int
+    groups : tuple of RowGroup
+        The first is that of the instance images.
+    latent_shape : (C, h, w)
+    timesteps : int
+        Of the noise schedule.
+    max_steps : int, optional
+        Ends the training instead of `num_epochs`.
+    caption_dropout : float
+        The probability that a row is trained with the empty prompt.
+    stratified : bool
+        Divide the timesteps into as many equal ranges as a group has rows, and draw one from each.
     """
 
     seed: int
-    epochs: int
-    instances: int
-    classes: int  # 0: no prior preservation
-    samples: int  # of one optimizer step, over all processes
+    num_epochs: int
+    groups: tuple[RowGroup, ...]
     latent_shape: tuple[int, int, int]
     timesteps: int
+    max_steps: int | None = None
+    caption_dropout: float = 0.0
+    stratified: bool = False
 
     @property
     def steps(self) -> int:
         """Optimizer steps of the whole training."""
-        return self.last_step_of(self.epochs)
+        instances = self.groups[0]
+        return self.max_steps or -(-self.num_epochs * instances.images // instances.rows)
+
+    @property
+    def epochs(self) -> int:
+        """The number of the last epoch; `max_steps` may end the training in the middle of it."""
+        return self.num_epochs if self.max_steps is None else self._epochs_of(self.max_steps)
 
     def last_step_of(self, epoch: int) -> int:
-        """How many steps are done when `epoch` epochs are over."""
-        return -(-epoch * self.instances // self.samples)
+        """How many steps are done when `epoch` epochs are completed."""
+        instances = self.groups[0]
+        return min(self.steps, -(-epoch * instances.images // instances.rows))
 
     def epoch_of(self, step: int) -> int:
-        """The epoch that step `step` (1 is the first) ends in."""
-        return min(self.epochs, -(-step * self.samples // self.instances))
+        """The epoch in which step `step` (the first is 1) ends."""
+        return min(self.epochs, self._epochs_of(step))
 
-    def epochs_over_after(self, step: int) -> int:
-        """How many epochs are over when `step` steps are done."""
-        return min(self.epochs, step * self.samples // self.instances)
+    def completed_epochs(self, step: int) -> int:
+        """How many epochs are completed when `step` steps are done; the end of the training completes the last one."""
+        instances = self.groups[0]
+        return self.epochs if step >= self.steps else step * instances.rows // instances.images
 
-    def draw(self, step: int) -> Draw:
-        """What step `step` (0 is the first here) trains on."""
-        kinds = 2 if self.classes else 1
-        first = step * self.samples
-        pictures = [self._pictures("instances", self.instances, first)]
-        if self.classes:
-            pictures.append(self._pictures("classes", self.classes, first))
+    def draw(self, step: int) -> TrainingBatch:
+        """The rows of step `step`; here the first is 0."""
+        images = [index for group in self.groups for index in self._images(group, step * group.rows)]
+        sizes = tuple(group.rows for group in self.groups)
         generator = generator_of(self.seed, "noise", step)
-        shape = (kinds, self.samples, *self.latent_shape)
-        encoding = torch.randn(shape, generator=generator)
-        noise = torch.randn(shape, generator=generator)
-        timesteps = torch.randint(0, self.timesteps, (kinds, self.samples), generator=generator)
-        return Draw(torch.from_numpy(np.stack(pictures)), encoding, noise, timesteps)
+        encoding, noise = (torch.randn(len(images), *self.latent_shape, generator=generator) for _ in range(2))
+        timesteps = torch.randint(0, self.timesteps, (len(images),), generator=generator)
+        if self.stratified:
+            generator = generator_of(self.seed, "timesteps", step)
+            timesteps = torch.cat([self._stratified(rows, generator) for rows in sizes])
+        chance = torch.rand(len(images), generator=generator_of(self.seed, "caption dropout", step))
+        return TrainingBatch(sizes, torch.tensor(images), encoding, noise, timesteps, chance < self.caption_dropout)
 
-    def _pictures(self, purpose: str, count: int, first: int) -> np.ndarray:
+    def _epochs_of(self, step: int) -> int:
+        instances = self.groups[0]
+        return -(-step * instances.rows // instances.images)
+
+    def _images(self, group: RowGroup, first: int) -> list[int]:
         chosen = []
-        for place in range(first, first + self.samples):
-            turn, within = divmod(place, count)
-            order = torch.randperm(count, generator=generator_of(self.seed, purpose, turn))
+        for position in range(first, first + group.rows):
+            turn, within = divmod(position, group.images)
+            order = torch.randperm(group.images, generator=generator_of(self.seed, group.name, turn))
             chosen.append(int(order[within]))
-        return np.array(chosen)
+        return chosen
+
+    def _stratified(self, rows: int, generator: torch.Generator) -> Tensor:
+        ranges = torch.randperm(rows, generator=generator) + torch.rand(rows, generator=generator)
+        return (ranges / rows * self.timesteps).long().clamp(max=self.timesteps - 1)

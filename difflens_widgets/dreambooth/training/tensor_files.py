@@ -1,4 +1,4 @@
-"""Files and folders of tensors that appear under their name only when they are complete."""
+"""Files and folders of tensors; they appear under their names only when they are complete."""
 
 from __future__ import annotations
 
@@ -33,24 +33,46 @@ def save_tensors(tensors: Mapping[str, Tensor], facts: Mapping[str, Any], path: 
 
 
 def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Read what `save_tensors` wrote.
+    """Read a file that `save_tensors` wrote.
 
     Raises
     ------
     ValueError
-        If the file is damaged or is none of these.
+        If the file is damaged, or was written by something else.
     """
+    with _opened(path) as (file, facts):
+        return {key: file.get_tensor(key) for key in file.keys()}, facts  # noqa: SIM118 (not a dict)
+
+
+def check_tensors(path: Path) -> dict[str, Any]:
+    """Read all of a file that `save_tensors` wrote, one tensor at a time, and return its facts.
+
+    Raises
+    ------
+    ValueError
+        As `load_tensors`.
+    """
+    with _opened(path) as (file, facts):
+        for key in file.keys():  # noqa: SIM118 (not a dict)
+            file.get_tensor(key)
+        return facts
+
+
+@contextlib.contextmanager
+def _opened(path: Path) -> Iterator[tuple[Any, dict[str, Any]]]:
     try:
         with safe_open(path, framework="pt") as file:
             facts = json.loads((file.metadata() or {})["facts"])
-            return {key: file.get_tensor(key) for key in file.keys()}, facts  # noqa: SIM118 (not a dict)
+            if not isinstance(facts, dict):
+                raise ValueError("its facts are no object")
+            yield file, facts
     except (SafetensorError, OSError, KeyError, ValueError) as error:
-        raise ValueError(f"{path}: damaged, or no file of a training: {error}") from None
+        raise ValueError(f"{path}: damaged, or not a file of a training: {error}") from None
 
 
 @contextlib.contextmanager
 def replacing_folder(path: Path, what: str) -> Iterator[Path]:
-    """A temporary folder beside `path` that takes its name when the block ends without an error.
+    """A temporary folder next to `path` that replaces it when the block ends without an error.
 
     Raises
     ------

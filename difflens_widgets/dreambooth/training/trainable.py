@@ -1,17 +1,19 @@
-"""What of a pipeline is trained: low-rank additions or all weights, of the U-Net and perhaps of the text encoder."""
+"""What is trained: LoRA layers or all weights of the U-Net and the text encoder, and the embedding of a token."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import torch
 from diffusers.models.attention_processor import AttnProcessor
+from diffusers.training_utils import EMAModel
 from torch import Tensor, nn
 
 from ..config import DreamBoothConfig
 from .sampler import generator_of
+from .token_embedding import TokenEmbedding
 
 _UNET = {
     "attention": ["to_k", "to_q", "to_v", "to_out.0"],
@@ -23,46 +25,52 @@ _TEXT_ENCODER = {
 }
 
 
-class Trained(nn.Module):
-    """The part of the pipeline that is trained, as one module: what accelerate wraps and many processes share."""
+class TrainableModules(nn.Module):
+    """The trained parts of the pipeline as one module, which accelerate wraps and several processes share."""
 
-    def __init__(self, unet: Any, text_encoder: Any | None) -> None:
-        """`text_encoder`: None where it is not trained; its states are then given to `forward`."""
+    def __init__(self, unet: Any, text_encoder: Any | None, token_embedding: TokenEmbedding | None = None) -> None:
+        """`text_encoder` is None if nothing of it is trained; `forward` then takes its states."""
         super().__init__()
         self.unet = unet
         self.text_encoder = text_encoder
+        self.token_embedding = token_embedding
 
     def forward(self, noisy: Tensor, timesteps: Tensor, text: Tensor, rows: Tensor) -> Tensor:
         """Predict.
 
         Parameters
         ----------
-        noisy : Tensor (batch, C, h, w)
-        timesteps : int Tensor (batch,)
+        noisy : Tensor (rows, C, h, w)
+        timesteps : int Tensor (rows,)
         text : int Tensor (prompts, tokens) of ids; or Tensor (prompts, tokens, width) of states
-            Each prompt once; it is encoded once for all its rows, and gets the gradient of all.
-        rows : int Tensor (batch,)
-            Which prompt belongs to which row.
+            Each prompt once: it is encoded once for all its rows, and gets the gradient of all.
+        rows : int Tensor (rows,)
+            The index of the prompt of each row.
         """
-        states = text if self.text_encoder is None else encode(self.text_encoder, text)
+        if self.text_encoder is None:
+            return self.unet(noisy, timesteps, text[rows]).sample
+        if self.token_embedding is None:
+            states = encode(self.text_encoder, text)
+        else:
+            with self.token_embedding.used_by(self.text_encoder):
+                states = encode(self.text_encoder, text)
         return self.unet(noisy, timesteps, states[rows]).sample
 
 
 def encode(text_encoder: Any, input_ids: Tensor) -> Tensor:
     """The states that the stock pipeline conditions on: of the last block, after the final norm."""
-    mask = None
     if getattr(text_encoder.config, "use_attention_mask", None):
-        raise ValueError("pretrained_model_name_or_path: its text encoder wants an attention mask; not supported yet")
-    return text_encoder(input_ids, attention_mask=mask)[0]
+        raise ValueError("pretrained_model_name_or_path: its text encoder needs an attention mask; not supported yet")
+    return text_encoder(input_ids, attention_mask=None)[0]
 
 
-def make_trainable(pipe: Any, config: DreamBoothConfig) -> Trained:
-    """Freeze the pipeline but for what `config` trains, which is in float32; adds the low-rank layers.
+def make_trainable(pipe: Any, config: DreamBoothConfig) -> TrainableModules:
+    """Freeze the pipeline except for what `config` trains, which gets float32; add the LoRA layers.
 
     Raises
     ------
     ValueError
-        If something that is asked for is not installed.
+        If a library is missing, or `unique_identifier` is not one token though its embedding is to be trained.
     """
     for part in (pipe.vae, pipe.unet, pipe.text_encoder):
         part.requires_grad_(False)
@@ -76,52 +84,56 @@ def make_trainable(pipe: Any, config: DreamBoothConfig) -> Trained:
             part.requires_grad_(True)
         if config.gradient_checkpointing:
             part.enable_gradient_checkpointing() if name == "unet" else part.gradient_checkpointing_enable()
-    return Trained(pipe.unet, pipe.text_encoder if config.train_text_encoder else None)
+    embedding = TokenEmbedding.of(pipe, str(config.unique_identifier)) if config.train_token_embedding else None
+    encoder_needed = config.train_text_encoder or embedding is not None
+    return TrainableModules(pipe.unet, pipe.text_encoder if encoder_needed else None, embedding)
 
 
 @contextmanager
-def lora_in_the_weights(*models: nn.Module) -> Iterator[None]:
-    """Low-rank additions added to the weights meanwhile: on a CPU a picture then takes four fifths of the time.
+def merged_lora(*models: nn.Module) -> Iterator[None]:
+    """Within the block the LoRA layers are merged into the weights: on a CPU an image then takes 4/5 of the time.
 
-    The former weights come back to the bit. On a GPU, where memory for both is rare, and in reduced precision, which
-    would round the additions away, all stays as it is.
+    Afterwards the weights are the same as before, bit by bit. Nothing is merged on a GPU, where memory for a copy is
+    scarce, or in reduced precision, which would round the LoRA away.
     """
     layers: list[Any] = [layer for model in models for layer in model.modules() if hasattr(layer, "merged_adapters")]
     weights = [layer.get_base_layer().weight for layer in layers]
-    former = [weight.data for weight in weights]
-    if not all(data.device.type == "cpu" and data.dtype == torch.float32 for data in former):
+    before = [weight.data for weight in weights]
+    if not all(data.device.type == "cpu" and data.dtype == torch.float32 for data in before):
         yield
         return
     try:
-        for layer, weight, data in zip(layers, weights, former, strict=True):
+        for layer, weight, data in zip(layers, weights, before, strict=True):
             weight.data = data.clone()
             layer.merge()
         yield
     finally:
-        for layer, weight, data in zip(layers, weights, former, strict=True):
+        for layer, weight, data in zip(layers, weights, before, strict=True):
             if layer.merged:
                 layer.unmerge()
             weight.data = data
 
 
 def trained_parameters(trained: nn.Module) -> dict[str, nn.Parameter]:
-    """What is trained, by name, always in the same order."""
+    """The trained parameters by name, always in the same order."""
     return {name: parameter for name, parameter in trained.named_parameters() if parameter.requires_grad}
 
 
-def parameter_groups(trained: Trained, config: DreamBoothConfig) -> list[dict[str, Any]]:
-    """What the optimizer is given: the U-Net's, and the text encoder's with its own learning rate."""
-    rates = {"unet": config.learning_rate, "text_encoder": config.text_encoder_learning_rate}
+def parameter_groups(trained: TrainableModules, config: DreamBoothConfig) -> list[dict[str, Any]]:
+    """Parameters for the optimizer: one group with its own learning rate for each module that is trained."""
+    encoder = config.learning_rate if config.text_encoder_learning_rate is None else config.text_encoder_learning_rate
+    own = config.token_embedding_learning_rate
+    rates = {"unet": config.learning_rate, "text_encoder": encoder, "token_embedding": encoder if own is None else own}
     groups = []
     for part, rate in rates.items():
         parameters = [p for name, p in trained_parameters(trained).items() if name.startswith(f"{part}.")]
         if parameters:
-            groups.append({"params": parameters, "lr": config.learning_rate if rate is None else rate})
+            groups.append({"params": parameters, "lr": rate})
     return groups
 
 
-def make_optimizer(trained: Trained, config: DreamBoothConfig) -> torch.optim.Optimizer:
-    """AdamW over what is trained."""
+def make_optimizer(trained: TrainableModules, config: DreamBoothConfig) -> torch.optim.Optimizer:
+    """AdamW over the trained parameters."""
     options = {
         "betas": (config.adam_beta1, config.adam_beta2),
         "weight_decay": config.adam_weight_decay,
@@ -131,12 +143,12 @@ def make_optimizer(trained: Trained, config: DreamBoothConfig) -> torch.optim.Op
 
 
 def optimizer_class(config: DreamBoothConfig) -> Callable[..., torch.optim.Optimizer]:
-    """The kind of AdamW.
+    """AdamW of torch or, with `use_8bit_adam`, of bitsandbytes.
 
     Raises
     ------
     ValueError
-        If 8-bit Adam is asked for and not installed.
+        If bitsandbytes is needed and not installed.
     """
     if not config.use_8bit_adam:
         return torch.optim.AdamW
@@ -148,7 +160,7 @@ def optimizer_class(config: DreamBoothConfig) -> Callable[..., torch.optim.Optim
 
 
 def require_peft() -> None:
-    """Refuse low-rank training where peft is missing.
+    """Refuse LoRA training if peft is not installed.
 
     Raises
     ------
@@ -163,50 +175,37 @@ def require_peft() -> None:
 def _add_lora(part: Any, layers: list[str], config: DreamBoothConfig, name: str) -> None:
     from peft import LoraConfig
 
-    # alpha = rank: strength 1, so that files need not tell it
+    # alpha = rank: strength 1, so that files need not store it
     part.add_adapter(LoraConfig(r=config.rank, lora_alpha=config.rank, target_modules=layers))
     generator = generator_of(config.seed, f"lora {name}", 0)
     for key, parameter in part.named_parameters():
         if not parameter.requires_grad:
             continue
         parameter.data = parameter.data.float()
-        if "lora_A" in key:  # peft's own start, drawn from the training's seed instead of the process' state
+        if "lora_A" in key:  # peft's own initialization, but from the seed of the training, not from global state
             bound = parameter[0].numel() ** -0.5
             start = torch.rand(parameter.shape, generator=generator) * 2 * bound - bound
             parameter.data.copy_(start)
 
 
-class MovingAverage:
-    """A moving average of some parameters, to paint and keep in their place."""
-
-    def __init__(self, parameters: Sequence[nn.Parameter], decay: float) -> None:
-        self.decay = decay
-        self._parameters = list(parameters)
-        self.values = [parameter.detach().clone() for parameter in self._parameters]
-
-    @torch.no_grad()
-    def update(self, step: int) -> None:
-        """Take in the weights after step `step`; early on the average follows faster."""
-        decay = min(self.decay, (1 + step) / (10 + step))
-        for value, parameter in zip(self.values, self._parameters, strict=True):
-            value.lerp_(parameter, 1 - decay)
-
-    @contextmanager
-    def in_place(self) -> Iterator[None]:
-        """Meanwhile the parameters are the average."""
-        trained = [parameter.data for parameter in self._parameters]
-        for parameter, value in zip(self._parameters, self.values, strict=True):
-            parameter.data = value
-        try:
-            yield
-        finally:
-            for parameter, value in zip(self._parameters, trained, strict=True):
-                parameter.data = value
+@contextmanager
+def averaged(ema: EMAModel | None, trained: nn.Module) -> Iterator[None]:
+    """Within the block the trained parameters have their moving average, if there is one."""
+    if ema is None:
+        yield
+        return
+    parameters = list(trained_parameters(trained).values())
+    ema.store(parameters)
+    ema.copy_to(parameters)
+    try:
+        yield
+    finally:
+        ema.restore(parameters)
 
 
 @contextmanager
-def training_mode(trained: Trained) -> Iterator[None]:
-    """Train mode; on a CPU with the plain attention, whose backward pass is quicker there than the fused one's."""
+def training_mode(trained: TrainableModules) -> Iterator[None]:
+    """Train mode; on a CPU with plain attention, whose backward pass is faster there than the fused one's."""
     before = trained.unet.attn_processors
     if next(trained.parameters()).device.type == "cpu":
         trained.unet.set_attn_processor(AttnProcessor())

@@ -1,4 +1,4 @@
-"""The lens runs of a training: the probe prompts through the layers, from the same noise in every epoch."""
+"""Validation: the lens runs on the validation prompts, from the same noise at every epoch."""
 
 from __future__ import annotations
 
@@ -14,37 +14,37 @@ from ..history.history import TrainingHistory
 from ..job import TrainingJob
 from .checkpoint import NotFiniteError
 
-_LOOK = 0.1  # seconds between two looks at whether the training was stopped
+_POLL = 0.1  # seconds between two checks whether the training was cancelled
 
 
-def is_lens_epoch(config: DreamBoothConfig, epoch: int) -> bool:
-    """Whether the probes are painted after `epoch`: 0, k, 2k, ... and the last."""
-    return config.use_diffusion_lens and (epoch % config.diffusion_lens_epochs == 0 or epoch == config.num_train_epochs)
+def is_validation_epoch(config: DreamBoothConfig, epoch: int, last: int) -> bool:
+    """Whether the lens runs after `epoch`: 0, k, 2k, ... and the last, where k is `diffusion_lens_epochs`."""
+    return config.use_diffusion_lens and (epoch % config.diffusion_lens_epochs == 0 or epoch == last)
 
 
-def paint_epoch(
+def validate(
     pipe: Any, config: DreamBoothConfig, name: str, history: TrainingHistory, epoch: int, job: TrainingJob
 ) -> None:
-    """Paint those probes that the history does not have yet; returns early when the job is cancelled.
+    """Run the lens on those prompts that have no run at this epoch yet; returns early if the job is cancelled.
 
     Raises
     ------
     NotFiniteError
-        If no layer gave a picture.
+        If no layer gave an image.
     """
     lens = DiffusionLens(pipe, model=name)
     layers = _layers(config, lens)
-    for number, probe in enumerate(config.probes):
-        if history.has(epoch, number):
+    for index, prompt in enumerate(config.all_validation_prompts):
+        if history.has(epoch, index):
             continue
         if job.cancelled():
             return
         run = _wait(
             lens.start(
-                probe.prompt,
+                prompt.prompt,
                 layers=layers,
                 negative_prompt=config.negative_prompt,
-                seed=config.diffusion_lens_seed + probe.noise,
+                seed=config.diffusion_lens_seed + prompt.seed_offset,
                 num_inference_steps=config.num_inference_steps,
                 guidance_scale=config.guidance_scale,
                 height=config.resolution,
@@ -55,8 +55,8 @@ def paint_epoch(
         if run.status == "stopped":
             return
         if run.status != "done":
-            raise NotFiniteError(f"epoch {epoch}: {probe.prompt!r} could not be painted: {run.message}")
-        job.emit(EpochValidated(epoch, number, run))
+            raise NotFiniteError(f"epoch {epoch}: {prompt.prompt!r} gave no image: {run.message}")
+        job.emit(EpochValidated(epoch, index, run))
 
 
 def _layers(config: DreamBoothConfig, lens: DiffusionLens) -> list[int] | None:
@@ -79,7 +79,7 @@ def _wait(lens_job: LensJob, job: TrainingJob) -> LensRun:
     lens_job.subscribe(pass_on, previews=False)
     while not lens_job.done():
         try:
-            return lens_job.result(_LOOK)
+            return lens_job.result(_POLL)
         except TimeoutError:
             if job.cancelled():
                 lens_job.cancel()

@@ -1,50 +1,51 @@
-// Controls: whose pictures, and what the matrix is coloured by; and the list of alarms.
+// Controls: the prompt of the images, and the metric that colors the matrix; and the list of alarms.
 import { button, h, put, SUPPRESS, write } from "../shared/dom";
-import { MEASURES, type Alarm, type Measure, type Probe } from "./scene";
+import { METRICS, type Alarm, type Metric, type ValidationPrompt } from "./scene";
 
-const ROLES: Record<Probe["role"], string> = { instance: "subject", class: "class", control: "control" };
-const COLOURS: [colour: Measure | "", label: string, title: string][] = [
-  ["", "off", "The pictures as they are"],
-  ...(Object.keys(MEASURES) as Measure[]).map((measure): [Measure, string, string] => [measure, ...MEASURES[measure]]),
+const ROLES: Record<ValidationPrompt["role"], string> = { instance: "subject", class: "class", control: "control" };
+const COLORINGS: [metric: Metric | "", label: string, title: string][] = [
+  ["", "off", "The images without colors"],
+  ...(Object.keys(METRICS) as Metric[]).map((metric): [Metric, string, string] => [metric, ...METRICS[metric]]),
 ];
 
 export class ScrubControls {
   readonly el = h("div", { class: "dlw-controls" });
-  private readonly probe: HTMLSelectElement;
-  private readonly colours: Map<string, HTMLButtonElement>;
+  private readonly prompt: HTMLSelectElement;
+  private readonly colorings: Map<string, HTMLButtonElement>;
   private known = "";
 
-  constructor(does: { probe(probe: number): void; colour(colour: Measure | ""): void }) {
-    this.probe = h("select", {
+  constructor(does: { prompt(index: number): void; colorBy(metric: Metric | ""): void }) {
+    this.prompt = h("select", {
       class: "dlw-select",
       "aria-label": "Prompt",
-      title: "Whose pictures are shown (keys 1 to 9)",
+      title: "The prompt of the images (keys 1 to 9)",
       [SUPPRESS]: "true",
-      change: () => does.probe(Number(this.probe.value)),
+      change: () => does.prompt(Number(this.prompt.value)),
     });
-    this.colours = new Map(
-      COLOURS.map(([colour, label, title]) => [colour, button(label, title, () => does.colour(colour))]),
+    this.colorings = new Map(
+      COLORINGS.map(([metric, label, title]) => [metric, button(label, title, () => does.colorBy(metric))]),
     );
     const label = (text: string) => h("span", { class: "dlw-label", "aria-hidden": "true" }, text);
     const group = { class: "dlw-group", role: "group" };
     put(
       this.el,
-      h("div", group, label("Prompt"), this.probe),
-      h("div", { ...group, "aria-label": "Colour by drift" }, label("Colour by drift"), ...this.colours.values()),
+      h("div", group, label("Prompt"), this.prompt),
+      h("div", { ...group, "aria-label": "Color by drift" }, label("Color by drift"), ...this.colorings.values()),
     );
   }
 
-  update(probes: Probe[], probe: number, colour: string, measured: boolean): void {
-    this.el.hidden = !probes.length;
-    const known = JSON.stringify(probes.map(({ prompt, role, noise }) => [prompt, role, noise]));
+  update(prompts: ValidationPrompt[], current: number, metric: string, measured: boolean): void {
+    this.el.hidden = !prompts.length;
+    const known = JSON.stringify(prompts.map((each) => [each.prompt, each.role, each.seed_offset]));
     if (known !== this.known) {
-      const name = ({ prompt, role, noise }: Probe) => `${ROLES[role]}: ${prompt}${noise ? ` · noise ${noise + 1}` : ""}`;
-      put(this.probe, ...probes.map((each, at) => h("option", { value: at }, name(each))));
+      const name = ({ prompt, role, seed_offset }: ValidationPrompt) =>
+        `${ROLES[role]}: ${prompt}${seed_offset ? ` · seed +${seed_offset}` : ""}`;
+      put(this.prompt, ...prompts.map((each, at) => h("option", { value: at }, name(each))));
     }
     this.known = known;
-    this.probe.value = String(probe);
-    for (const [each, press] of this.colours) {
-      press.setAttribute("aria-pressed", String(each === colour));
+    this.prompt.value = String(current);
+    for (const [each, press] of this.colorings) {
+      press.setAttribute("aria-pressed", String(each === metric));
       press.disabled = !measured;
     }
   }

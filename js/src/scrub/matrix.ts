@@ -1,4 +1,4 @@
-// Matrix: epochs across, layers down; cells coloured by drift on demand, flags where an alarm began.
+// Matrix: epochs across, layers down; cells colored by drift if asked, flags where an alarm began.
 import { colourOf } from "../attention/heat";
 import { PictureGrid, type Row } from "../shared/grid";
 import { Thumb } from "../shared/thumb";

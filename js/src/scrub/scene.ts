@@ -1,24 +1,25 @@
-// Scene: what of a training is on screen: pictures, drift and losses by epoch and layer; `_scrubber_state.py` is the
-// other side.
+// Scene: the part of a training that is on screen: images, drift and losses by epoch and layer. The Python side is
+// `_scrubber_state.py`.
 import { digits } from "../attention/maps";
 import type { CommonTraits, Model, Progress, Status, Token } from "../shared/model";
 import type { Session } from "../shared/session";
 import type { Mark, Thumbnail } from "../shared/thumb";
 import type { Picture } from "../shared/store";
 
-export type Measure = "cosine_distance" | "latent_rms" | "ssim_distance";
+export type Metric = "cosine_distance" | "latent_rms" | "ssim_distance";
 
-/** What each measure is called on a button, and in the legend. */
-export const MEASURES: Record<Measure, [label: string, unit: string]> = {
+/** The name of each metric on a button, and in the legend. */
+export const METRICS: Record<Metric, [label: string, unit: string]> = {
   cosine_distance: ["states", "cosine distance of the states since epoch 0"],
   latent_rms: ["latents", "rms change of the latents since epoch 0"],
-  ssim_distance: ["1 − SSIM", "1 − SSIM of the pictures, against epoch 0"],
+  ssim_distance: ["1 − SSIM", "1 − SSIM of the images, against epoch 0"],
 };
 
-export interface Probe {
+/** A prompt that is validated at every epoch; `_scrubber_state.py` describes it. */
+export interface ValidationPrompt {
   prompt: string;
   role: "instance" | "class" | "control";
-  noise: number;
+  seed_offset: number;
   tokens: Token[];
 }
 
@@ -26,7 +27,7 @@ export interface Alarm {
   kind: string;
   epoch: number;
   layer: number;
-  probe: number;
+  validation_prompt: number;
   message: string;
 }
 
@@ -39,16 +40,16 @@ export interface TrainingProgress extends Progress {
 export interface ScrubTraits extends CommonTraits {
   epoch: number;
   layer: number;
-  probe: number;
-  colour: Measure | "";
-  probes: Probe[];
+  validation_prompt: number;
+  color_by: Metric | "";
+  validation_prompts: ValidationPrompt[];
   columns: number[];
   epochs: number[];
   layers: number[];
   num_layers: number;
   alarms: Alarm[];
   losses: { points?: [epoch: number, loss: number][]; steps?: number };
-  drift: Record<string, Partial<Record<Measure, (number | null)[]>>>;
+  training_drift: Record<string, Partial<Record<Metric, (number | null)[]>>>;
   progress: TrainingProgress;
 }
 
@@ -58,14 +59,14 @@ export interface Spot {
 }
 
 export interface DriftPlace extends Thumbnail {
-  /** 0..1 of the scale; null: nothing to colour. */
+  /** 0..1 of the scale; null: no color. */
   share: number | null;
   flagged: boolean;
 }
 
-/** The nearest there is: a value itself, else one below, else the first. */
-const nearest = (values: number[], wanted: number) =>
-  values.includes(wanted) ? wanted : (values.findLast((each) => each <= wanted) ?? values[0] ?? wanted);
+/** The value itself if it is there, else the next one below, else the first. */
+const nearest = (values: number[], value: number) =>
+  values.includes(value) ? value : (values.findLast((each) => each <= value) ?? values[0] ?? value);
 
 export class Scene {
   private readonly model: Model<ScrubTraits>;
@@ -78,7 +79,7 @@ export class Scene {
     return this.model.get(name);
   }
 
-  /** Where the user is; where a linked widget went to what is not here, the nearest below. */
+  /** The current place; if a linked widget chose a layer that is not here, the next one below. */
   spot(): Spot {
     return {
       epoch: nearest(this.get("columns"), this.get("epoch")),
@@ -86,35 +87,35 @@ export class Scene {
     };
   }
 
-  probe(): Probe | undefined {
-    return this.get("probes")[this.get("probe")];
+  prompt(): ValidationPrompt | undefined {
+    return this.get("validation_prompts")[this.get("validation_prompt")];
   }
 
   pictureOf({ epoch, layer }: Spot): Picture | undefined {
-    return this.session.store.get(`probe/${this.get("probe")}/epoch/${epoch}/layer/${layer}`);
+    return this.session.store.get(`prompt/${this.get("validation_prompt")}/epoch/${epoch}/layer/${layer}`);
   }
 
-  /** How far a place has moved since epoch 0. */
-  drift(measure: Measure, { epoch, layer }: Spot, probe = this.get("probe")): number | null {
-    const row = this.get("drift")[`${probe}/${epoch}`]?.[measure];
+  /** How much a place changed since epoch 0. */
+  drift(metric: Metric, { epoch, layer }: Spot, prompt = this.get("validation_prompt")): number | null {
+    const row = this.get("training_drift")[`${prompt}/${epoch}`]?.[metric];
     return row?.[this.get("layers").indexOf(layer)] ?? null;
   }
 
-  /** The largest of all prompts: what the bright end of the colours stands for. */
-  most(measure: Measure): number {
-    const rows = Object.values(this.get("drift")).flatMap((row) => row[measure] ?? []);
+  /** The largest value of all prompts: the bright end of the scale. */
+  most(metric: Metric): number {
+    const rows = Object.values(this.get("training_drift")).flatMap((row) => row[metric] ?? []);
     return Math.max(0, ...rows.map((value) => value ?? 0));
   }
 
-  /** All measures of a place in words. */
+  /** All metrics of a place in words. */
   measured(spot: Spot): string {
-    const values = (Object.keys(MEASURES) as Measure[]).map((measure) => [measure, this.drift(measure, spot)] as const);
+    const values = (Object.keys(METRICS) as Metric[]).map((metric) => [metric, this.drift(metric, spot)] as const);
     const known = values.filter(([, value]) => value !== null);
-    return known.map(([measure, value]) => `${MEASURES[measure][0]} ${digits(value!)}`).join(" · ");
+    return known.map(([metric, value]) => `${METRICS[metric][0]} ${digits(value!)}`).join(" · ");
   }
 
   alarms(spot: Spot): Alarm[] {
-    const mine = this.get("alarms").filter(({ probe }) => probe === this.get("probe"));
+    const mine = this.get("alarms").filter((alarm) => alarm.validation_prompt === this.get("validation_prompt"));
     return mine.filter(({ epoch, layer }) => epoch === spot.epoch && layer === spot.layer);
   }
 
@@ -127,13 +128,13 @@ export class Scene {
 
   /** A row of the matrix. */
   places(layer: number, status: Status): DriftPlace[] {
-    const colour = this.get("colour");
-    const most = colour ? this.most(colour) : 0;
+    const metric = this.get("color_by");
+    const most = metric ? this.most(metric) : 0;
     return this.get("columns").map((epoch) => {
       const spot = { epoch, layer };
-      const [picture, value] = [this.pictureOf(spot), colour ? this.drift(colour, spot) : null];
+      const [picture, value] = [this.pictureOf(spot), metric ? this.drift(metric, spot) : null];
       const mark = this.mark(spot, status);
-      const what = picture ? this.measured(spot) : { running: "being painted" }[mark as string] ?? "not painted";
+      const what = picture ? this.measured(spot) : { running: "being generated" }[mark as string] ?? "not generated";
       return {
         value: epoch,
         mark,
@@ -148,7 +149,7 @@ export class Scene {
   mark(spot: Spot, status: Status): Mark {
     const { doing, epoch } = this.get("progress");
     if (this.pictureOf(spot)) return "done";
-    return status === "running" && doing === "painting" && epoch === spot.epoch ? "running" : "hollow";
+    return status === "running" && doing === "validation" && epoch === spot.epoch ? "running" : "hollow";
   }
 
   /** Show the next picture there is on the way that is played. */

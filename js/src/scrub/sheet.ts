@@ -1,4 +1,4 @@
-// Sheet: the whole matrix as one picture to save, coloured as it is on screen.
+// Sheet: the whole matrix as one image to save, colored as it is on screen.
 import { colourOf } from "../attention/heat";
 import { h } from "../shared/dom";
 import type { Row } from "../shared/grid";
@@ -6,11 +6,11 @@ import type { DriftPlace } from "./scene";
 
 const CELL = 96;
 const GAP = 6;
-const FRAME = 14; // in the colour of the drift
+const FRAME = 14; // in the color of the drift
 const LEFT = 76;
 const TOP = 72;
 
-/** `title` and `note` stand above; the paper is white whatever the notebook's colours are. */
+/** `title` and `note` stand above; the paper is white whatever the notebook's colors are. */
 export async function sheet(rows: Row<number>[], title: string, note: string): Promise<HTMLCanvasElement> {
   const columns = rows[0]!.thumbnails;
   const step = CELL + GAP;

@@ -12,25 +12,31 @@ import zipfile
 import numpy as np
 import pytest
 
-from difflens_widgets.dreambooth.history.events import Alarm, EpochValidated, LossLogged, Probe, TrainingProgress
+from difflens_widgets.dreambooth.history.events import (
+    Alarm,
+    EpochValidated,
+    LossLogged,
+    TrainingProgress,
+    ValidationPrompt,
+)
 from difflens_widgets.dreambooth.history.history import TrainingHistory
 from difflens_widgets.runs.events import Done, Message
 from drawn_runs import assert_same, drawn_run
 
-PROBES = (
-    Probe("a photo of xon dog", "instance"),
-    Probe("a photo of a dog", "class"),
-    Probe("a red circle", "control"),
+PROMPTS = (
+    ValidationPrompt("a photo of xon dog", "instance"),
+    ValidationPrompt("a photo of a dog", "class"),
+    ValidationPrompt("a red circle", "control"),
 )
 
 
 def begin(folder, **changes):
-    about = {"config": {"steps": 8, "note": "ä"}, "model": "tiny", "model_hash": "00ff", "probes": PROBES}
+    about = {"config": {"steps": 8, "note": "ä"}, "model": "tiny", "model_hash": "00ff", "validation_prompts": PROMPTS}
     return TrainingHistory.create(folder, **{**about, **changes})
 
 
-def run_of(probe, epoch=0, depth=3):
-    return drawn_run(PROBES[probe].prompt, depth, seed=10 * epoch + probe, snapshots={})
+def run_of(prompt, epoch=0, depth=3):
+    return drawn_run(PROMPTS[prompt].prompt, depth, seed=10 * epoch + prompt, snapshots={})
 
 
 def logged(step, epoch=1, loss=0.5, **more):
@@ -44,11 +50,11 @@ def folder(tmp_path):
 
 @pytest.fixture
 def history(folder):
-    """Four steps, epochs 0 and 2 with all probes, epoch 4 with one."""
+    """Four steps, epochs 0 and 2 with all prompts, epoch 4 with one."""
     history = begin(folder)
     for epoch in (0, 2):
-        for probe in range(3):
-            history.record(EpochValidated(epoch, probe, run_of(probe, epoch)))
+        for prompt in range(3):
+            history.record(EpochValidated(epoch, prompt, run_of(prompt, epoch)))
     history.record(EpochValidated(4, 0, run_of(0, 4)))
     for step in range(1, 5):
         history.record(logged(step, (step + 1) // 2, 1 / step, prior_loss=0.1 * step))
@@ -59,7 +65,7 @@ def test_what_is_recorded_is_there_again(history, folder):
     history.record(Done("done"))
     again = TrainingHistory.load(folder)
     assert (again.config, again.model, again.model_hash) == ({"steps": 8, "note": "ä"}, "tiny", "00ff")
-    assert (again.probes, again.status, again.message) == (PROBES, "done", "")
+    assert (again.validation_prompts, again.status, again.message) == (PROMPTS, "done", "")
     assert again.epochs == history.epochs == (0, 2, 4)
     assert {name: array.tolist() for name, array in again.losses.items()} == {
         "step": [1, 2, 3, 4],
@@ -71,10 +77,10 @@ def test_what_is_recorded_is_there_again(history, folder):
     assert again.losses["step"].dtype == np.int64
     assert_same(again.run(2, 1), run_of(1, 2))
     assert list(again.runs) == [0, 2, 4]
-    assert list(again.runs[2]) == [probe.prompt for probe in PROBES]
-    assert list(again.runs[4]) == [PROBES[0].prompt]
+    assert list(again.runs[2]) == [prompt.prompt for prompt in PROMPTS]
+    assert list(again.runs[4]) == [PROMPTS[0].prompt]
     assert (again.has(4, 0), again.has(4, 1), len(again.runs), 3 in again.runs) == (True, False, 3, False)
-    assert "3 epochs painted, done" in repr(again)
+    assert "3 epochs validated, done" in repr(again)
 
 
 def test_it_is_on_disk_as_soon_as_it_is_recorded(history, folder):
@@ -90,7 +96,7 @@ def test_runs_are_read_when_they_are_asked_for(history, folder):
         file.write_bytes(b"broken")
     again = TrainingHistory.load(folder)
     assert again.epochs == (0, 2, 4)
-    with pytest.raises(ValueError, match=r"probe_00\.lens.*not a zip"):
+    with pytest.raises(ValueError, match=r"prompt_00\.lens.*not a zip"):
         again.run(2)
 
 
@@ -100,7 +106,7 @@ import sys
 sys.modules["torch"] = None
 from difflens_widgets.dreambooth.history.history import TrainingHistory
 history = TrainingHistory.load({str(folder)!r})
-assert history.run(2, 1).images and history.drift()["ssim_distance"].shape == (3, 3)
+assert history.run(2, 1).images and history.training_drift()["ssim_distance"].shape == (3, 3)
 """
     subprocess.run([sys.executable, "-c", code], check=True)
 
@@ -170,25 +176,25 @@ def test_steps_follow_one_another(history):
 
 
 @pytest.mark.parametrize(
-    ("epoch", "probe", "run", "reason"),
+    ("epoch", "prompt", "run", "reason"),
     [
-        (6, 1, run_of(0), "run: is of 'a photo of xon dog', one of probe 1"),
-        (6, 3, run_of(0), "probe: 3 is wrong, 0 to 2"),
+        (6, 1, run_of(0), "run: has the prompt 'a photo of xon dog', but validation prompt 1 is 'a photo of a dog'"),
+        (6, 3, run_of(0), "validation_prompt: 3 is wrong, it must be from 0 to 2"),
         (-1, 0, run_of(0), "epoch: -1 is wrong"),
         (6, 0, run_of(0, depth=2), r"run: has the layers \(0, 1\)"),
     ],
 )
-def test_runs_that_do_not_belong_there(history, folder, epoch, probe, run, reason):
+def test_runs_that_do_not_belong_there(history, folder, epoch, prompt, run, reason):
     with pytest.raises(ValueError, match=reason):
-        history.record(EpochValidated(epoch, probe, run))
+        history.record(EpochValidated(epoch, prompt, run))
     assert TrainingHistory.load(folder).epochs == (0, 2, 4)
 
 
 @pytest.mark.parametrize(
     ("changes", "reason"),
     [
-        ({"probes": ()}, "probes: 0 were given"),
-        ({"probes": (PROBES[0], PROBES[0])}, "twice"),
+        ({"validation_prompts": ()}, "validation_prompts: 0 were given"),
+        ({"validation_prompts": (PROMPTS[0], PROMPTS[0])}, "twice"),
         ({"config": {"a": object()}}, r"config\['a'\]"),
     ],
 )
@@ -198,11 +204,11 @@ def test_what_cannot_begin(folder, changes, reason):
     begin(folder)  # nothing was left behind
 
 
-@pytest.mark.parametrize(("epoch", "probe"), [(1, 0), (4, 1)])
-def test_what_was_not_painted(history, epoch, probe):
-    with pytest.raises(ValueError, match=f"was not painted at epoch {epoch}"):
-        history.run(epoch, probe)
-    with pytest.raises(ValueError, match="probe: 9"):
+@pytest.mark.parametrize(("epoch", "prompt"), [(1, 0), (4, 1)])
+def test_what_was_not_validated(history, epoch, prompt):
+    with pytest.raises(ValueError, match=f"there is no run of .* at epoch {epoch}"):
+        history.run(epoch, prompt)
+    with pytest.raises(ValueError, match="validation_prompt: 9"):
         history.run(0, 9)
     with pytest.raises(KeyError):
         history.runs[1]
@@ -235,7 +241,7 @@ def test_a_full_disk_leaves_the_losses_as_they_were(history, folder, monkeypatch
         ("training.json", "{", r"training\.json is not valid JSON"),
         ("training.json", "[]", r"training\.json is a list"),
         ("training.json", '{"format": "x"}', r"training\.json: describes no training"),
-        ("training.json", '{"format": "difflens-training", "version": [2, 0]}', r"version 2\.0.*newer"),
+        ("training.json", '{"format": "difflens-training", "version": [3, 0]}', r"version 3\.0.*newer"),
         (
             "training.json",
             '{"format": "difflens-training", "version": [1, 0], "config": {}}',
@@ -263,17 +269,17 @@ def test_what_is_no_training(tmp_path):
         TrainingHistory.load(tmp_path / "nowhere")
 
 
-def test_a_run_of_another_prompt_under_a_probes_name(history, folder):
-    run_of(1).save(folder / "epochs" / "000002" / "probe_00.lens")
-    with pytest.raises(ValueError, match=r"probe_00\.lens: is of 'a photo of a dog'"):
+def test_a_run_of_another_prompt_under_a_prompts_name(history, folder):
+    run_of(1).save(folder / "epochs" / "000002" / "prompt_00.lens")
+    with pytest.raises(ValueError, match=r"prompt_00\.lens: has the prompt 'a photo of a dog'"):
         TrainingHistory.load(folder).run(2)
 
 
 def test_strange_names_in_the_folder_are_left_alone(history, folder):
     for name in ("epochs/2", "epochs/0000002", "epochs/.000003-x.part", "epochs/notes", "epochs/000008", "checkpoints"):
         (folder / name).mkdir()
-    run_of(0).save(folder / "epochs" / "000008" / "probe_03.lens")
-    run_of(0).save(folder / "epochs" / "2" / "probe_00.lens")
+    run_of(0).save(folder / "epochs" / "000008" / "prompt_03.lens")
+    run_of(0).save(folder / "epochs" / "2" / "prompt_00.lens")
     assert TrainingHistory.load(folder).epochs == (0, 2, 4)
 
 
@@ -303,7 +309,7 @@ def test_a_zip_holds_it_all(history, folder, tmp_path):
     del light
     gc.collect()
     assert not temporary.parent.exists()
-    with pytest.raises(ValueError, match="new or empty one was expected"):
+    with pytest.raises(ValueError, match="give a new or empty one"):
         TrainingHistory.load(path, tmp_path)
     with pytest.raises(ValueError, match="is for unpacking a zip"):
         TrainingHistory.load(folder, tmp_path / "x")
@@ -312,8 +318,8 @@ def test_a_zip_holds_it_all(history, folder, tmp_path):
 @pytest.mark.parametrize(
     "name",
     [
-        *("../evil.json", "/training.json", "epochs/../../x/probe_00.lens", "epochs/000001/weights/../../x.json"),
-        *("epochs/000001/weights/model.pt", "epochs/000001/weights/.hidden.json", "run.sh", "epochs/1/probe_00.lens"),
+        *("../evil.json", "/training.json", "epochs/../../x/prompt_00.lens", "epochs/000001/weights/../../x.json"),
+        *("epochs/000001/weights/model.pt", "epochs/000001/weights/.hidden.json", "run.sh", "epochs/1/prompt_00.lens"),
         "epochs/000001/weights/a/b/c/d/e.json",
     ],
 )

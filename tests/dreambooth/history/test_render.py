@@ -27,7 +27,7 @@ def test_the_sheet_has_epochs_across_and_layers_down(history):
 
 def test_a_large_picture_is_brought_down_and_a_hole_is_hollow(tmp_path):
     history = training.new(tmp_path)
-    run = training.paint(0, 0, 256)
+    run = training.generate(0, 0, 256)
     del run.images[12]
     history.record(EpochValidated(0, 0, run))
     sheet = history.grid()
@@ -47,11 +47,11 @@ def test_the_film_goes_through_the_epochs(history, tmp_path):
 
 def test_what_cannot_be_drawn(history, tmp_path):
     nothing = training.new(tmp_path)
-    with pytest.raises(ValueError, match="no pictures yet"):
+    with pytest.raises(ValueError, match="no images yet"):
         nothing.grid()
     assert nothing._repr_png_() is None
     assert history._repr_png_().startswith(b"\x89PNG")
-    with pytest.raises(ValueError, match="no picture of layer 40"):
+    with pytest.raises(ValueError, match="no image of layer 40"):
         history.to_gif(tmp_path / "a.gif", layer=40)
     with pytest.raises(ValueError, match="seconds_per_epoch is 0"):
         history.to_gif(tmp_path / "a.gif", layer=1, seconds_per_epoch=0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -10,8 +11,8 @@ import torch
 from diffusers import AutoencoderKL
 from PIL import Image
 
-from difflens_widgets.dreambooth.training import class_images as painter
-from difflens_widgets.dreambooth.training.images import instance_files, read_picture, to_pixels
+from difflens_widgets.dreambooth.training.class_images import class_image_list, generate_missing, read_class_images
+from difflens_widgets.dreambooth.training.images import instance_files, read_image, to_pixels
 from difflens_widgets.dreambooth.training.latents import Latents
 from difflens_widgets.models.loading import WEIGHTS, load_pipeline
 from difflens_widgets.tiny.subject import draw_subject
@@ -30,60 +31,60 @@ def test_the_shipped_pictures_are_the_ones_that_are_drawn() -> None:
     files = instance_files("difflens-dog")
     assert [path.name for path in files] == [f"dog-{number}.png" for number in (1, 2, 3, 4)]
     for path, drawn in zip(files, draw_subject(), strict=True):
-        assert read_picture(path, drawn.width)[0].tobytes() == drawn.tobytes()
+        assert read_image(path, drawn.width)[0].tobytes() == drawn.tobytes()
 
 
 @pytest.mark.parametrize("mode", ["RGB", "P", "L", "1", "RGBA", "LA", "CMYK"])
 def test_every_usual_kind_of_picture_becomes_rgb(tmp_path, mode) -> None:
     image = Image.effect_mandelbrot((96, 80), (-2, -1, 1, 1), 60).convert("RGB").convert(mode)
     path = save(image, tmp_path / ("a.jpg" if mode == "CMYK" else "a.png"))
-    read, said = read_picture(path, 64)
+    read, message = read_image(path, 64)
     assert (read.mode, read.size) == ("RGB", (64, 64))
-    assert ("gray" in said) == (mode in ("L", "1"))
+    assert ("gray" in message) == (mode in ("L", "1"))
 
 
-def test_what_is_see_through_becomes_white_and_is_said(tmp_path) -> None:
+def test_transparent_parts_become_white_with_a_message(tmp_path) -> None:
     clear = Image.new("RGBA", (64, 64), (0, 0, 0, 0))
     clear.paste((200, 20, 20, 255), (0, 0, 32, 64))
-    read, said = read_picture(save(clear, tmp_path / "a.png"), 64)
+    read, message = read_image(save(clear, tmp_path / "a.png"), 64)
     assert (read.getpixel((10, 10)), read.getpixel((60, 10))) == ((200, 20, 20), (255, 255, 255))
-    assert said == "what is see-through is taken as white"
-    assert read_picture(save(RED.convert("RGBA"), tmp_path / "b.png"), 64)[1] == ""
+    assert message == "transparent parts become white"
+    assert read_image(save(RED.convert("RGBA"), tmp_path / "b.png"), 64)[1] == ""
 
 
 def test_the_middle_is_kept_and_the_camera_turned_back(tmp_path) -> None:
     wide = Image.new("RGB", (192, 64), "blue")
     wide.paste((200, 20, 20), (64, 0, 128, 64))
-    assert read_picture(save(wide, tmp_path / "a.png"), 64)[0].tobytes() == RED.tobytes()
+    assert read_image(save(wide, tmp_path / "a.png"), 64)[0].tobytes() == RED.tobytes()
     turned = Image.new("RGB", (64, 128), "white")
     turned.paste((0, 0, 0), (0, 0, 64, 64))
     exif = Image.Exif()
     exif[0x0112] = 3  # upside down
-    read, _ = read_picture(save(turned, tmp_path / "b.png", exif=exif), 64)
+    read, _ = read_image(save(turned, tmp_path / "b.png", exif=exif), 64)
     assert read.getpixel((5, 60)) == (0, 0, 0)
 
 
 def test_small_pictures_are_scaled_up_and_tiny_ones_refused(tmp_path) -> None:
-    assert read_picture(save(RED.resize((40, 50)), tmp_path / "a.png"), 64)[1] == "40 × 50 pixels are scaled up to 64"
-    with pytest.raises(ValueError, match=r"b.png: 31 × 90 pixels are too few to learn 64 × 64 .* at least 32"):
-        read_picture(save(RED.resize((31, 90)), tmp_path / "b.png"), 64)
+    assert read_image(save(RED.resize((40, 50)), tmp_path / "a.png"), 64)[1] == "40 × 50 pixels are scaled up to 64"
+    with pytest.raises(ValueError, match=r"b.png: 31 × 90 pixels are too few for 64 × 64; .* at least 32"):
+        read_image(save(RED.resize((31, 90)), tmp_path / "b.png"), 64)
 
 
 def test_what_cannot_be_read_is_refused(tmp_path) -> None:
     whole = save(RED, tmp_path / "whole.png").read_bytes()
     for name, content in (("a.png", b"no picture"), ("b.png", whole[: len(whole) // 2]), ("c.jpg", b"")):
         (tmp_path / name).write_bytes(content)
-        with pytest.raises(ValueError, match=f"{name}: cannot be read as a picture"):
-            read_picture(tmp_path / name, 64)
+        with pytest.raises(ValueError, match=f"{name}: cannot be read as an image"):
+            read_image(tmp_path / name, 64)
     deep = save(Image.fromarray(np.full((64, 64), 40_000, np.uint16)), tmp_path / "deep.png")
     with pytest.raises(ValueError, match=r"deep.png: has more than 8 bits per channel"):
-        read_picture(deep, 64)
+        read_image(deep, 64)
 
 
 def test_folders_without_pictures(tmp_path) -> None:
     with pytest.raises(ValueError, match=r"instance_data_dir: .*nowhere: no such folder"):
         instance_files(str(tmp_path / "nowhere"))
-    with pytest.raises(ValueError, match=r"has no picture .* it holds nothing"):
+    with pytest.raises(ValueError, match=r"has no image .* it holds nothing"):
         instance_files(str(tmp_path))
     (tmp_path / "dog.heic").write_bytes(b"")
     (tmp_path / ".hidden.png").write_bytes(b"")
@@ -105,43 +106,89 @@ def test_latents_are_drawn_as_the_autoencoder_draws_them(cached) -> None:
     assert not torch.equal(drawn[0], drawn[2])  # the same picture, drawn twice
 
 
-def test_pictures_of_the_class_are_painted_once_and_each_by_itself(tmp_path) -> None:
-    pipe, _ = load_pipeline("tiny", "cpu", torch.float32)
+def generate(pipe, config, cancelled=False) -> tuple[list[Image.Image] | None, list[tuple[int, int]]]:
+    """The images for prior preservation, and how many were there before each group that was generated."""
+    first, others = class_image_list(config, "hash", 64)
+    reports: list[tuple[int, int]] = []
+    complete = generate_missing(
+        pipe,
+        config,
+        [*first, *others],
+        64,
+        cancelled=lambda: cancelled,
+        on_progress=lambda *done: reports.append(done),
+    )
+    return (read_class_images([*first, *others], 64) if complete else None), reports
+
+
+def bits(images: list[Image.Image] | None) -> list[bytes]:
+    assert images is not None
+    return [image.tobytes() for image in images]
+
+
+@pytest.fixture(scope="module")
+def pipe():
+    return load_pipeline("tiny", "cpu", torch.float32)[0]
+
+
+def test_images_of_the_class_are_generated_once_and_each_by_itself(tmp_path, pipe) -> None:
     config = small_config(tmp_path, num_class_images=3, with_prior_preservation=True)
-    folder = painter.class_folder(config, "hash", 64)
-
-    def paint(cancelled: bool = False) -> list[Image.Image] | None:
-        painted.clear()
-        return painter.class_pictures(
-            pipe, config, folder, 64, cancelled=lambda: cancelled, said=lambda *done: painted.append(done)
-        )
-
-    painted: list[tuple[int, int]] = []
-    assert paint(cancelled=True) is None
-    first = paint()
-    assert first is not None
-    assert painted == [(0, 3), (2, 3)]
-    assert len({image.tobytes() for image in first}) == 3
-    again = paint()
-    assert painted == []
-    (folder / "painted-00001.png").unlink()
-    (folder / "painted-00002.png").unlink()
-    third = paint()
-    assert painted == [(0, 3), (2, 3)]
-    for images in (again, third):
-        assert [image.tobytes() for image in images or []] == [image.tobytes() for image in first]
+    assert generate(pipe, config, cancelled=True)[0] is None
+    first, reports = generate(pipe, config)
+    assert reports == [(0, 3), (2, 3)]
+    assert len(set(bits(first))) == 3
+    again, reports = generate(pipe, config)
+    assert reports == []
+    images = class_image_list(config, "hash", 64)[0]
+    images[1].path.unlink()
+    images[2].path.unlink()
+    third, reports = generate(pipe, config)
+    assert reports == [(0, 3), (2, 3)]
+    assert bits(again) == bits(third) == bits(first)
     for change in ({"class_prompt": "a cat"}, {"seed": 1}, {"num_inference_steps": 3}, {"guidance_scale": 2.0}):
-        assert painter.class_folder(small_config(tmp_path, **change), "hash", 64) != folder
-    assert painter.class_folder(config, "other weights", 64) != folder
+        changed = small_config(tmp_path, with_prior_preservation=True, **change)
+        assert class_image_list(changed, "hash", 64)[0][0].path != images[0].path
+    assert class_image_list(config, "other weights", 64)[0][0].path != images[0].path
 
 
-def test_pictures_of_the_class_that_are_given_are_taken_first(tmp_path) -> None:
-    pipe, _ = load_pipeline("tiny", "cpu", torch.float32)
-    config = small_config(tmp_path, num_class_images=2, sample_batch_size=1, class_data_dir=str(tmp_path / "given"))
+def test_images_of_the_class_that_are_given_are_used_first(tmp_path, pipe) -> None:
+    config = small_config(
+        tmp_path,
+        num_class_images=2,
+        sample_batch_size=1,
+        class_data_dir=str(tmp_path / "given"),
+        with_prior_preservation=True,
+    )
     (tmp_path / "given").mkdir()
     save(RED, tmp_path / "given" / "mine.png")
-    folder = painter.class_folder(config, "hash", 64)
-    images = painter.class_pictures(pipe, config, folder, 64, cancelled=lambda: False, said=lambda *done: None)
-    assert images is not None
-    assert images[0].tobytes() == RED.tobytes()
-    assert sorted(path.name for path in folder.iterdir()) == ["mine.png", "painted-00000.png"]
+    images, reports = generate(pipe, config)
+    assert bits(images)[0] == RED.tobytes()
+    assert reports == [(1, 2)]
+    names = sorted(path.name for path in (tmp_path / "given").iterdir())
+    assert names[1:] == ["mine.png"]
+    assert re.fullmatch(r"generated-[0-9a-f]{12}-00000\.png", names[0])
+
+
+def test_generated_images_of_another_prompt_or_model_are_not_used(tmp_path, pipe) -> None:
+    """In a folder of the user, where 0.1 took every painted-*.png for an image of the class."""
+    folder = tmp_path / "given"
+    folder.mkdir()
+    options = {"class_data_dir": str(folder), "with_prior_preservation": True, "sample_batch_size": 1}
+    save(RED, folder / "painted-00000.png")  # by 0.1, of nobody knows which prompt
+    cats, _ = generate(pipe, small_config(tmp_path, class_prompt="a photo of a cat", num_class_images=1, **options))
+    dogs, _ = generate(pipe, small_config(tmp_path, class_prompt="a photo of a dog", num_class_images=1, **options))
+    assert len({*bits(cats), *bits(dogs), RED.tobytes()}) == 3
+    assert len(list(folder.iterdir())) == 3
+    other = small_config(tmp_path, class_prompt="a photo of a dog", num_class_images=1, seed=9, **options)
+    again, reports = generate(pipe, other)  # the next training, from another seed, uses the same images
+    assert (bits(again), reports) == (bits(dogs), [])
+
+
+def test_images_of_the_class_that_version_0_1_generated_are_used(tmp_path, pipe) -> None:
+    config = small_config(tmp_path, num_class_images=1, with_prior_preservation=True)
+    (image,) = class_image_list(config, "hash", 64)[0]
+    assert image.old_path is not None
+    image.old_path.parent.mkdir(parents=True)
+    save(RED, image.old_path)
+    images, reports = generate(pipe, config)
+    assert (bits(images), reports) == ([RED.tobytes()], [])

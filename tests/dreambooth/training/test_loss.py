@@ -9,9 +9,10 @@ import torch
 from diffusers import DDIMScheduler, StableDiffusionPipeline
 
 from difflens_widgets.dreambooth.history.events import LossLogged
-from difflens_widgets.dreambooth.training.images import instance_files, read_picture, to_pixels
+from difflens_widgets.dreambooth.training.images import instance_files, read_image, to_pixels
+from difflens_widgets.dreambooth.training.loop import Training
 from difflens_widgets.dreambooth.training.loss import dreambooth_loss
-from difflens_widgets.dreambooth.training.trainer import Training, train_with
+from difflens_widgets.dreambooth.training.trainer import prepare_job
 from difflens_widgets.models.loading import WEIGHTS
 from dreambooth_configs import small_config
 
@@ -40,21 +41,24 @@ def alphas(prediction: str) -> torch.Tensor:
 def usual_loss(model: Path, prediction: str, training: Training, gamma: float | None, prior: bool) -> dict[str, float]:
     """With the stock pipeline's parts alone; only the random numbers are the training's."""
     pipe = StableDiffusionPipeline.from_pretrained(model).to(torch.float32)
-    draw = training.plan.draw(0)
+    batch = training.sampler.draw(0)
+    images_of, encoding, noises, timesteps = (
+        tensor.split(batch.groups) for tensor in (batch.images, batch.encoding, batch.noise, batch.timesteps)
+    )
     files = [instance_files("difflens-dog")]
     prompts = ["a photo of xon dog"]
     if prior:
-        files.append(sorted(Path(training.config.output_dir).glob("class_pictures/*/*.png")))
+        files.append(sorted(Path(training.config.output_dir).glob("class_images/*/*.png")))
         prompts.append("a photo of a dog")
     losses = []
     for kind, prompt in enumerate(prompts):
         side = pipe.unet.config.sample_size * pipe.vae_scale_factor
-        images = [read_picture(files[kind][i], side)[0] for i in draw.pictures[kind]]
+        images = [read_image(files[kind][i], side)[0] for i in images_of[kind]]
         latents = pipe.vae.encode(to_pixels(images)).latent_dist
-        latents = (latents.mean + latents.std * draw.encoding[kind]) * pipe.vae.config.scaling_factor
+        latents = (latents.mean + latents.std * encoding[kind]) * pipe.vae.config.scaling_factor
         states, _ = pipe.encode_prompt(prompt, "cpu", 1, False)
         rows = []
-        for x, noise, t in zip(latents, draw.noise[kind], draw.timesteps[kind], strict=True):
+        for x, noise, t in zip(latents, noises[kind], timesteps[kind], strict=True):
             a = alphas(prediction)[t]
             noisy = a.sqrt() * x + (1 - a).sqrt() * noise
             target = noise if prediction == "epsilon" else a.sqrt() * noise - (1 - a).sqrt() * x
@@ -83,7 +87,7 @@ def test_the_loss_of_a_step(models, tmp_path, prediction, gamma, prior) -> None:
         prior_loss_weight=0.7,
         snr_gamma=gamma,
     )
-    job = train_with(config)
+    job = prepare_job(config)
     training = job.training
     logged = []
     job.subscribe(lambda event: logged.append(event.values) if isinstance(event, LossLogged) else None)
@@ -106,7 +110,7 @@ def test_weights_stay_finite_where_the_schedule_ends_in_noise() -> None:
 def test_the_prior_is_the_second_half_of_the_rows() -> None:
     predicted = torch.tensor([1.0, 3.0, 0.0, 2.0]).reshape(4, 1, 1, 1)
     loss, parts = dreambooth_loss(
-        predicted, torch.zeros(4, 1, 1, 1), torch.tensor([1.0, 1.0, 1.0, 0.5]), kinds=2, prior_weight=0.5
+        predicted, torch.zeros(4, 1, 1, 1), torch.tensor([1.0, 1.0, 1.0, 0.5]), instance_rows=2, prior_weight=0.5
     )
     assert {name: float(part) for name, part in parts.items()} == {"instance_loss": 5.0, "prior_loss": 1.0}
     assert float(loss) == 5.5

@@ -20,10 +20,9 @@ from difflens_widgets import DiffusionLens
 from difflens_widgets.cli import commands as cli
 from difflens_widgets.dreambooth.history.events import EpochValidated, LossLogged
 from difflens_widgets.dreambooth.history.history import TrainingHistory
-from difflens_widgets.dreambooth.job import train_dreambooth
 from difflens_widgets.dreambooth.training.checkpoint import NotFiniteError, checkpoints
-from difflens_widgets.dreambooth.training.trainable import lora_in_the_weights
-from difflens_widgets.dreambooth.training.trainer import train_with
+from difflens_widgets.dreambooth.training.trainable import merged_lora
+from difflens_widgets.dreambooth.training.trainer import prepare_job, train_dreambooth
 from difflens_widgets.models.loading import WEIGHTS
 from difflens_widgets.models.tuned import load_tuned
 from difflens_widgets.runs.events import Done
@@ -58,7 +57,7 @@ def test_what_is_frozen_stays_and_stock_diffusers_loads_the_rest(tmp_path, layer
         with_prior_preservation=True,
         num_train_epochs=1,
     )
-    job = train_with(config)
+    job = prepare_job(config)
     pipe = job.training.pipe
     before = {name: bits(getattr(pipe, name)) for name in ("vae", "unet", "text_encoder")}
     history = job.start().result()
@@ -105,7 +104,7 @@ def test_the_prior_gives_the_encoder_its_gradient(tmp_path) -> None:
             num_train_epochs=1,
             adam_weight_decay=0.0,
         )
-        job = train_with(config)
+        job = prepare_job(config)
         pipe = job.training.pipe
         table = pipe.text_encoder.get_input_embeddings().weight
         word = pipe.tokenizer("rabbits", add_special_tokens=False).input_ids
@@ -128,7 +127,7 @@ def test_half_batches_accumulated_are_one_batch(tmp_path) -> None:
 
 
 def test_the_cache_changes_nothing_nor_does_checkpointing(tmp_path) -> None:
-    told = {
+    losses = {
         name: train_dreambooth(small_config(tmp_path / name, with_prior_preservation=True, **changes)).losses["loss"]
         for name, changes in (
             ("usual", {}),
@@ -137,20 +136,20 @@ def test_the_cache_changes_nothing_nor_does_checkpointing(tmp_path) -> None:
         )
     }
     for name in ("no cache", "checkpointing"):
-        assert told[name].tolist() == pytest.approx(told["usual"].tolist(), rel=1e-5), name
+        assert losses[name].tolist() == pytest.approx(losses["usual"].tolist(), rel=1e-5), name
 
 
 @pytest.mark.parametrize("layers", ["attention", "all"])
-def test_painting_with_the_additions_in_the_weights(tmp_path, layers) -> None:
+def test_generating_with_merged_lora(tmp_path, layers) -> None:
     """The same pictures but for rounding, and not a bit of the model changed by it."""
-    job = train_with(small_config(tmp_path, lora_layers=layers, learning_rate=1e-2))
+    job = prepare_job(small_config(tmp_path, lora_layers=layers, learning_rate=1e-2))
     assert job.training.make_ready(job)
     for _ in range(3):
         job.training.step()
     pipe, before = job.training.pipe, bits(job.training.trained)
     lens = DiffusionLens(pipe)
     usual = lens("xon", num_inference_steps=3, layers=[0, 12])
-    with lora_in_the_weights(pipe.unet, pipe.text_encoder):
+    with merged_lora(pipe.unet, pipe.text_encoder):
         inside = [name for name, of_weight in bits(job.training.trained).items() if of_weight != before[name]]
         merged = lens("xon", num_inference_steps=3, layers=[0, 12])
     assert inside
@@ -230,7 +229,7 @@ def test_killed_and_resumed_is_as_unbroken_to_the_bit(tmp_path) -> None:
 def test_stopped_saves_and_goes_on_to_the_bit(tmp_path) -> None:
     whole = train_dreambooth(small_config(tmp_path / "whole", use_lora=False))
     config = small_config(tmp_path / "stopped", use_lora=False)
-    job = train_with(config)
+    job = prepare_job(config)
     job.subscribe(lambda event: job.cancel() if isinstance(event, LossLogged) and event.step == 2 else None)
     assert job.start().result().status == "stopped"
     assert [path.name for path in checkpoints(tmp_path / "stopped" / "checkpoints")] == ["step-00000002.safetensors"]
@@ -252,7 +251,7 @@ def test_only_the_last_checkpoints_are_kept(tmp_path) -> None:
 
 def test_a_training_that_runs_away_stops_and_keeps_the_last_good_checkpoint(tmp_path, monkeypatch) -> None:
     config = small_config(tmp_path / "out", checkpointing_steps=1)
-    job = train_with(config)
+    job = prepare_job(config)
 
     def spoil(event) -> None:
         if isinstance(event, LossLogged) and event.step == 2:
@@ -269,18 +268,21 @@ def test_a_training_that_runs_away_stops_and_keeps_the_last_good_checkpoint(tmp_
 
 
 def test_a_loss_that_is_nan_says_at_which_step(tmp_path) -> None:
-    config = small_config(tmp_path / "out", learning_rate=1e30, max_grad_norm=0.0, num_train_epochs=10)
-    with pytest.raises(NotFiniteError, match=r"step \d+: the loss is (nan|inf)"):
-        train_dreambooth(config)
-    history = TrainingHistory.load(tmp_path / "out")
-    assert history.status == "failed"
-    assert "the last good checkpoint was kept" in history.message.lower()
+    options = {"learning_rate": 1e30, "max_grad_norm": 0.0, "num_train_epochs": 10}
+    for steps, about in ((1, "the last good checkpoint was kept"), (20, "no checkpoint was saved yet")):
+        config = small_config(tmp_path / str(steps), checkpointing_steps=steps, **options)
+        with pytest.raises(NotFiniteError, match=r"step \d+: the loss is (nan|inf)"):
+            train_dreambooth(config)
+        history = TrainingHistory.load(tmp_path / str(steps))
+        assert history.status == "failed"
+        assert about in history.message.lower()
+        assert bool(checkpoints(tmp_path / str(steps) / "checkpoints")) == (steps == 1)
 
 
 # the lens
 
 
-def test_a_learning_rate_of_0_paints_the_same_in_all_epochs(tmp_path) -> None:
+def test_a_learning_rate_of_0_gives_the_same_images_in_all_epochs(tmp_path) -> None:
     config = small_config(
         tmp_path / "out",
         learning_rate=0.0,
@@ -290,27 +292,27 @@ def test_a_learning_rate_of_0_paints_the_same_in_all_epochs(tmp_path) -> None:
         diffusion_lens_layers=[0, 12, 99],
         validation_prompts=["a red circle"],
     )
-    job = train_with(config)
+    job = prepare_job(config)
     events = []
     job.subscribe(events.append)
     history = job.start().result()
     assert history.epochs == (0, 1, 2)
-    assert [(e.epoch, e.probe) for e in events if isinstance(e, EpochValidated)] == [
-        (epoch, probe) for epoch in (0, 1, 2) for probe in (0, 1, 2, 3)
+    assert [(e.epoch, e.validation_prompt) for e in events if isinstance(e, EpochValidated)] == [
+        (epoch, prompt) for epoch in (0, 1, 2) for prompt in (0, 1, 2, 3)
     ]
     assert list(history.runs[0]) == [
         config.instance_prompt,
         "a photo of a dog",
         "a red circle",
-        "a photo of a dog · noise 2",
+        "a photo of a dog · seed +1",
     ]
     assert history.run(0, 1).images[12].tobytes() != history.run(0, 3).images[12].tobytes()
-    for probe in range(4):
-        first = history.run(0, probe)
-        assert first.seed == config.diffusion_lens_seed + (probe == 3)
+    for prompt in range(4):
+        first = history.run(0, prompt)
+        assert first.seed == config.diffusion_lens_seed + (prompt == 3)
         assert sorted(first.images) == [0, 12]  # the encoder has no layer 99
         for epoch in (1, 2):
-            run = history.run(epoch, probe)
+            run = history.run(epoch, prompt)
             assert all(run.images[layer].tobytes() == image.tobytes() for layer, image in first.images.items())
     replay = []
     job.subscribe(replay.append)  # one who comes late hears it all
@@ -320,7 +322,7 @@ def test_a_learning_rate_of_0_paints_the_same_in_all_epochs(tmp_path) -> None:
     ]
 
 
-def test_the_lens_sees_the_training_and_history_paints_it_again(tmp_path) -> None:
+def test_the_lens_sees_the_training_and_history_generates_it_again(tmp_path) -> None:
     config = small_config(
         tmp_path / "out",
         learning_rate=1e-2,

@@ -1,6 +1,6 @@
-"""How far training has moved what a prompt becomes: layer by layer, against epoch 0, with the same noise. No torch.
+"""How much training changed the result of a prompt: layer by layer, against epoch 0, from the same noise. No torch.
 
-All measures are 0 where nothing changed and grow with the change, and NaN where a layer has nothing to compare.
+Each metric is 0 where nothing changed, grows with the change, and is NaN where a layer has nothing to compare.
 """
 
 from __future__ import annotations
@@ -10,26 +10,26 @@ import numpy as np
 from ...analysis.ssim import WINDOW, ssim
 from ...runs.run import LensRun
 
-MEASURES = {
-    "cosine_distance": "states: mean cosine distance over the tokens of words and end, 0..2",
+METRICS = {
+    "cosine_distance": "states: mean cosine distance over the tokens of the words and the end, 0..2",
     "latent_rms": "latents: root mean square of the change, in the units of the pipeline's latents",
-    "ssim_distance": "pictures: 1 − SSIM, 0..2",
+    "ssim_distance": "images: 1 − SSIM, 0..2",
 }
-_SSIM_SIDE = 256  # pixels: the paper's authors advise to bring larger pictures down to about this
+_SSIM_SIDE = 256  # pixels: the authors of SSIM recommend to scale larger images down to about this
 
 
-def between(first: LensRun, later: LensRun) -> dict[str, np.ndarray]:
-    """Every measure for every layer.
+def training_drift(first: LensRun, later: LensRun) -> dict[str, np.ndarray]:
+    """Compare two runs of one prompt and seed by every metric.
 
     Parameters
     ----------
     first, later : LensRun
-        Of one prompt and seed.
+        Before training, and at a later epoch.
 
     Returns
     -------
-    dict of measure → float64 array (layers,)
-        For the layers of `first`, from the embedding on.
+    dict of metric → float64 array (layers,)
+        For the layers of `first` in ascending order.
     """
     layers = sorted(first.layers)
     return {
@@ -39,13 +39,13 @@ def between(first: LensRun, later: LensRun) -> dict[str, np.ndarray]:
     }
 
 
-def unknown(layers: int) -> dict[str, np.ndarray]:
-    """What `between` gives for so many layers of which nothing is known."""
-    return {name: np.full(layers, np.nan) for name in MEASURES}
+def unknown_drift(layers: int) -> dict[str, np.ndarray]:
+    """What `training_drift` returns for `layers` layers if there is nothing to compare: NaN everywhere."""
+    return {name: np.full(layers, np.nan) for name in METRICS}
 
 
 def latent_rms(a: np.ndarray | None, b: np.ndarray | None) -> float:
-    """Root mean square of the difference of two pictures' latents; NaN where one is missing or of another size."""
+    """Root mean square of the difference of two latents; NaN if one is missing or their shapes differ."""
     if a is None or b is None or a.shape != b.shape:
         return float("nan")
     return float(np.sqrt(np.mean((a.astype(np.float64) - b) ** 2)))
@@ -54,9 +54,9 @@ def latent_rms(a: np.ndarray | None, b: np.ndarray | None) -> float:
 def _cosine_distance(first: LensRun, later: LensRun, layers: list[int]) -> np.ndarray:
     if first.states is None or later.states is None or first.states.shape != later.states.shape:
         return np.full(len(layers), np.nan)
-    places = [token.index for token in first.tokens if token.kind in ("word", "eos")]
-    a, b = (_directions(run.states[layers][:, places]) for run in (first, later) if run.states is not None)
-    # half the squared distance of the directions is 1 − cosine, exactly 0 for equal ones
+    positions = [token.index for token in first.tokens if token.kind in ("word", "eos")]
+    a, b = (_directions(run.states[layers][:, positions]) for run in (first, later) if run.states is not None)
+    # half the squared distance of unit vectors is 1 − cosine, and exactly 0 for equal ones
     return ((a - b) ** 2).sum(-1).mean(-1) / 2
 
 
