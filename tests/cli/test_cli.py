@@ -165,6 +165,6 @@ def test_tutorials_are_copied_and_never_overwritten(tmp_path) -> None:
     first = folder / "01_first_light.ipynb"
     first.write_text("mine")
     results = folder / "results" / "dreambooth.json"  # drawn by the notebooks beside it
-    assert json.loads(results.read_text())["dreambooth_schema"] == 1
+    assert json.loads(results.read_text())["dreambooth_schema"] == 2
     copy_tutorials(folder)
     assert first.read_text() == "mine"

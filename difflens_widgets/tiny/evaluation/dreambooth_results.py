@@ -1,7 +1,7 @@
-"""What the three experiments of the course project measure, as plain numbers that JSON can keep; see `experiments`.
+"""The measurements of the three experiments of the course project, as numbers for JSON; see `experiments`.
 
-Nothing is averaged here: every number stands beside the prompt, seed and training it is of, so that whoever reads it
-counts *n* and makes the intervals (`analysis.intervals.mean_interval`).
+Nothing is averaged here: every number belongs to one prompt, seed and training, so the reader of the file counts *n*
+and computes the intervals (`analysis.intervals.mean_interval`).
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ import numpy as np
 from ...analysis.comparison.comparison import Comparison
 from ...analysis.metrics import picture_ssim
 from ...analysis.similarity import token_similarity
-from ...dreambooth.history import drift
 from ...dreambooth.history.history import TrainingHistory
+from ...dreambooth.history.training_drift import training_drift
 from ...lens.diffusion_lens import DiffusionLens
 from ...runs.run import LensRun
 from ..judge import Judge
@@ -27,15 +27,15 @@ _LOSSES = 10  # steps of one point of the loss curve
 
 
 class Pair(NamedTuple):
-    """A word of a prompt with the subject, a word of a prompt without, and what the pair is there for."""
+    """A word of a prompt with the subject, a word of a prompt without, and the role of the pair."""
 
     role: str
     words: tuple[str, str]
-    things: tuple[str, str]  # what the prompts are about
+    things: tuple[str, str]  # put into the templates
 
 
 PAIRS = (
-    Pair("asked", ("xon", "dog"), ("xon dog", "dog")),
+    Pair("the subject and its class", ("xon", "dog"), ("xon dog", "dog")),
     Pair("another rare token, never trained", ("sks", "dog"), ("sks dog", "dog")),
     Pair("another class", ("xon", "cat"), ("xon dog", "cat")),
     Pair("two other words", ("circle", "square"), ("red circle", "square")),
@@ -58,16 +58,20 @@ COMPARED = (
 
 
 def evolution(history: TrainingHistory, judge: Judge) -> dict[str, Any]:
-    """Experiment 1: how far each layer has moved at each epoch, of every prompt; and what alarms that raised.
+    """Experiment 1: how much each layer has changed at each epoch, for every prompt; and the alarms.
 
-    "drift" has the measures of `dreambooth.drift` as [epoch][layer]; "subject" whether the judge reads the picture as a
-    dog in the subject's colour. "apart" is what the drift of pictures can be read against: the distance of different
-    probes' pictures before training, by pair of probes and layer.
+    Returns
+    -------
+    dict
+        For each of "validation_prompts", "training_drift" has the metrics of `dreambooth.history.training_drift` as
+        [epoch][layer], and "subject" tells whether the judge recognizes a dog in the subject's color.
+        "difference", to compare the drift with, is the distance before training between the images of different
+        prompts, as [pair of prompts][layer].
     """
     layers = sorted(history.run(history.epochs[0]).layers)
-    chosen = {number: probe for number, probe in enumerate(history.probes) if not probe.noise}
-    between = [
-        drift.between(one, other) for one, other in combinations([history.run(0, number) for number in chosen], 2)
+    chosen = {index: prompt for index, prompt in enumerate(history.validation_prompts) if not prompt.seed_offset}
+    differences = [
+        training_drift(one, other) for one, other in combinations([history.run(0, index) for index in chosen], 2)
     ]
     losses = history.losses
     starts = range(0, len(losses["step"]), _LOSSES)
@@ -75,17 +79,20 @@ def evolution(history: TrainingHistory, judge: Judge) -> dict[str, Any]:
         "trainings": 1,
         "epochs": list(history.epochs),
         "layers": layers,
-        "probes": [
+        "validation_prompts": [
             {
-                "prompt": probe.prompt,
-                "role": probe.role,
-                "drift": {name: numbers(values) for name, values in history.drift(number).items()},
-                "subject": [_subject(history.run(epoch, number), layers, judge) for epoch in history.epochs],
+                "prompt": prompt.prompt,
+                "role": prompt.role,
+                "training_drift": {name: numbers(values) for name, values in history.training_drift(index).items()},
+                "subject": [_subject(history.run(epoch, index), layers, judge) for epoch in history.epochs],
             }
-            for number, probe in chosen.items()
+            for index, prompt in chosen.items()
         ],
-        "apart": {name: numbers([each[name] for each in between]) for name in ("latent_rms", "ssim_distance")},
-        "alarms": [{**vars(alarm), "prompt": history.probes[alarm.probe].prompt} for alarm in history.alarms],
+        "difference": {name: numbers([each[name] for each in differences]) for name in ("latent_rms", "ssim_distance")},
+        "alarms": [
+            {**vars(alarm), "prompt": history.validation_prompts[alarm.validation_prompt].prompt}
+            for alarm in history.alarms
+        ],
         "loss": {
             name: numbers([values[start : start + _LOSSES].mean() for start in starts])
             for name, values in losses.items()
@@ -95,22 +102,22 @@ def evolution(history: TrainingHistory, judge: Judge) -> dict[str, Any]:
 
 
 def compared(comparison: Comparison, judge: Judge) -> dict[str, list[Any]]:
-    """Experiment 2, of one prompt and one seed: each measure over the layers.
+    """Experiment 2, for one prompt and one seed: each metric over the layers.
 
-    "same_unet_ssim" compares the tuned model not with the raw one but with the raw encoder before the tuned U-Net, as
-    the course project did; "subject/RUN" is what the judge reads.
+    "same_unet_ssim" compares the tuned model not with the raw one but with the raw encoder in front of the tuned U-Net,
+    as the course project did; "subject/RUN" tells whether the judge recognizes the subject in the images of a run.
     """
     layers = list(comparison.layers)
-    measures: dict[str, list[Any]] = {name: numbers(values) for name, values in comparison.metrics.items()}
+    found: dict[str, list[Any]] = {name: numbers(values) for name, values in comparison.metrics.items()}
     same_unet = comparison.swapped["raw", "tuned"]
-    measures["same_unet_ssim"] = numbers(
+    found["same_unet_ssim"] = numbers(
         [picture_ssim(same_unet.images.get(k), comparison.tuned.images.get(k)) for k in layers]
     )
-    return measures | {f"subject/{name}": _subject(run, layers, judge) for name, run in comparison.runs.items()}
+    return found | {f"subject/{name}": _subject(run, layers, judge) for name, run in comparison.runs.items()}
 
 
 def cosines(lens: DiffusionLens) -> list[list[list[float]]]:
-    """Experiment 3, of one model: the cosine of each of `PAIRS` in each of `TEMPLATES`, [pair][template][layer]."""
+    """Experiment 3, for one model: the cosine of each of `PAIRS` in each of `TEMPLATES`, as [pair][template][layer]."""
     return [
         [
             numbers(
@@ -123,7 +130,7 @@ def cosines(lens: DiffusionLens) -> list[list[list[float]]]:
 
 
 def numbers(values: Any) -> Any:
-    """Nested lists for JSON, rounded; None where there is no number."""
+    """Nested lists for JSON, rounded; None in place of NaN and infinity."""
     array = np.round(np.asarray(values, dtype=float), _DIGITS)
     found = array.astype(object)
     found[~np.isfinite(array)] = None
@@ -131,9 +138,9 @@ def numbers(values: Any) -> Any:
 
 
 def _subject(run: LensRun, layers: Sequence[int], judge: Judge) -> list[int | None]:
-    """For each layer 1 if the judge reads a dog in the subject's colour, else 0; None where nothing was painted."""
-    painted = [layer for layer in layers if layer in run.images]
-    readings = dict(zip(painted, judge.read([run.images[layer] for layer in painted]), strict=True)) if painted else {}
+    """For each layer 1 if the judge recognizes a dog in the subject's color, else 0; None where there is no image."""
+    there = [layer for layer in layers if layer in run.images]
+    readings = dict(zip(there, judge.read([run.images[layer] for layer in there]), strict=True)) if there else {}
     found: list[int | None] = []
     for layer in layers:
         seen = readings[layer].things.get(DOG.kind) if layer in readings else None

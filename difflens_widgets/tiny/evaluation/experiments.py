@@ -2,13 +2,13 @@
 
 ``python -m difflens_widgets.tiny.evaluation.experiments`` runs them.
 
-1. Layer evolution: the shipped training, with the lens on its probe prompts at every 50th epoch.
-2. Raw against tuned: several prompts and seeds through all layers, and the 2 × 2 of encoder and U-Net.
-3. Concept alignment: the cosine of the rare word and its class before and after, with controls; of several trainings
-   if asked.
+1. Layer evolution: the shipped training, with the lens on its validation prompts at every 50th epoch.
+2. Raw against tuned: several prompts and seeds through all layers, and all four pairs of text encoder and U-Net.
+3. Concept alignment: the cosine of the rare word and its class before and after training, with controls; of several
+   trainings with ``--trainings``.
 
-The tutorials 07 to 09 draw what this writes. Everything that was computed stays in the work folder, so that the same
-command goes on after a kill. It says nothing about larger models.
+The tutorials 07 to 09 draw what this writes. All results stay in the work folder, so the same command continues after
+it was killed. The results say nothing about larger models.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ from tqdm.auto import tqdm
 
 from ...analysis.comparison.compare import compare
 from ...dreambooth.config import DreamBoothConfig
-from ...dreambooth.history import files as files
+from ...dreambooth.history import files
 from ...dreambooth.history.history import TrainingHistory
-from ...dreambooth.job import train_dreambooth
 from ...dreambooth.training.checkpoint import require_same
+from ...dreambooth.training.trainer import train_dreambooth
 from ...lens.diffusion_lens import DiffusionLens
 from ...models import checks
 from ...models.weight_hash import weight_hash
@@ -38,31 +38,38 @@ from ...runs.format.atomic_write import replacing
 from ..judge import Judge
 from . import dreambooth_results as results
 
-SCHEMA = 1
+SCHEMA = 2
 CONFIG = "train_dog_dreambooth_with_lens.yaml"
 
 
 def experiments(
     config: DreamBoothConfig, work: Path, *, trainings: int = 1, seeds: int = 3, steps: int = 8
 ) -> tuple[dict[str, Any], Image.Image]:
-    """Train, measure, and return the numbers and the film of the first training: layers down, epochs across.
+    """Train and measure.
 
     Parameters
     ----------
     config : DreamBoothConfig
-        Of the first training, which the lens watches. The others have the next seeds, and the same pictures of the
-        class; the lens looks at them when they are over.
+        Of the first training, which is validated with the lens. The others have the next seeds and the same class
+        images, and no validation.
     work : Path
-        Gets the trainings; one that is there is gone on with.
+        Gets the trainings; one that is there already is resumed.
     trainings : int
         How many; only experiment 3 uses all.
     seeds, steps : int
-        Noises of each prompt, and denoising steps, of experiment 2.
+        Seeds of each prompt, and denoising steps, of experiment 2.
+
+    Returns
+    -------
+    numbers : dict
+        For JSON.
+    sheet : PIL.Image
+        The images of the first training: epochs across, layers down.
 
     Raises
     ------
     ValueError
-        For numbers that cannot be, or a work folder with other trainings, or with those of another model.
+        For numbers that are not possible, or a work folder with other trainings or those of another model.
     OSError
         If something cannot be read or written.
     """
@@ -72,12 +79,12 @@ def experiments(
     model_hash = weight_hash(raw.pipe)
     histories = []
     for number in range(trainings):
-        watched: dict[str, Any] = {} if number == 0 else {"use_diffusion_lens": False, "keep_epoch_weights": False}
+        unwatched: dict[str, Any] = {} if number == 0 else {"use_diffusion_lens": False, "keep_epoch_weights": False}
         seed = config.seed + number
-        places: dict[str, Any] = {"output_dir": str(work / f"seed-{seed}"), "class_data_dir": str(work / "class")}
-        histories.append(_trained(replace(config, seed=seed, **places, **watched), model_hash))
+        folders: dict[str, Any] = {"output_dir": str(work / f"seed-{seed}"), "class_data_dir": str(work / "class")}
+        histories.append(_trained(replace(config, seed=seed, **folders, **unwatched), model_hash))
     first, last = histories[0], config.num_train_epochs
-    written = {
+    numbers = {
         "dreambooth_schema": SCHEMA,
         "model": raw.model,
         "model_hash": model_hash,
@@ -94,17 +101,17 @@ def experiments(
             "after": [results.cosines(history.lens(last, device=config.device)) for history in histories],
         },
     }
-    return written, first.grid()
+    return numbers, first.grid()
 
 
 def _trained(config: DreamBoothConfig, model_hash: str) -> TrainingHistory:
-    """The training in its folder: as it is if it is done, else begun or gone on with."""
+    """Load the training from its folder if it is done, else begin or resume it."""
     folder = Path(config.output_dir)
     begun = (folder / files.TRAINING).exists()
     history = TrainingHistory.load(folder) if begun else None
     if history is None or history.status != "done":
         return train_dreambooth(config, resume=begun)
-    require_same(config.to_dict(), history.config)
+    require_same(config, history.config)
     if history.model_hash != model_hash:
         raise ValueError(
             f"work: {folder} holds a training of another model, whose weights have the hash {history.model_hash}; "
@@ -116,16 +123,16 @@ def _trained(config: DreamBoothConfig, model_hash: str) -> TrainingHistory:
 def _raw_vs_tuned(
     raw: DiffusionLens, history: TrainingHistory, judge: Judge, config: DreamBoothConfig, seeds: int, steps: int
 ) -> dict[str, Any]:
-    """Every measure as [prompt][seed][layer]; each prompt and seed is kept in the training's folder when it is done."""
+    """Every metric as [prompt][seed][layer]; each prompt and seed is stored in the folder of the training at once."""
     layers = sorted(history.run(0).layers)
     options: dict[str, Any] = {
-        "steps": steps,
+        "num_inference_steps": steps,
         "guidance_scale": config.guidance_scale,
         "negative_prompt": config.negative_prompt,
     }
-    kept = history.folder / "raw_vs_tuned.json"
+    stored = history.folder / "raw_vs_tuned.json"
     same = {**options, "layers": layers, "model_hash": history.model_hash}
-    done = _read_kept(kept, same)
+    done = _read_stored(stored, same)
     tuned = history.lens(config.num_train_epochs, device=config.device)
     todo = [(prompt, seed) for prompt in results.COMPARED for seed in range(seeds) if f"{seed} {prompt}" not in done]
     for prompt, seed in tqdm(todo, desc="raw vs tuned", unit="comparison"):
@@ -141,20 +148,22 @@ def _raw_vs_tuned(
             negative_prompt=config.negative_prompt,
         )
         done[f"{seed} {prompt}"] = results.compared(comparison, judge)
-        _write(kept, {"same": same, "done": done})
+        _write(stored, {"same": same, "done": done})
     rows = [[done[f"{seed} {prompt}"] for seed in range(seeds)] for prompt in results.COMPARED]
     return {
         "training": config.seed,
         "layers": layers,
         "prompts": list(results.COMPARED),
         "seeds": list(range(seeds)),
-        **options,
+        "steps": steps,
+        "guidance_scale": config.guidance_scale,
+        "negative_prompt": config.negative_prompt,
         "measures": {name: [[each[name] for each in row] for row in rows] for name in rows[0][0]},
     }
 
 
-def _read_kept(path: Path, same: dict[str, Any]) -> dict[str, Any]:
-    """What was compared before; nothing if it was made otherwise."""
+def _read_stored(path: Path, same: dict[str, Any]) -> dict[str, Any]:
+    """The comparisons made before; none if they were made with other settings."""
     if not path.exists():
         return {}
     content = json.loads(path.read_text(encoding="utf-8"))
@@ -169,11 +178,13 @@ def _write(path: Path, content: dict[str, Any]) -> None:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the experiments and write their numbers; returns the exit status."""
     parser = argparse.ArgumentParser(prog="python -m difflens_widgets.tiny.evaluation.experiments", description=__doc__)
-    parser.add_argument("--out", type=Path, required=True, help="JSON of all numbers; beside it a film, as JPEG")
+    parser.add_argument(
+        "--out", type=Path, required=True, help="JSON of all numbers; beside it a sheet of images, as JPEG"
+    )
     parser.add_argument("--work", type=Path, default=Path("dreambooth-experiments"), help="gets the trainings")
     parser.add_argument("--config", default=CONFIG, help="YAML of the training (default: the shipped one)")
     parser.add_argument("--trainings", type=int, default=1, help="with different seeds, for experiment 3")
-    parser.add_argument("--seeds", type=int, default=3, help="noises of each prompt of experiment 2")
+    parser.add_argument("--seeds", type=int, default=3, help="seeds of each prompt of experiment 2")
     parser.add_argument("--steps", type=int, default=8, help="denoising steps of experiment 2")
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
@@ -181,10 +192,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         config = DreamBoothConfig.from_yaml(options.config)
         options.out.parent.mkdir(parents=True, exist_ok=True)
-        found, film = experiments(config, options.work, **counts)
+        found, sheet = experiments(config, options.work, **counts)
         _write(options.out, found)
-        with replacing(options.out.with_suffix(".jpg"), "the film") as file:
-            film.convert("RGB").save(file, "JPEG", quality=88)
+        with replacing(options.out.with_suffix(".jpg"), "the sheet of images") as file:
+            sheet.convert("RGB").save(file, "JPEG", quality=88)
     except (ValueError, OSError) as error:
         sys.stderr.write(f"{error}\n")
         return 2

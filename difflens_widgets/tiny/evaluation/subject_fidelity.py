@@ -1,11 +1,11 @@
-"""Whether a model was taught the shipped subject.
+"""How often a model generates the shipped subject.
 
 ``python -m difflens_widgets.tiny.evaluation.subject_fidelity [WEIGHTS ...]`` prints it.
 
-WEIGHTS are folders that a DreamBooth training of the embedded model kept, such as ``OUTPUT/epochs/000350/weights``; the
-model before training is always measured first, from the same noise. A picture shows the subject where enough of it has
-the colour of its fur and enough the colour of its ears, the background aside. How often that is so of drawings of the
-subject, and of other dogs, is printed first.
+WEIGHTS are folders that a DreamBooth training of the embedded model kept, such as ``OUTPUT/epochs/000350/weights``. The
+model before training is always measured first, from the same noise. An image shows the subject if enough of it, without
+the background, has the color of its fur, and enough the color of its ears. The first lines tell how often this is so
+for drawings of the subject and of other dogs.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ from ..subject import DOG
 from .score import paint
 
 SUBJECT, CLASS = "a photo of xon dog", "a photo of a dog"
-_NEAR = 60.0  # of 0..442, the distance in RGB up to which a pixel has a colour; the light moves these two by < 50
-_FUR, _EARS = 0.0388, 0.0279  # shares of the picture: half of what the smallest of 200 drawn subjects has
+_NEAR = 60.0  # of 0..442: up to this distance in RGB a pixel has a color; the light changes these two by < 50
+_FUR, _EARS = 0.0388, 0.0279  # shares of the image: half of the least of 200 drawn subjects
 
 
 def shows_subject(image: Image.Image) -> bool:
-    """Whether fur and ears of the subject's colours are there, in front of a background of another colour."""
+    """Whether there are fur and ears of the subject's colors in front of a background of another color."""
     pixels = np.asarray(image.convert("RGB"), float)
     frame = np.concatenate([pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1]])
     thing = np.linalg.norm(pixels - np.median(frame, axis=0), axis=-1) > _NEAR
@@ -44,9 +44,9 @@ def shows_subject(image: Image.Image) -> bool:
 
 
 def variety(images: Sequence[Image.Image]) -> float:
-    """How different the pictures' middles are from each other: the root mean square of pixel differences, 0..255.
+    """How different the images are: the root mean square of the pixel differences of their middles, 0..255.
 
-    The subject stands there. Backgrounds go on changing when every dog has become the same one.
+    The subject is in the middle; backgrounds still differ when every dog has become the same one.
     """
     middles = [image.convert("RGB").crop(_middle(image)) for image in images]
     pixels = np.stack([np.asarray(middle, float).ravel() for middle in middles])
@@ -54,7 +54,7 @@ def variety(images: Sequence[Image.Image]) -> float:
 
 
 def drawn_subjects(count: int) -> list[Image.Image]:
-    """The subject, drawn in places and in front of colours that it was never shown in."""
+    """Drawings of the subject, at positions and in front of colors that no training image has."""
     rng = np.random.default_rng(11)
     scenes: list[Scene] = []
     while len(scenes) < count:
@@ -67,7 +67,7 @@ def drawn_subjects(count: int) -> list[Image.Image]:
 
 
 def drawn_dogs(count: int) -> list[Image.Image]:
-    """Other dogs, as the model was trained on; by chance one may have the subject's markings."""
+    """Drawings of other dogs, as in the training of the base model; by chance one may have the subject's markings."""
     rng = np.random.default_rng(12)
     scenes: list[Scene] = []
     while len(scenes) < count:
@@ -83,7 +83,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog=program, description=__doc__)
     parser.add_argument("weights", type=Path, nargs="*", help="folders of trained weights")
     parser.add_argument("--model", default="tiny")
-    parser.add_argument("--count", type=int, default=32, help="pictures of each prompt")
+    parser.add_argument("--count", type=int, default=32, help="images of each prompt")
     parser.add_argument("--steps", type=int, default=20)
     parser.add_argument("--guidance-scale", type=float, default=7.5)
     options = parser.parse_args(arguments)

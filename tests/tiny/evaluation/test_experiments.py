@@ -11,7 +11,7 @@ from PIL import Image
 
 from difflens_widgets import Comparison, DreamBoothConfig, TrainingHistory
 from difflens_widgets.analysis.comparison.file import SWAPPED
-from difflens_widgets.dreambooth.training.trainer import train_with
+from difflens_widgets.dreambooth.training.trainer import prepare_job
 from difflens_widgets.tiny.drawing import SIZE
 from difflens_widgets.tiny.evaluation import dreambooth_results as results
 from difflens_widgets.tiny.evaluation.experiments import CONFIG, main
@@ -54,7 +54,7 @@ def found(place: Path) -> dict:
             "class_data_dir": str(place / "work" / "class"),
         }
     )
-    job = train_with(config)
+    job = prepare_job(config)
     job.subscribe(lambda event: job.cancel() if getattr(event, "step", 0) == 1 else None)
     assert job.start().result().status == "stopped"
     assert main(command(place)) == 0
@@ -66,12 +66,12 @@ def test_the_evolution_is_that_of_the_history(place, found) -> None:
     history = TrainingHistory.load(place / "work" / "seed-0")
     assert history.status == "done"
     assert (evolution["epochs"], evolution["layers"]) == ([0, 1, 2], LAYERS)
-    for number, probe in enumerate(evolution["probes"]):
-        for name, values in history.drift(number).items():
-            np.testing.assert_allclose(probe["drift"][name], values, atol=1e-5)
-        assert np.shape(probe["subject"]) == (3, 2)
-    assert [probe["role"] for probe in evolution["probes"]] == ["instance", "class"]
-    assert len(evolution["apart"]["latent_rms"]) == 1  # pairs of probes
+    for number, prompt in enumerate(evolution["validation_prompts"]):
+        for name, values in history.training_drift(number).items():
+            np.testing.assert_allclose(prompt["training_drift"][name], values, atol=1e-5)
+        assert np.shape(prompt["subject"]) == (3, 2)
+    assert [prompt["role"] for prompt in evolution["validation_prompts"]] == ["instance", "class"]
+    assert len(evolution["difference"]["latent_rms"]) == 1  # pairs of prompts
     assert evolution["loss"]["loss"] == pytest.approx([history.losses["loss"].mean()], abs=1e-5)
     with Image.open(place / "found" / "dreambooth.jpg") as film:
         assert film.size == history.grid().size
