@@ -76,7 +76,7 @@ def test_a_damaged_file_is_told_to_the_widget_and_the_others_are_shown(history) 
     (history.folder / "epochs" / "000050" / "prompt_01.lens").write_bytes(b"broken")
     widget = EpochScrubber(TrainingJob(history, lambda job: None))
     try:
-        assert widget._pump.drain(10)
+        assert widget._task_thread.flush(10)
         assert "prompt_01.lens" in widget.notice
         assert (widget.epochs, len(widget._frames)) == ([0, 50], 5 * 13)
     finally:
