@@ -24,8 +24,6 @@ from .runs import Runs
 from .training_drift import METRICS
 
 if TYPE_CHECKING:
-    import torch
-
     from ...lens.diffusion_lens import DiffusionLens
 
 
@@ -197,10 +195,8 @@ class TrainingHistory:
         rows = [self._runs.training_drift(epoch, validation_prompt) for epoch in self.epochs]
         return {name: np.stack([row[name] for row in rows]) for name in METRICS}
 
-    def lens(
-        self, epoch: int, *, device: str | torch.device | None = None, dtype: torch.dtype | None = None
-    ) -> DiffusionLens:
-        """A lens on the model with the weights after an epoch; needs torch.
+    def lens(self, epoch: int, *, device: Any = None, dtype: Any = None) -> DiffusionLens:
+        """A lens on the model with the weights after an epoch; needs torch. `device` and `dtype` are torch's.
 
         Raises
         ------

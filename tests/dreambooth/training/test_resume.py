@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from accelerate import Accelerator
 from accelerate.state import AcceleratorState, PartialState
 
 from difflens_widgets import TrainingHistory, start_dreambooth, train_dreambooth
@@ -99,10 +100,9 @@ def test_a_key_that_was_added_since_does_not_matter(tmp_path, whole) -> None:
     for key in added:
         del about["config"][key]
     (folder / "training.json").write_text(json.dumps(about))
-    (path,) = checkpoints(folder / "checkpoints")
-    tensors, facts = load_tensors(path)
-    facts["config"] = about["config"]
-    save_tensors(tensors, facts, path, "a checkpoint")
+    for path in checkpoints(folder / "checkpoints"):
+        tensors, facts = load_tensors(path)
+        save_tensors(tensors, {**facts, "config": about["config"]}, path, "a checkpoint")
     assert_same_training(train_dreambooth(config, resume=True), whole)
 
 
@@ -163,7 +163,7 @@ def accelerate_state():
 
 def test_the_cpu_after_a_training_on_a_gpu(tmp_path, accelerate_state) -> None:
     AcceleratorState._reset_state(reset_partial_state=True)
-    AcceleratorState(mixed_precision="no", _from_accelerator=True)
+    Accelerator(mixed_precision="no")
     for state in (PartialState, AcceleratorState):
         state._shared_state["device"] = torch.device("cuda", 0)  # as a training on a GPU leaves it
     assert prepare(miniature_config(tmp_path, device="cpu"), resume=False).accelerator.device.type == "cpu"
