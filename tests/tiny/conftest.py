@@ -22,6 +22,12 @@ def lens() -> DiffusionLens:
 
 
 @pytest.fixture(scope="session")
+def two_rows(pipe: Any) -> DiffusionLens:
+    """The embedded model for runs of one or two layers: by default a batch is filled to seven rows."""
+    return DiffusionLens(pipe, batch_size=2)
+
+
+@pytest.fixture(scope="session")
 def pipe(lens: DiffusionLens) -> Any:
     return lens.pipe
 

@@ -93,21 +93,21 @@ def test_it_paints_two_things_each_in_its_colour(painted, judge) -> None:
     assert share(objects_right, *painted_scenes(painted, "pair"), judge) >= 0.5
 
 
-def test_the_thing_in_front_has_its_colour(lens) -> None:
+def test_the_thing_in_front_has_its_colour(two_rows) -> None:
     for colour in ("red", "green", "black"):
         rgb = COLOURS[colour][0]
         picture = np.asarray(
-            lens(f"a {colour} circle on a yellow background", layers=[12], num_inference_steps=15).images[12], int
+            two_rows(f"a {colour} circle on a yellow background", layers=[12], num_inference_steps=15).images[12], int
         )
         assert (np.abs(picture - rgb).sum(-1) < 60).mean() > 0.04, colour
 
 
-def test_the_first_layer_knows_less_than_the_last(lens, judge) -> None:
+def test_the_first_layer_knows_less_than_the_last(two_rows, judge) -> None:
     """The lens has something to tell: the embeddings alone do not give the asked pictures."""
     scenes = scored_scenes("object", 6, held_out=False)
     right = {0: 0, 12: 0}
     for scene in scenes:
-        run = lens(scene.caption, layers=[0, 12], num_inference_steps=12)
+        run = two_rows(scene.caption, layers=[0, 12], num_inference_steps=12)
         for layer in right:
             right[layer] += background_right(claim_of(scene), judge.read([run.images[layer]])[0])
     assert right[0] < right[12] / 2
