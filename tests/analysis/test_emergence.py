@@ -19,6 +19,7 @@ from difflens_widgets.analysis.intervals import median_interval, wilson
 from difflens_widgets.tiny.drawing import draw
 from difflens_widgets.tiny.scenes import sample_scene
 from drawn_runs import SETTINGS, drawn_run
+from edited_layers import spoil_layer
 from pipelines import small_pipeline
 
 QUICK = {"num_inference_steps": 1, "guidance_scale": 0}
@@ -255,23 +256,16 @@ def test_other_libraries_are_no_hindrance_and_other_files_are(lens, tmp_path: Pa
             emergence_table(lens, [task], seeds=[0], path=path, **QUICK)
 
 
-def test_a_run_without_any_picture_stops_it_and_one_layer_does_not(caplog) -> None:
+def test_a_run_without_any_picture_stops_it_and_one_layer_does_not(caplog, monkeypatch) -> None:
     lens = DiffusionLens(small_pipeline(DDIMScheduler), batch_size=1)
-    encode = lens._conditioning.encode
-    broken = [1]
-
-    def breaking(prompt: str, lora_scale: float | None = None):
-        encoding = encode(prompt, lora_scale)
-        encoding.prompt_embeds[broken] = float("nan")
-        return encoding
-
-    lens._conditioning.encode = breaking
+    spoil_layer(monkeypatch, 1)
     task = EmergenceTask("all", PROMPTS[:1], Bright(-100))
     with caplog.at_level(logging.WARNING):
         table = emergence_table(lens, [task], seeds=[0], **QUICK)
     assert table.verdicts["all"][0, 0].tolist() == [True, False, True, True, True]
     assert "layer 1 of 'a red circle' from seed 0 counts as not right: " in caplog.text
-    broken[:] = range(5)
+    for layer in (0, 2, 3, 4):
+        spoil_layer(monkeypatch, layer)
     with pytest.raises(RuntimeError, match=r"no pictures of 'a red circle' from seed 0: .*not finite"):
         emergence_table(lens, [task], seeds=[0], **QUICK)
 

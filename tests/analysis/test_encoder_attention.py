@@ -8,7 +8,6 @@ import torch
 from diffusers import DDIMScheduler, EulerDiscreteScheduler
 
 from difflens_widgets import DiffusionLens, encoder_attention
-from difflens_widgets.models.clip_states import text_model
 from pipelines import small_pipeline, small_sd2_pipeline, small_sdxl_pipeline
 from stock import PROMPT
 
@@ -18,7 +17,7 @@ def by_hand(encoder, ids: torch.Tensor) -> np.ndarray:
     with torch.inference_mode():
         states = encoder(ids, output_hidden_states=True).hidden_states
         weights = []
-        for state, block in zip(states, text_model(encoder).encoder.layers, strict=False):
+        for state, block in zip(states, getattr(encoder, "text_model", encoder).encoder.layers, strict=False):
             normed = block.layer_norm1(state)[0]
             attention = block.self_attn
             query, key = (
@@ -53,7 +52,7 @@ def test_it_is_the_encoders_own(name) -> None:
     lens = make()
     number = "" if lens.text_encoder == "text_encoder" else "_2"
     encoder, tokenizer = (getattr(lens.pipe, f"{part}{number}") for part in ("text_encoder", "tokenizer"))
-    lens._conditioning.encode(PROMPT)  # transformers puts hooks of its own on at first use
+    lens.encode(PROMPT)  # transformers puts hooks of its own on at first use
     before = count_hooks(encoder)
     seen = encoder_attention(lens, PROMPT)
     ids = tokenizer(PROMPT, padding="max_length", return_tensors="pt").input_ids

@@ -46,7 +46,7 @@ def test_raw_states(lens) -> None:
 
 
 def test_pieces_of_a_split_word(lens) -> None:
-    words = [token for token in lens._conditioning.tokenize(A)[0] if token.kind == "word"]
+    words = [token for token in lens.tokenize(A)[0] if token.kind == "word"]
     assert "".join(token.text for token in words if token.index >= FOXES.start) == "foxes"
     pieces, circle = states(lens, A)[:, FOXES.start : len(words) + 1], states(lens, B)[:, 3]
     assert pieces.shape[1] > 1
@@ -65,7 +65,7 @@ def test_ways_to_name_a_word(lens) -> None:
     np.testing.assert_allclose(by_word, cosines(states(lens, A)[:, 2], both), atol=1e-5)
     np.testing.assert_array_equal(token_similarity(lens, (A, np.int64(2)), (B, "White background")), by_word)
     padding = token_similarity(lens, (A, "red"), (A, PromptPart.PADDING))
-    first = max(token.index for token in lens._conditioning.tokenize(A)[0] if token.kind == "eos") + 1
+    first = max(token.index for token in lens.tokenize(A)[0] if token.kind == "eos") + 1
     np.testing.assert_allclose(padding, cosines(states(lens, A)[:, 2], states(lens, A)[:, first:].mean(1)), atol=1e-5)
     np.testing.assert_allclose(token_similarity(lens, (A, 0), (B, 0)), 1)  # the start token sees nothing but itself
 
