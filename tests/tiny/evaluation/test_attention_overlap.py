@@ -253,7 +253,7 @@ def test_the_command(tmp_path: Path, capsys) -> None:
     [
         (["--count", "0"], "count: 0 must be at least 1"),
         (["--steps", "0"], "num_inference_steps: 0 must be at least 1"),
-        (["--model", "./nowhere"], "./nowhere: no such folder"),
+        (["--model", "./nowhere"], "./nowhere: no such file or folder"),
     ],
     ids=str,
 )
