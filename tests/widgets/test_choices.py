@@ -13,7 +13,7 @@ from difflens_widgets import DiffViewer, EpochScrubber, LayerSlider, TokenAttent
 WIDGETS = {
     LayerSlider: {"layer", "step", "token"},
     TokenAttentionGrid: {"layer", "step", "token", "rows", "block", "selected_tokens", "normalize", "opacity"},
-    DiffViewer: {"layer", "mode", "measure", "token"},
+    DiffViewer: {"layer", "mode", "metric", "token"},
     EpochScrubber: {"layer", "epoch", "validation_prompt", "color_by"},
 }
 SOURCES = Path(__file__).parents[2] / "js" / "src"
