@@ -37,10 +37,10 @@ from itertools import combinations
 
 import numpy as np
 
+from ...analysis.metrics import latent_rms
 from ...runs.run import LensRun
 from .events import Alarm, ValidationPrompt
 from .runs import Runs
-from .training_drift import latent_rms
 
 COLLAPSE_RATIO = 0.5
 """A class image has collapsed if distance to the subject / distance to its own image before training is below this."""

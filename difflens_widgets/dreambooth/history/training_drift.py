@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ...analysis.ssim import WINDOW, ssim
+from ...analysis.metrics import latent_rms, picture_ssim, state_cosine
 from ...runs.run import LensRun
 
 METRICS = {
@@ -35,7 +35,9 @@ def training_drift(first: LensRun, later: LensRun) -> dict[str, np.ndarray]:
     return {
         "cosine_distance": _cosine_distance(first, later, layers),
         "latent_rms": np.array([latent_rms(first.latents.get(k), later.latents.get(k)) for k in layers]),
-        "ssim_distance": np.array([_ssim_distance(first, later, layer) for layer in layers]),
+        "ssim_distance": np.array(
+            [1 - picture_ssim(first.images.get(k), later.images.get(k), side=_SSIM_SIDE) for k in layers]
+        ),
     }
 
 
@@ -44,31 +46,9 @@ def unknown_drift(layers: int) -> dict[str, np.ndarray]:
     return {name: np.full(layers, np.nan) for name in METRICS}
 
 
-def latent_rms(a: np.ndarray | None, b: np.ndarray | None) -> float:
-    """Root mean square of the difference of two latents; NaN if one is missing or their shapes differ."""
-    if a is None or b is None or a.shape != b.shape:
-        return float("nan")
-    return float(np.sqrt(np.mean((a.astype(np.float64) - b) ** 2)))
-
-
 def _cosine_distance(first: LensRun, later: LensRun, layers: list[int]) -> np.ndarray:
     if first.states is None or later.states is None or first.states.shape != later.states.shape:
         return np.full(len(layers), np.nan)
     positions = [token.index for token in first.tokens if token.kind in ("word", "eos")]
-    a, b = (_directions(run.states[layers][:, positions]) for run in (first, later) if run.states is not None)
-    # half the squared distance of unit vectors is 1 − cosine, and exactly 0 for equal ones
-    return ((a - b) ** 2).sum(-1).mean(-1) / 2
-
-
-def _directions(states: np.ndarray) -> np.ndarray:
-    states = states.astype(np.float64)
-    lengths = np.linalg.norm(states, axis=-1, keepdims=True)
-    return np.divide(states, lengths, out=np.full_like(states, np.nan), where=lengths > 0)
-
-
-def _ssim_distance(first: LensRun, later: LensRun, layer: int) -> float:
-    a, b = first.images.get(layer), later.images.get(layer)
-    if a is None or b is None or a.size != b.size or min(a.size) < WINDOW:
-        return float("nan")
-    factor = max(1, round(min(a.size) / _SSIM_SIDE))
-    return 1 - ssim(a.convert("RGB").reduce(factor), b.convert("RGB").reduce(factor))
+    a, b = (run.states[layers][:, positions] for run in (first, later) if run.states is not None)
+    return 1 - state_cosine(a, b).mean(-1)
