@@ -61,7 +61,7 @@ class BackgroundJob(Future[Record], Generic[Record]):
         self._stop.set()
         with self._lock:
             waiting = self._queued and not self._running
-            self._running = True  # the worker will pass it by
+            self._running = self._running or waiting  # then the worker passes it by
         if waiting:
             self._end(None)
         return True

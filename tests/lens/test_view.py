@@ -177,6 +177,13 @@ def test_a_job_that_waits_is_cancelled_at_once(lens) -> None:
     assert not first.cancel()
 
 
+def test_a_job_that_is_cancelled_before_it_is_started_paints_nothing(lens) -> None:
+    (job,) = lens._jobs(PROMPT, **QUICK)
+    assert job.cancel()
+    assert job.start().result(60).status == "stopped"
+    assert not job.run.images
+
+
 def test_jobs_run_in_the_order_they_were_given(lens) -> None:
     order: list[int] = []
     jobs = [
