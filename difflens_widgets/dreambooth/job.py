@@ -82,12 +82,7 @@ class TrainingJob(BackgroundJob[TrainingHistory]):
     def wait(self) -> TrainingHistory:
         """Start, and wait for the end; Ctrl-C saves a checkpoint, stops, and is raised then."""
         self.start()
-        try:
-            return self.result()
-        except KeyboardInterrupt:
-            self.cancel()
-            self.result()
-            raise
+        return self._finish()
 
     def complete(self) -> None:
         """Mark the training as done: `work` calls this when nothing is left to do."""

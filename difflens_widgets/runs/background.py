@@ -83,6 +83,15 @@ class BackgroundJob(Future[Record], Generic[Record]):
                 raise  # the work's own
             raise TimeoutError(f"the {self._what} is not done after {timeout} s; it goes on") from None
 
+    def _finish(self) -> Record:
+        """Wait for the end; Ctrl-C stops the work in good order, and is raised then."""
+        try:
+            return self.result()
+        except KeyboardInterrupt:
+            self.cancel()
+            self.result()
+            raise
+
     def __await__(self) -> Generator[Any, None, Record]:
         return asyncio.to_thread(self.result).__await__()
 

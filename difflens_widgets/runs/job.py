@@ -72,12 +72,7 @@ class LensJob(BackgroundJob[LensRun]):
         """Start, and wait for the end; Ctrl-C stops the run within one step, and is raised then."""
         self._worker.require_other_thread()
         self.start()
-        try:
-            return self.result()
-        except KeyboardInterrupt:
-            self.cancel()
-            self.result()
-            raise
+        return self._finish()
 
     def _do(self) -> None:
         self._work(self)
