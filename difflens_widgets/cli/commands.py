@@ -51,7 +51,9 @@ def _parser() -> argparse.ArgumentParser:
     lens.add_argument(
         "--text-encoder", help="which one, where there are several: text_encoder (default), text_encoder_2"
     )
-    lens.add_argument("--tokens", help='words of the prompt, such as "cat,blue", each looked at by itself, or "all"')
+    lens.add_argument(
+        "--keep-tokens", help='words of the prompt, such as "cat,blue", each looked at by itself, or "all"'
+    )
     lens.add_argument(
         "--ablation", action="store_true", help="another question: skip block k instead of stopping at it"
     )
@@ -116,7 +118,7 @@ def _lens(options: argparse.Namespace) -> None:
     lens = DiffusionLens.from_pretrained(options.model, device=options.device, text_encoder=options.text_encoder)
     run = (lens.ablate if options.ablation else lens)(
         options.prompt,
-        keep_tokens=options.tokens.split(",") if options.tokens not in (None, "all") else options.tokens,
+        keep_tokens=options.keep_tokens.split(",") if options.keep_tokens not in (None, "all") else options.keep_tokens,
         layers=options.layers,
         negative_prompt=options.negative_prompt,
         seed=options.seed,

@@ -40,7 +40,18 @@ def test_lens_writes_a_picture_per_layer_and_the_record(model, tmp_path, capsys)
 
 
 def test_lens_looks_at_single_tokens(model, tmp_path) -> None:
-    arguments = ["lens", "a red circle", "--model", model, "--layers", "4", "--steps", "2", "--tokens", "red,circle"]
+    arguments = [
+        "lens",
+        "a red circle",
+        "--model",
+        model,
+        "--layers",
+        "4",
+        "--steps",
+        "2",
+        "--keep-tokens",
+        "red,circle",
+    ]
     assert cli.main([*arguments, "--out", str(tmp_path)]) == 0
     assert {path.name for path in tmp_path.glob("*_token_*")} == {"layer_004_token_002.png", "layer_004_token_003.png"}
 
@@ -126,7 +137,10 @@ def test_compare_refuses_what_is_no_tuned_model(model, lora, tmp_path, capsys) -
             ["lens", "a dog", "--text-encoder", "text_encoder_2", "--out", "x"],
             "text_encoder: StableDiffusionPipeline has 'text_encoder'",
         ),
-        (["lens", "a dog", "--tokens", "cat", "--out", "x"], "'cat' is not in the prompt; its words are: 'a', 'dog'"),
+        (
+            ["lens", "a dog", "--keep-tokens", "cat", "--out", "x"],
+            "'cat' is not in the prompt; its words are: 'a', 'dog'",
+        ),
         (["lens", "a dog", "--model", "./nowhere", "--out", "x"], "no such file or folder"),
     ],
     ids=str,
