@@ -119,7 +119,7 @@ class Judge(nn.Module):
         return judge.eval()
 
     @classmethod
-    def knowing(cls, folder: Path) -> Judge:
+    def init_from(cls, folder: Path) -> Judge:
         """An untrained judge that begins with what another world's judge has in common with it: its eyes, not names."""
         judge = cls()
         own = judge.state_dict()

@@ -16,7 +16,7 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from .cache import cached
-from .cores import parts_of, side_by_side
+from .cores import parts_of, run_parallel
 from .dataset import ScenePool, floats
 
 _WOBBLE = 0.05  # of half the side, at most: as standard deviation
@@ -53,7 +53,7 @@ def painted(pictures: Tensor, autoencoder: AutoencoderKL, device: torch.device, 
     calls = [partial(paint, number, part) for number, part in enumerate(pictures.split(64))]
     at_once, done = parts_of(device), []
     for start in tqdm(range(0, len(calls), at_once), desc="paint practice", mininterval=10, leave=False):
-        done += side_by_side(calls[start : start + at_once])
+        done += run_parallel(calls[start : start + at_once])
     return torch.cat(done)
 
 

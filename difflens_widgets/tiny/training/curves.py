@@ -16,7 +16,7 @@ from matplotlib.ticker import NullFormatter
 _STAGES = {
     "text_encoder": "text encoder: contrastive loss",
     "autoencoder": "autoencoder: L1 + L2 + edges",
-    "decoder": "decoder, going on: L1 + L2 + edges",
+    "decoder": "decoder, fine-tuned: L1 + L2 + edges",
     "picture_encoder": "picture encoder: contrastive loss",
     "judge": "judge: centres, colours, sizes",
     "unet": "U-Net: velocity loss, things weighing more, + 0.05 × layout",

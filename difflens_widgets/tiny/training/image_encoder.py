@@ -16,7 +16,7 @@ from ..clip import SmallClip, contrastive_loss
 from .augment import practice_pictures
 from .dataset import ScenePool, floats
 from .hard_negatives import other_binding, other_kind
-from .loop import Recipe, fit
+from .loop import StageConfig, fit
 
 _COUNT = 8_000
 _PAINTED_EVERY = 2
@@ -26,7 +26,7 @@ def train_picture_encoder(
     clip: SmallClip,
     pool: ScenePool,
     autoencoder: AutoencoderKL,
-    recipe: Recipe,
+    config: StageConfig,
     folder: Path,
     device: torch.device,
 ) -> SmallClip:
@@ -35,7 +35,7 @@ def train_picture_encoder(
     clip.picture.requires_grad_(True)
     scenes = pool.scenes[:_COUNT]
     pictures = practice_pictures(pool, len(scenes), _PAINTED_EVERY, autoencoder, device, folder)
-    rng = np.random.default_rng([recipe.seed, 4])
+    rng = np.random.default_rng([config.seed, 4])
     captions = [scene.caption for scene in scenes]
     texts = torch.stack(
         [
@@ -46,11 +46,11 @@ def train_picture_encoder(
     )
 
     def loss_of_step(step: int, generator: torch.Generator) -> Tensor:
-        chosen = torch.randint(len(scenes), (recipe.batch,), generator=generator)
+        chosen = torch.randint(len(scenes), (config.batch,), generator=generator)
         text, pixels = texts[:, chosen].flatten(0, 1).to(device), floats(pictures[chosen]).to(device)
         return contrastive_loss(text, clip.embed_pictures(pixels), clip.logit_scale)
 
-    return fit(clip, loss_of_step, recipe, folder, "picture_encoder")
+    return fit(clip, loss_of_step, config, folder, "picture_encoder")
 
 
 def _embedded(clip: SmallClip, captions: list[str]) -> Tensor:

@@ -19,7 +19,7 @@ from ..scenes import BACKGROUNDS, NAMED_MATERIALS, Scene, sample_scene
 from .augment import practice_pictures
 from .cores import by_parts
 from .dataset import floats, load_pool
-from .loop import Recipe, fit
+from .loop import StageConfig, fit
 
 _PAINTED_EVERY = 3
 
@@ -41,22 +41,22 @@ def _practice_scene(seed: int, index: int) -> Scene:
 
 
 def train_judge(
-    recipe: Recipe,
+    config: StageConfig,
     folder: Path,
     device: torch.device,
     autoencoder: AutoencoderKL,
     start: Judge | None = None,
     count: int = 24_000,
 ) -> Judge:
-    """Train on `count` drawn scenes, of which the autoencoder paints every third; `start`: go on from this judge."""
-    torch.manual_seed(recipe.seed + 3)
+    """Train on `count` drawn scenes, of which the autoencoder paints every third; `start`: fine-tune this judge."""
+    torch.manual_seed(config.seed + 3)
     size = int(autoencoder.config.sample_size)
-    pool = load_pool(folder, count, size, recipe.seed, _practice_scene, "practice")
+    pool = load_pool(folder, count, size, config.seed, _practice_scene, "practice")
     pictures = practice_pictures(pool, count, _PAINTED_EVERY, autoencoder, device, folder)
     model = (start or Judge(size)).to(device)
 
     def loss_of_step(step: int, generator: torch.Generator) -> list[Callable[[], Tensor]]:
-        chosen = torch.randint(count, (recipe.batch,), generator=generator)
+        chosen = torch.randint(count, (config.batch,), generator=generator)
         pixels = _roughened(floats(pictures[chosen]), generator).to(device)
 
         def loss_of(rows: slice) -> Tensor:
@@ -64,7 +64,7 @@ def train_judge(
 
         return by_parts(loss_of, device)
 
-    return fit(model, loss_of_step, recipe, folder, "judge")
+    return fit(model, loss_of_step, config, folder, "judge")
 
 
 def _loss(answers: dict[str, Tensor], scenes: Sequence[Scene]) -> Tensor:
