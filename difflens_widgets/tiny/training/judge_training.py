@@ -1,6 +1,6 @@
 """Trains the judge on drawn scenes, held-out combinations included: it must be able to see them.
 
-Every third picture is one that the autoencoder painted, see `practice.py`.
+Every third picture is one that the autoencoder painted, see `augment.py`.
 """
 
 from __future__ import annotations
@@ -16,12 +16,13 @@ from torch import Tensor
 
 from ..judge import COLOUR_NAMES, GRID, KIND_NAMES, MATERIAL_NAMES, Judge
 from ..scenes import BACKGROUNDS, NAMED_MATERIALS, Scene, sample_scene
-from .augment import practice_pictures
+from .augment import augmented_pictures
 from .cores import by_parts
 from .dataset import floats, load_pool
 from .loop import StageConfig, fit
 
 _PAINTED_EVERY = 3
+_POOL = "practice"  # the file's former name: a pool that was drawn before is found again
 
 
 def judged_scene(seed: int, index: int) -> Scene:
@@ -30,7 +31,7 @@ def judged_scene(seed: int, index: int) -> Scene:
     return sample_scene(rng, held_out=index % 6 == 0)
 
 
-def _practice_scene(seed: int, index: int) -> Scene:
+def _augmented_scene(seed: int, index: int) -> Scene:
     """A `judged_scene`, but of every ten one has a thing inside another, the hardest to read, and one a material."""
     rng = np.random.default_rng([seed, index, 1])
     if index % 10 == 0:
@@ -51,8 +52,8 @@ def train_judge(
     """Train on `count` drawn scenes, of which the autoencoder paints every third; `start`: fine-tune this judge."""
     torch.manual_seed(config.seed + 3)
     size = int(autoencoder.config.sample_size)
-    pool = load_pool(folder, count, size, config.seed, _practice_scene, "practice")
-    pictures = practice_pictures(pool, count, _PAINTED_EVERY, autoencoder, device, folder)
+    pool = load_pool(folder, count, size, config.seed, _augmented_scene, _POOL)
+    pictures = augmented_pictures(pool, count, _PAINTED_EVERY, autoencoder, device, folder)
     model = (start or Judge(size)).to(device)
 
     def loss_of_step(step: int, generator: torch.Generator) -> list[Callable[[], Tensor]]:

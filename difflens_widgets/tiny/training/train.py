@@ -2,7 +2,7 @@
 
 ``python -m difflens_widgets.tiny.training.train --work FOLDER --out FOLDER``
 
-Stages: draw scenes → tokenizer → text encoder (contrastive) → autoencoder → picture encoder → judge → U-Net → a
+Stages: draw scenes → tokenizer → text encoder (contrastive) → autoencoder → image encoder → judge → U-Net → a
 diffusers folder in float16. A killed run goes on from its last checkpoint when the same command is given again.
 """
 
@@ -26,7 +26,7 @@ from ..drawing import SIZE
 from ..judge import Judge
 from .autoencoder import train_autoencoder, train_decoder
 from .dataset import ScenePool, balanced_scene, load_pool
-from .image_encoder import train_picture_encoder
+from .image_encoder import train_image_encoder
 from .judge_training import train_judge
 from .loop import StageConfig
 from .publish import publish
@@ -46,7 +46,7 @@ STAGE_CONFIGS = {
     "text_encoder_finetune": StageConfig(steps=800, batch=64, learning_rate=3e-4, warmup=50, ema_decay=0.99),
     "autoencoder": StageConfig(steps=6_000, batch=8, learning_rate=1.5e-3),
     "decoder": StageConfig(steps=4_000, batch=8, learning_rate=1e-3, muon=("decoder.mid_block", "decoder.up_blocks")),
-    "picture_encoder": StageConfig(steps=1_000, batch=128, learning_rate=5e-4, warmup=50, ema_decay=0.99),
+    "image_encoder": StageConfig(steps=1_000, batch=128, learning_rate=5e-4, warmup=50, ema_decay=0.99),
     "judge": StageConfig(steps=7_500, batch=48, learning_rate=2e-3, ema_decay=0.995, muon=("down", "up")),
     "judge_finetune": StageConfig(
         steps=1_500, batch=48, learning_rate=1e-3, warmup=50, ema_decay=0.995, muon=("down", "up")
@@ -55,7 +55,7 @@ STAGE_CONFIGS = {
     "unet_finetune": StageConfig(steps=10_000, batch=32, learning_rate=8e-4, decay=1_500, muon=UNET_MUON),
 }
 
-STAGES = ("text_encoder", "autoencoder", "picture_encoder", "judge", "unet")
+STAGES = ("text_encoder", "autoencoder", "image_encoder", "judge", "unet")
 KEEPABLE = ("text_encoder", "autoencoder", "judge")
 
 
@@ -94,7 +94,7 @@ def main(arguments: list[str] | None = None) -> None:
     if options.stage != "all":
         getattr(stages, options.stage)()
         return
-    clip, judge = stages.picture_encoder(), stages.judge()
+    clip, judge = stages.image_encoder(), stages.judge()
     pipe = stages.pipeline()
     publish(pipe, (options.start_from or options.work) / "tokenizer", options.out, SAMPLING)
     judge.to("cpu").save(options.out / "judge")
@@ -132,7 +132,7 @@ class Stages:
         return self.published.tokenizer if self.start_from else self.own_tokenizer
 
     def text_encoder(self) -> SmallClip:
-        """The text encoder, with the picture encoder that it was trained with."""
+        """The text encoder, with the image encoder that it was trained with."""
         start: tuple[CLIPTokenizer, CLIPTextModel] | SmallClip | None = None
         config = self.configs["text_encoder_finetune" if self.start_from else "text_encoder"]
         if self.start_from:
@@ -152,13 +152,13 @@ class Stages:
         known = self.published.vae if self.init_from else None
         return train_autoencoder(self.pool, self.configs["autoencoder"], self.work, self.device, known)
 
-    def picture_encoder(self) -> SmallClip:
-        """The small CLIP, whose picture encoder has learnt to read what the autoencoder paints."""
-        config = self.configs["picture_encoder"]
-        return train_picture_encoder(self.text_encoder(), self.pool, self.autoencoder(), config, self.work, self.device)
+    def image_encoder(self) -> SmallClip:
+        """The small CLIP, whose image encoder has learnt to read what the autoencoder paints."""
+        config = self.configs["image_encoder"]
+        return train_image_encoder(self.text_encoder(), self.pool, self.autoencoder(), config, self.work, self.device)
 
     def judge(self) -> Judge:
-        """The judge, which practises on what the autoencoder paints."""
+        """The judge, whose training pictures are augmented with what the autoencoder paints."""
         if self.start_from and "judge" in self.keep:
             return Judge.load(self.start_from / "judge").to(self.device)
         start = Judge.init_from(self.init_from / "judge") if self.init_from else None

@@ -74,7 +74,7 @@ def test_the_text_encoder_is_finetuned_with_the_tokens_of_the_published_one(fold
     before = SmallClip.load(folders[1]).state_dict()
     moved = {key: (checkpoint[f"model/{key}"] - value).abs().max().item() for key, value in before.items()}
     assert 0 < moved["text_projection.weight"] < 0.01
-    assert 0 < moved["picture.1.weight"] < 0.01, "the picture encoder learns on with it"
+    assert 0 < moved["picture.1.weight"] < 0.01, "the image encoder learns on with it"
 
 
 def test_the_latents_scale_is_measured(folders) -> None:
