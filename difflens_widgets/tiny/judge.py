@@ -2,7 +2,7 @@
 
 A small convolutional network marks the centre of every thing it sees, on a grid of 16 × 16 places, and names its
 colour, material and size there. Because pictures come from known scenes, "what did this layer understand" becomes a
-number. What a caption claims is held against a reading in `claims.py`; it is trained in `judge_training.py`.
+number. What a caption claims is held against a reading in `caption_checks.py`; it is trained in `judge_training.py`.
 """
 
 from __future__ import annotations

@@ -17,7 +17,7 @@ from PIL import Image
 from difflens_widgets import EmergenceTable
 from difflens_widgets.models.loading import WEIGHTS
 from difflens_widgets.models.weight_hash import weight_hash
-from difflens_widgets.tiny.claims import Check, background_right, claim_of, objects_right
+from difflens_widgets.tiny.caption_checks import CaptionCheck, background_right, claim_of, objects_right
 from difflens_widgets.tiny.clip import SmallClip
 from difflens_widgets.tiny.drawing import draw
 from difflens_widgets.tiny.evaluation.score import clip_scores, judge_accuracy, scored_scenes
@@ -55,7 +55,7 @@ def test_its_clip_finds_the_caption_of_a_drawn_scene() -> None:
     assert cosines.mean() > 0.3
 
 
-def share(check: Check, scenes: list[Scene], images: list[Image.Image], judge: Judge) -> float:
+def share(check: CaptionCheck, scenes: list[Scene], images: list[Image.Image], judge: Judge) -> float:
     """Of how many pictures the check is true."""
     return float(
         np.mean([check(claim_of(scene), read) for scene, read in zip(scenes, judge.read(images), strict=True)])

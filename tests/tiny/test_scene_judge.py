@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from difflens_widgets import SceneJudge
-from difflens_widgets.tiny.claims import QUESTIONS, Claim, claim_of, is_claimed, objects_right, read_caption
+from difflens_widgets.tiny.caption_checks import QUESTIONS, Claim, claim_of, is_claimed, objects_right, read_caption
 from difflens_widgets.tiny.drawing import draw
 from difflens_widgets.tiny.judge import Judge, Reading, Seen
 from difflens_widgets.tiny.scenes import MATERIALS, TASKS, Scene, sample_scene

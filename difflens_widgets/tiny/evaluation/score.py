@@ -26,8 +26,8 @@ from ...analysis.intervals import mean_interval, wilson
 from ...models import checks
 from ...models.loading import WEIGHTS, load_pipeline
 from ...models.weight_hash import weight_hash
-from ..claims import (
-    Check,
+from ..caption_checks import (
+    CaptionCheck,
     background_right,
     claim_of,
     colours_right,
@@ -72,7 +72,7 @@ class Task:
 
     name: str
     prompts: Prompts
-    check: Check
+    check: CaptionCheck
     asked: Callable[[Scene, Reading], bool] = lambda scene, reading: True
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from difflens_widgets import EmergenceTable
-from difflens_widgets.tiny.claims import read_caption
+from difflens_widgets.tiny.caption_checks import read_caption
 from difflens_widgets.tiny.evaluation.emergence import common_and_rare, main, object_prompts, scene_prompts, tasks
 from difflens_widgets.tiny.scenes import ANIMALS, COLOURS, HELD_OUT, KINDS
 

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from difflens_widgets.tiny.claims import claim_of, read_caption
+from difflens_widgets.tiny.caption_checks import claim_of, read_caption
 from difflens_widgets.tiny.evaluation import score
 from difflens_widgets.tiny.evaluation.score import (
     TASKS,

@@ -7,7 +7,7 @@ import pytest
 from transformers import CLIPTokenizer
 
 from difflens_widgets.models.loading import WEIGHTS
-from difflens_widgets.tiny.claims import read_caption
+from difflens_widgets.tiny.caption_checks import read_caption
 from difflens_widgets.tiny.scenes import COLOURS, KINDS, plural, training_scene
 from difflens_widgets.tiny.training.dataset import balanced_scene
 from difflens_widgets.tiny.training.rare_words import CAPTION_WORDS, rare_words, with_rare_word

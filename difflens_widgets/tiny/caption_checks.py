@@ -154,8 +154,8 @@ def everything_right(claim: Claim, reading: Reading) -> bool:
     return claim.things.keys() == reading.things.keys() and all(check(claim, reading) for check in asked)
 
 
-Check = Callable[[Claim, Reading], bool]
-QUESTIONS: dict[str, Check] = {
+CaptionCheck = Callable[[Claim, Reading], bool]
+QUESTIONS: dict[str, CaptionCheck] = {
     "kinds": kinds_right,
     "colours": colours_right,
     "hues": hues_right,
