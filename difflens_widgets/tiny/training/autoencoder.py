@@ -138,7 +138,7 @@ def standardise_latents(model: AutoencoderKL, latents: Tensor) -> None:
     """Fold mean 0 and variance 1 of every channel of `latents` into the model's own 1 × 1 convolutions.
 
     One scale factor for all channels, as in Stable Diffusion, would leave the channels that carry outlines far below
-    the noise: their variance was a twentieth of that of the channel of background colours.
+    the noise: their variance was a twentieth of that of the channel of background colors.
     """
     mean, std = latents.mean((0, 2, 3)), latents.std((0, 2, 3))
     to_latents, from_latents = model.quant_conv, model.post_quant_conv

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from diffusers import AutoencoderKL
 from torch import Tensor
 
-from ..judge import COLOUR_NAMES, GRID, KIND_NAMES, MATERIAL_NAMES, Judge
+from ..judge import COLOR_NAMES, GRID, KIND_NAMES, MATERIAL_NAMES, Judge
 from ..scenes import BACKGROUNDS, NAMED_MATERIALS, Scene, sample_scene
 from .augment import augmented_pictures
 from .cores import by_parts
@@ -69,7 +69,7 @@ def train_judge(
 
 
 def _loss(answers: dict[str, Tensor], scenes: Sequence[Scene]) -> Tensor:
-    """Centres everywhere (focal loss, Lin et al. 2017); colours and sizes at the true centres only."""
+    """Centres everywhere (focal loss, Lin et al. 2017); colors and sizes at the true centres only."""
     heat = _heat(scenes).to(answers["centre"].device)
     chance = answers["centre"].sigmoid()
     missed = torch.where(heat > 0.99, 1 - chance, chance * (1 - heat) ** 2)
@@ -81,13 +81,13 @@ def _loss(answers: dict[str, Tensor], scenes: Sequence[Scene]) -> Tensor:
         torch.tensor([_cell(item.y) for _, item in things]),
         torch.tensor([_cell(item.x) for _, item in things]),
     )
-    colours = torch.tensor([COLOUR_NAMES.index(item.colour) for _, item in things]).to(heat.device)
+    colors = torch.tensor([COLOR_NAMES.index(item.color) for _, item in things]).to(heat.device)
     radii = torch.tensor([item.r for _, item in things]).to(heat.device)
     materials = torch.tensor([MATERIAL_NAMES.index(item.material) for _, item in things]).to(heat.device)
     backgrounds = torch.tensor([BACKGROUNDS.index(scene.background) for scene in scenes]).to(heat.device)
     return (
         (missed**2 * entropy).sum() / len(things)
-        + F.cross_entropy(answers["colour"].movedim(2, -1)[at], colours)
+        + F.cross_entropy(answers["color"].movedim(2, -1)[at], colors)
         + F.cross_entropy(answers["material"].movedim(1, -1)[at[0], at[2], at[3]], materials)
         + F.l1_loss(answers["r"][at], radii)
         + F.cross_entropy(answers["background"], backgrounds)

@@ -1,7 +1,7 @@
 """Stage 1: the text encoder learns as CLIP's does, by matching captions to pictures.
 
 The U-Net alone teaches an encoder too slowly (it was still ignored after 72,000 pictures). Each caption is also set
-against two hard negatives of itself: another kind of thing, and other bindings (colours swapped, a relation turned
+against two hard negatives of itself: another kind of thing, and other bindings (colors swapped, a relation turned
 round), so that both have to be read. A share of all captions gets a rare word that means nothing, see `rare_words.py`.
 Afterwards the encoder is frozen.
 """

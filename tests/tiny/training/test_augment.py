@@ -70,5 +70,5 @@ def test_what_was_painted_is_kept_for_the_same_weights(autoencoder, tmp_path) ->
 
 def test_the_judges_scenes_have_held_out_combinations() -> None:
     first = [judged_scene(1, index).items[0] for index in range(60)]
-    assert all((item.colour, item.kind) in HELD_OUT for item in first[::6])
+    assert all((item.color, item.kind) in HELD_OUT for item in first[::6])
     assert judged_scene(1, 5) == judged_scene(1, 5) != judged_scene(2, 5)

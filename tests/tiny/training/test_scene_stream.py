@@ -116,4 +116,4 @@ def test_balanced_scenes_have_more_of_what_is_rare_and_nothing_held_out() -> Non
     share = Counter(scene.items[0].material for scene in scenes)
     assert min(share[name] for name in ("striped", "dotted", "metallic")) > 0.03 * len(scenes)
     assert sum(scene.relation == "inside" for scene in scenes) > 0.06 * len(scenes)
-    assert not HELD_OUT & {(item.colour, item.kind) for scene in scenes for item in scene.items}
+    assert not HELD_OUT & {(item.color, item.kind) for scene in scenes for item in scene.items}
