@@ -22,7 +22,7 @@ from .vision import PictureTrunk
 
 
 class SmallClip(nn.Module):
-    """Text encoder and picture encoder with a common space; where captions and pictures fit, their cosine is high."""
+    """Text encoder and image encoder with a common space; where captions and pictures fit, their cosine is high."""
 
     tokenizer: CLIPTokenizer
 

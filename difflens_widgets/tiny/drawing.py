@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image
 
 from .figures import draw_figure
-from .scenes import COLOURS, PLACES, Item, Scene
+from .scenes import COLORS, PLACES, Item, Scene
 
 SIZE = 128
 _SUPERSAMPLING = 3
@@ -40,7 +40,7 @@ def _place(canvas: np.ndarray, item: Item) -> None:
     half = len(pixels) // 2
     ticks = (np.arange(len(pixels), dtype=np.float32) - half) / (item.r * side)  # the thing's own coordinates
     x, y = ticks[None], ticks[:, None]
-    colours = _material(pixels[..., :3], item, x, y) * _light(x, y)
+    colors = _material(pixels[..., :3], item, x, y) * _light(x, y)
     there = pixels[..., 3] > 0
     left, top = round(item.x * side) - half, round(item.y * side) - half
     inner = np.s_[max(0, -top) : side - top, max(0, -left) : side - left]
@@ -49,7 +49,7 @@ def _place(canvas: np.ndarray, item: Item) -> None:
     region = canvas[rows]
     region[shadow[inner]] *= _STANDING_SHADOW
     body = (there & ~shadow)[inner]
-    region[body] = colours[inner][body]
+    region[body] = colors[inner][body]
 
 
 def _light(x: np.ndarray, y: np.ndarray) -> np.ndarray:
@@ -59,25 +59,25 @@ def _light(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     return (slope + shine)[..., None]
 
 
-def _material(colours: np.ndarray, item: Item, x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """Patterns on what has the thing's own colour, not on its wheels and windows."""
+def _material(colors: np.ndarray, item: Item, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """Patterns on what has the thing's own color, not on its wheels and windows."""
     if item.material == "plain":
-        return colours
-    own = (colours == np.array(COLOURS[item.colour][0], np.float32)).all(-1)
+        return colors
+    own = (colors == np.array(COLORS[item.color][0], np.float32)).all(-1)
     if item.material == "metallic":  # bands of light, as on a polished cylinder
         bands = 1 + 0.34 * np.sin(5.2 * (x - 0.35 * y)) + 0.12 * np.sin(10.4 * (x - 0.35 * y) + 1)
         sheen = 60 * np.clip(bands - 1.1, 0, 1)
-        changed = colours * bands[..., None] + sheen[..., None]
+        changed = colors * bands[..., None] + sheen[..., None]
     else:
         if item.material == "striped":
             pattern = np.mod(y + 0.2 * x, 0.5) < 0.21
         else:
             near = np.hypot(np.mod(x, 0.46) - 0.23, np.mod(y, 0.46) - 0.23)
             pattern = near < 0.125
-        light = float(np.mean(COLOURS[item.colour][0])) > 190
-        other = colours * 0.45 if light else colours + (255 - colours) * 0.72
-        changed = np.where(pattern[..., None], other, colours)
-    return np.where(own[..., None], changed, colours)
+        light = float(np.mean(COLORS[item.color][0])) > 190
+        other = colors * 0.45 if light else colors + (255 - colors) * 0.72
+        changed = np.where(pattern[..., None], other, colors)
+    return np.where(own[..., None], changed, colors)
 
 
 @lru_cache(maxsize=16)
@@ -87,7 +87,7 @@ def _background(name: str, side: int) -> np.ndarray:
     y = np.linspace(0, 1, side, dtype=np.float32)[:, None]
     if name in PLACES:
         return {"grass": _grass, "sea": _sea, "night": _night}[name](x, y)
-    plain = np.array(COLOURS[name][0], np.float32)
+    plain = np.array(COLORS[name][0], np.float32)
     return (plain * (1.03 - 0.07 * (0.6 * y + 0.4 * x))[..., None]).astype(np.float32)
 
 

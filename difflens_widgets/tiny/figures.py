@@ -161,7 +161,7 @@ def _bear(p: Pen) -> None:
 
 
 def _fish(p: Pen) -> None:
-    p.polygon([(0.4, 0), (1.05, -0.56), (0.9, 0), (1.05, 0.56)], p.ears)  # the tail bears the "ear" colour
+    p.polygon([(0.4, 0), (1.05, -0.56), (0.9, 0), (1.05, 0.56)], p.ears)  # the tail bears the "ear" color
     p.polygon([(-0.3, -0.4), (0.3, -0.82), (0.42, -0.2)], p.ears)
     p.ellipse(-0.2, 0, 0.82, 0.52, p.own)
     p.ellipse(-0.2, 0.26, 0.55, 0.2, p.pale)
@@ -178,7 +178,7 @@ def _bird(p: Pen) -> None:
     p.ellipse(0.1, 0.2, 0.7, 0.52, p.own)
     p.ellipse(-0.42, -0.42, 0.43, 0.41, p.own)
     p.polygon([(-0.78, -0.55), (-1.14, -0.34), (-0.78, -0.2)], (250, 170, 30))  # beak
-    p.ellipse(0.24, 0.16, 0.42, 0.26, p.ears)  # the wing bears the "ear" colour
+    p.ellipse(0.24, 0.16, 0.42, 0.26, p.ears)  # the wing bears the "ear" color
     if p.patch:
         p.ellipse(-0.24, 0.4, 0.22, 0.18, p.patch)
     p.eye(-0.5, -0.46)
@@ -214,7 +214,7 @@ def _house(p: Pen) -> None:
     p.shadow(0.93, 0.86)
     p.box(-0.74, -0.15, 0.74, 0.95, p.own)
     p.polygon([(0, -1.02), (1.02, -0.08), (-1.02, -0.08)], p.deep)
-    p.box(-0.2, 0.34, 0.2, 0.95, shade(p.deep, 0.6) if p.item.colour != "black" else (110, 110, 116))
+    p.box(-0.2, 0.34, 0.2, 0.95, shade(p.deep, 0.6) if p.item.color != "black" else (110, 110, 116))
     for x in (-0.5, 0.5):
         p.box(x - 0.16, 0.12, x + 0.16, 0.44, (255, 240, 170))
 
@@ -236,7 +236,7 @@ def _car(p: Pen) -> None:
     p.box(-1.04, -0.02, 1.04, 0.48, p.own, 0.14)
     p.ellipse(-0.94, 0.16, 0.09, 0.09, (255, 240, 150))
     for x in (-0.54, 0.54):
-        p.ellipse(x, 0.46, 0.27, 0.27, DARK if p.item.colour != "black" else (92, 92, 98))
+        p.ellipse(x, 0.46, 0.27, 0.27, DARK if p.item.color != "black" else (92, 92, 98))
         p.ellipse(x, 0.46, 0.12, 0.12, (200, 200, 206))
 
 
@@ -246,7 +246,7 @@ def _flower(p: Pen) -> None:
     p.ellipse(-0.26, 0.66, 0.26, 0.11, (72, 158, 62))
     for x, y in _regular(6, (0.46,)):
         p.ellipse(x, y - 0.3, 0.31, 0.31, p.own)
-    p.ellipse(0, -0.3, 0.25, 0.25, (250, 206, 60) if p.item.colour not in ("yellow", "orange") else (126, 70, 30))
+    p.ellipse(0, -0.3, 0.25, 0.25, (250, 206, 60) if p.item.color not in ("yellow", "orange") else (126, 70, 30))
 
 
 def _boat(p: Pen) -> None:
@@ -262,7 +262,7 @@ def _mushroom(p: Pen) -> None:
     p.box(-0.26, 0.0, 0.26, 0.97, (244, 232, 208), 0.16)
     p.draw.pieslice([*p.at(-0.98, -0.92), *p.at(0.98, 1.06)], 180, 360, fill=p.own)
     p.ellipse(0, 0.07, 0.98, 0.14, p.own)
-    spots = WHITE if p.item.colour != "white" else (214, 60, 54)
+    spots = WHITE if p.item.color != "white" else (214, 60, 54)
     for x, y, r in ((-0.46, -0.3, 0.16), (0.1, -0.58, 0.17), (0.5, -0.2, 0.14), (-0.02, -0.14, 0.11)):
         p.ellipse(x, y, r, r * 0.85, spots)
 

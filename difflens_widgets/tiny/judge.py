@@ -1,8 +1,8 @@
-"""Reads a picture back: which kinds of things, in which colours, how many and where, on which background.
+"""Reads a picture back: which kinds of things, in which colors, how many and where, on which background.
 
 A small convolutional network marks the centre of every thing it sees, on a grid of 16 × 16 places, and names its
-colour, material and size there. Because pictures come from known scenes, "what did this layer understand" becomes a
-number. What a caption claims is held against a reading in `claims.py`; it is trained in `judge_training.py`.
+color, material and size there. Because pictures come from known scenes, "what did this layer understand" becomes a
+number. What a caption claims is held against a reading in `caption_checks.py`; it is trained in `judge_training.py`.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ from torch import Tensor, nn
 
 from ..models.loading import WEIGHTS
 from .drawing import SIZE
-from .scenes import BACKGROUNDS, COLOURS, KINDS, MATERIALS
+from .scenes import BACKGROUNDS, COLORS, KINDS, MATERIALS
 from .vision import shrink
 
-KIND_NAMES, COLOUR_NAMES, MATERIAL_NAMES = list(KINDS), list(COLOURS), list(MATERIALS)
+KIND_NAMES, COLOR_NAMES, MATERIAL_NAMES = list(KINDS), list(COLORS), list(MATERIALS)
 GRID = 16
 _READ_AT = 64  # pixels a side
 _CERTAIN = 0.5  # what a centre must reach to count
@@ -37,7 +37,7 @@ _FOLDER = WEIGHTS / "judge"
 class Seen:
     """One kind of thing in a picture; `x`, `y`, `r` as in `scenes.Item` (of one of them, where `count` > 1)."""
 
-    colour: str
+    color: str
     count: int
     x: float
     y: float
@@ -80,8 +80,8 @@ class Judge(nn.Module):
         self.size = size
         self.down = nn.ModuleList([_block(3, 24, 2), _block(24, 64, 2), _block(64, 96, 2), _block(96, 96, 2)])
         self.up = nn.ModuleList([_block(192, 96), _block(160, 96)])
-        kinds, colours = len(KIND_NAMES), len(COLOUR_NAMES)
-        self.places = nn.Conv2d(96, kinds * (1 + 1 + colours), 1)  # centre, size, colours; for each kind
+        kinds, colors = len(KIND_NAMES), len(COLOR_NAMES)
+        self.places = nn.Conv2d(96, kinds * (1 + 1 + colors), 1)  # centre, size, colors; for each kind
         bias = self.places.bias
         assert bias is not None
         nn.init.constant_(bias.unflatten(0, (kinds, -1))[:, 0], math.log(_RARE / (1 - _RARE)))
@@ -91,8 +91,8 @@ class Judge(nn.Module):
     def forward(self, pixels: Tensor) -> dict[str, Tensor]:
         """Answer for (batch, 3, size, size) in -1..1.
 
-        `centre` (batch, kind, row, column) logits, `r` likewise in fractions of the side, `colour` (batch, kind,
-        colour, row, column) logits, `material` (batch, material, row, column) logits, `background` (batch, background)
+        `centre` (batch, kind, row, column) logits, `r` likewise in fractions of the side, `color` (batch, kind,
+        color, row, column) logits, `material` (batch, material, row, column) logits, `background` (batch, background)
         logits.
         """
         levels = [shrink(pixels, _READ_AT)]
@@ -106,7 +106,7 @@ class Judge(nn.Module):
         return {
             "centre": places[:, :, 0],
             "r": places[:, :, 1],
-            "colour": places[:, :, 2:],
+            "color": places[:, :, 2:],
             "material": self.materials(x).float(),
             "background": background.float(),
         }
@@ -119,7 +119,7 @@ class Judge(nn.Module):
         return judge.eval()
 
     @classmethod
-    def knowing(cls, folder: Path) -> Judge:
+    def init_from(cls, folder: Path) -> Judge:
         """An untrained judge that begins with what another world's judge has in common with it: its eyes, not names."""
         judge = cls()
         own = judge.state_dict()
@@ -155,10 +155,10 @@ class Judge(nn.Module):
             places = peaks[kind].nonzero().tolist()
             if places:
                 row, column = places[0]
-                colours = sum(answers["colour"][kind, :, i, j].softmax(0) for i, j in places)
-                colour = COLOUR_NAMES[int(torch.as_tensor(colours).argmax())]
+                colors = sum(answers["color"][kind, :, i, j].softmax(0) for i, j in places)
+                color = COLOR_NAMES[int(torch.as_tensor(colors).argmax())]
                 x, y = (column + 0.5) / GRID, (row + 0.5) / GRID
                 r = float(answers["r"][kind, row, column])
                 material = MATERIAL_NAMES[int(answers["material"][:, row, column].argmax())]
-                things[name] = Seen(colour, len(places), x, y, r, material)
+                things[name] = Seen(color, len(places), x, y, r, material)
         return Reading(BACKGROUNDS[int(answers["background"].argmax())], things)

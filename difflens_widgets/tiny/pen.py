@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from PIL import ImageDraw
 
-from .scenes import COLOURS, Item
+from .scenes import COLORS, Item
 
 Rgb = tuple[int, int, int]
 DARK, WHITE, NOSE = (24, 24, 28), (252, 252, 250), (236, 112, 136)
 _SHADOW = (0, 0, 0, 1)  # told from drawn parts by its alpha
 
 
-def shade(colour: Rgb, factor: float) -> Rgb:
-    """Darken (< 1) or lighten (> 1: towards white) a colour."""
+def shade(color: Rgb, factor: float) -> Rgb:
+    """Darken (< 1) or lighten (> 1: towards white) a color."""
     if factor <= 1:
-        return tuple(int(c * factor) for c in colour)  # type: ignore[return-value]
-    return tuple(int(c + (255 - c) * (factor - 1)) for c in colour)  # type: ignore[return-value]
+        return tuple(int(c * factor) for c in color)  # type: ignore[return-value]
+    return tuple(int(c + (255 - c) * (factor - 1)) for c in color)  # type: ignore[return-value]
 
 
 class Pen:
@@ -32,12 +32,12 @@ class Pen:
 
     def __init__(self, draw: ImageDraw.ImageDraw, half: int, scale: float, item: Item) -> None:
         self.draw, self.half, self.scale, self.item = draw, half, scale, item
-        self.own = COLOURS[item.colour][0]
+        self.own = COLORS[item.color][0]
         # parts of its own in another shade: darker, but lighter on black
-        self.deep = shade(self.own, 1.32) if item.colour == "black" else shade(self.own, 0.68)
-        self.pale = shade(self.own, 0.86) if item.colour == "white" else shade(self.own, 1.5)
-        self.ears = COLOURS[item.markings.ears][0] if item.markings.ears else self.deep
-        self.patch = COLOURS[item.markings.patch][0] if item.markings.patch else None
+        self.deep = shade(self.own, 1.32) if item.color == "black" else shade(self.own, 0.68)
+        self.pale = shade(self.own, 0.86) if item.color == "white" else shade(self.own, 1.5)
+        self.ears = COLORS[item.markings.ears][0] if item.markings.ears else self.deep
+        self.patch = COLORS[item.markings.patch][0] if item.markings.patch else None
 
     def at(self, x: float, y: float) -> tuple[float, float]:
         """Pixel coordinates of a point."""

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 from PIL import Image
 
 from ..models.weight_hash import weight_hash
-from .claims import QUESTIONS, is_claimed, read_caption
+from .caption_checks import QUESTIONS, is_claimed, read_caption
 from .judge import Judge
 
 

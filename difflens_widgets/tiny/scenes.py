@@ -1,6 +1,6 @@
 """The world of difflens-tiny: scenes with known content, their captions, and how often each concept occurs.
 
-A scene is drawn from written frequencies (`COLOURS`, `KINDS`, `TASKS`, ...): a long tail, so "common" and "rare" are
+A scene is drawn from written frequencies (`COLORS`, `KINDS`, `TASKS`, ...): a long tail, so "common" and "rare" are
 known numbers, and the combinations in `HELD_OUT` never occur in training. Drawing itself is in `drawing.py`.
 """
 
@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 # name: (RGB, relative frequency)
-COLOURS: dict[str, tuple[tuple[int, int, int], float]] = {
+COLORS: dict[str, tuple[tuple[int, int, int], float]] = {
     "red": ((214, 39, 40), 6),
     "blue": ((38, 90, 204), 6),
     "green": ((44, 150, 62), 5),
@@ -42,8 +42,8 @@ MATERIALS: dict[str, float] = {"plain": 76, "striped": 10, "dotted": 8, "metalli
 NAMED_MATERIALS = tuple(material for material in MATERIALS if material != "plain")
 """Those that a caption names."""
 PLACES: dict[str, str] = {"grass": "on grass", "sea": "at sea", "night": "at night"}
-"""Backgrounds that are no plain colour, and how a caption says so."""
-BACKGROUNDS = (*COLOURS, *PLACES)
+"""Backgrounds that are no plain color, and how a caption says so."""
+BACKGROUNDS = (*COLORS, *PLACES)
 TASKS = {"object": 0.44, "pair": 0.24, "relation": 0.2, "count": 0.12}
 RELATIONS = ("above", "below", "left of", "right of", "inside")
 COUNTS = {1: "one", 2: "two", 3: "three", 4: "four"}
@@ -57,9 +57,9 @@ HOLDERS = ("circle", "square", "diamond", "heart")
 """Only full, plain outlines can hold something visibly."""
 _PLACE_SHARE = 0.2
 LOST_IN = {"grass": ("green", "cyan"), "sea": ("blue", "cyan"), "night": ("black", "blue", "purple")}
-"""The colours that are not seen well in a place: no thing there has them."""
+"""The colors that are not seen well in a place: no thing there has them."""
 
-# (colour, kind) pairs that are never drawn for training, of common and of rare parts
+# (color, kind) pairs that are never drawn for training, of common and of rare parts
 HELD_OUT = frozenset(
     {
         *[("purple", "star"), ("orange", "square"), ("pink", "heart"), ("brown", "circle"), ("green", "ring")],
@@ -69,7 +69,7 @@ HELD_OUT = frozenset(
     }
 )
 
-_NATURAL = ("brown", "black", "white", "orange", "gray")  # what a colourless "a dog" looks like
+_NATURAL = ("brown", "black", "white", "orange", "gray")  # what a colorless "a dog" looks like
 _PREFIXES = (("", 0.5), ("a photo of ", 0.3), ("a picture of ", 0.2))
 
 
@@ -77,7 +77,7 @@ _PREFIXES = (("", 0.5), ("a photo of ", 0.3), ("a picture of ", 0.2))
 class Markings:
     """What tells one animal from another of its kind; captions never mention it.
 
-    `ears` and `patch` are colour names; None means ears in the fur's colour, and no patch.
+    `ears` and `patch` are color names; None means ears in the fur's color, and no patch.
     """
 
     ears: str | None = None
@@ -89,7 +89,7 @@ class Item:
     """One thing in a scene; `x`, `y` (centre) and `r` (half its extent) are fractions of the picture's side."""
 
     kind: str
-    colour: str
+    color: str
     x: float
     y: float
     r: float
@@ -122,35 +122,35 @@ def _pick(rng: np.random.Generator, weights: dict[str, float]) -> str:
     return list(weights)[rng.choice(len(p), p=p / p.sum())]
 
 
-def _pick_colour(rng: np.random.Generator, exclude: set[str] | None = None) -> str:
-    return _pick(rng, {name: weight for name, (_, weight) in COLOURS.items() if name not in (exclude or set())})
+def _pick_color(rng: np.random.Generator, exclude: set[str] | None = None) -> str:
+    return _pick(rng, {name: weight for name, (_, weight) in COLORS.items() if name not in (exclude or set())})
 
 
-def _pick_background(rng: np.random.Generator, colours: set[str]) -> str:
-    """A place, or a colour that none of the things has."""
-    places = [place for place in PLACES if not colours & {*LOST_IN[place]}]
+def _pick_background(rng: np.random.Generator, colors: set[str]) -> str:
+    """A place, or a color that none of the things has."""
+    places = [place for place in PLACES if not colors & {*LOST_IN[place]}]
     if places and rng.random() < _PLACE_SHARE:
         return places[rng.integers(len(places))]
-    return _pick_colour(rng, colours)
+    return _pick_color(rng, colors)
 
 
 def _pick_thing(rng: np.random.Generator, held_out: bool, exclude_kind: str = "") -> tuple[str, str]:
-    """A (colour, kind) pair, of the held-out ones or of all others."""
+    """A (color, kind) pair, of the held-out ones or of all others."""
     if held_out:
         pairs = sorted(pair for pair in HELD_OUT if pair[1] != exclude_kind)
         return pairs[rng.integers(len(pairs))]
     while True:
         kind = _pick(rng, KINDS)
-        colour = _pick_colour(rng)
-        if kind != exclude_kind and (colour, kind) not in HELD_OUT:
-            return colour, kind
+        color = _pick_color(rng)
+        if kind != exclude_kind and (color, kind) not in HELD_OUT:
+            return color, kind
 
 
 def _pick_markings(rng: np.random.Generator, kind: str, fur: str) -> Markings:
     if kind not in ANIMALS or rng.random() < 0.6:
         return Markings()
-    ears = _pick_colour(rng, {fur}) if rng.random() < 0.6 else None
-    patch = _pick_colour(rng, {fur}) if rng.random() < 0.5 else None
+    ears = _pick_color(rng, {fur}) if rng.random() < 0.6 else None
+    patch = _pick_color(rng, {fur}) if rng.random() < 0.5 else None
     return Markings(ears, patch)
 
 
@@ -220,7 +220,7 @@ def sample_scene(
     held_out : bool
         Make the first item one of the combinations of `HELD_OUT`, instead of avoiding them.
     explicit : bool
-        Name every colour and the background in the caption, as the prompts that are scored do; otherwise some
+        Name every color and the background in the caption, as the prompts that are scored do; otherwise some
         captions leave something out, as people do.
     material : one of `MATERIALS`, optional
         For the task "object": of this material (a shape or an object, then); by default drawn with its frequencies.
@@ -247,30 +247,30 @@ def sample_scene(
 
     natural = not (explicit or held_out) and task == "object" and things[0][1] in ANIMALS and rng.random() < 0.15
     if natural:
-        allowed = [colour for colour in _NATURAL if (colour, things[0][1]) not in HELD_OUT]
+        allowed = [color for color in _NATURAL if (color, things[0][1]) not in HELD_OUT]
         things = [(allowed[rng.integers(len(allowed))], things[0][1])]
     if task != "object" or things[0][1] in ANIMALS:
         material = "plain"
     elif material is None:
         material = _pick(rng, MATERIALS)
     walking = task == "object" and things[0][1] in WALKERS and rng.random() < 0.3
-    background = _pick_background(rng, {colour for colour, _ in things})
+    background = _pick_background(rng, {color for color, _ in things})
     places = _layout(rng, task, relation, count)
     pairs = things * count if task == "count" else things
     items = tuple(
-        Item(kind, colour, x, y, r, _pick_markings(rng, kind, colour), material, walking)
-        for (colour, kind), (x, y, r) in zip(pairs, places, strict=True)
+        Item(kind, color, x, y, r, _pick_markings(rng, kind, color), material, walking)
+        for (color, kind), (x, y, r) in zip(pairs, places, strict=True)
     )
     scene = Scene(items, background, task, "", relation)
     return replace(scene, caption=_caption(rng, scene, explicit, natural))
 
 
 def _caption(rng: np.random.Generator, scene: Scene, explicit: bool, natural: bool) -> str:
-    names = [f"{item.colour} {item.kind}" for item in scene.items]
+    names = [f"{item.color} {item.kind}" for item in scene.items]
     first = scene.items[0]
     if scene.task == "count":
         kind = first.kind if scene.count == 1 else plural(first.kind)
-        phrase = f"{COUNTS[scene.count]} {first.colour} {kind}"
+        phrase = f"{COUNTS[scene.count]} {first.color} {kind}"
     elif scene.task == "object":
         phrase = first.kind if natural else names[0]
         phrase = phrase if first.material == "plain" else f"{first.material} {phrase}"

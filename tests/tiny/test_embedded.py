@@ -17,12 +17,12 @@ from PIL import Image
 from difflens_widgets import EmergenceTable
 from difflens_widgets.models.loading import WEIGHTS
 from difflens_widgets.models.weight_hash import weight_hash
-from difflens_widgets.tiny.claims import Check, background_right, claim_of, objects_right
+from difflens_widgets.tiny.caption_checks import CaptionCheck, background_right, claim_of, objects_right
 from difflens_widgets.tiny.clip import SmallClip
 from difflens_widgets.tiny.drawing import draw
 from difflens_widgets.tiny.evaluation.score import clip_scores, judge_accuracy, scored_scenes
 from difflens_widgets.tiny.judge import Judge
-from difflens_widgets.tiny.scenes import COLOURS, KINDS, Scene
+from difflens_widgets.tiny.scenes import COLORS, KINDS, Scene
 
 Painter = Callable[..., list[Image.Image]]
 RESULTS = Path(__file__).parents[2] / "notebooks" / "results"
@@ -55,7 +55,7 @@ def test_its_clip_finds_the_caption_of_a_drawn_scene() -> None:
     assert cosines.mean() > 0.3
 
 
-def share(check: Check, scenes: list[Scene], images: list[Image.Image], judge: Judge) -> float:
+def share(check: CaptionCheck, scenes: list[Scene], images: list[Image.Image], judge: Judge) -> float:
     """Of how many pictures the check is true."""
     return float(
         np.mean([check(claim_of(scene), read) for scene, read in zip(scenes, judge.read(images), strict=True)])
@@ -63,13 +63,13 @@ def share(check: Check, scenes: list[Scene], images: list[Image.Image], judge: J
 
 
 def test_its_text_encoder_tells_kinds_apart(lens) -> None:
-    """A former one kept "circle" 0.4 from "square" and 18 between colours: the U-Net could not know which to paint."""
-    colours, kinds = ("red", "blue", "green", "yellow"), list(KINDS)
-    captions = [f"a {colour} {kind} on a white background" for colour in colours for kind in kinds]
+    """A former one kept "circle" 0.4 from "square" and 18 between colors: the U-Net could not know which to paint."""
+    colors, kinds = ("red", "blue", "green", "yellow"), list(KINDS)
+    captions = [f"a {color} {kind} on a white background" for color in colors for kind in kinds]
     ids = lens.pipe.tokenizer(captions, padding="max_length", return_tensors="pt").input_ids
     with torch.inference_mode():
-        states = lens.pipe.text_encoder(ids).last_hidden_state[:, 3].float()  # start, a, colour, kind
-    of_kinds = states.unflatten(0, (len(colours), len(kinds))).mean(0)
+        states = lens.pipe.text_encoder(ids).last_hidden_state[:, 3].float()  # start, a, color, kind
+    of_kinds = states.unflatten(0, (len(colors), len(kinds))).mean(0)
     assert torch.pdist(of_kinds).min() > 3
 
 
@@ -84,22 +84,22 @@ def test_it_paints_the_background(painted, judge) -> None:
 
 
 def test_it_knows_kinds_of_things(painted, judge) -> None:
-    """The card says 88 %; one of 288 by chance, in its colour."""
+    """The card says 88 %; one of 288 by chance, in its color."""
     assert share(objects_right, *painted_scenes(painted, "object"), judge) >= 0.7
 
 
-def test_it_paints_two_things_each_in_its_colour(painted, judge) -> None:
+def test_it_paints_two_things_each_in_its_color(painted, judge) -> None:
     """The card says 83 %."""
     assert share(objects_right, *painted_scenes(painted, "pair"), judge) >= 0.5
 
 
-def test_the_thing_in_front_has_its_colour(two_rows) -> None:
-    for colour in ("red", "green", "black"):
-        rgb = COLOURS[colour][0]
+def test_the_thing_in_front_has_its_color(two_rows) -> None:
+    for color in ("red", "green", "black"):
+        rgb = COLORS[color][0]
         picture = np.asarray(
-            two_rows(f"a {colour} circle on a yellow background", layers=[12], num_inference_steps=15).images[12], int
+            two_rows(f"a {color} circle on a yellow background", layers=[12], num_inference_steps=15).images[12], int
         )
-        assert (np.abs(picture - rgb).sum(-1) < 60).mean() > 0.04, colour
+        assert (np.abs(picture - rgb).sum(-1) < 60).mean() > 0.04, color
 
 
 def test_the_first_layer_knows_less_than_the_last(two_rows, judge) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from difflens_widgets.tiny.drawing import SIZE, draw_array
 from difflens_widgets.tiny.figures import REACH, draw_figure
-from difflens_widgets.tiny.scenes import ANIMALS, COLOURS, KINDS, MATERIALS, WALKERS, Item, Markings, Scene
+from difflens_widgets.tiny.scenes import ANIMALS, COLORS, KINDS, MATERIALS, WALKERS, Item, Markings, Scene
 
 POSTURES = [(kind, walking) for kind in KINDS for walking in ((False, True) if kind in WALKERS else (False,))]
 BIGGEST, ASIDE = 0.42, 0.03  # what `sample_scene` gives a thing alone, at most
@@ -61,7 +61,7 @@ def test_what_leaves_the_picture_does_not_come_in_again(kind, walking) -> None:
 
 @pytest.mark.parametrize(("one", "other"), list(itertools.combinations(KINDS, 2)))
 def test_every_kind_is_told_from_every_other(one, other) -> None:
-    """In their outlines and parts, in one colour: a tenth of the pixels of a small picture differ plainly."""
+    """In their outlines and parts, in one color: a tenth of the pixels of a small picture differ plainly."""
     pictures = (drawn(Item(kind, "red", 0.5, 0.5, BIGGEST), size=64) for kind in (one, other))
     assert (np.abs(np.subtract(*pictures)).max(-1) > 30).mean() >= 0.1
 
@@ -81,11 +81,11 @@ def test_materials_change_the_thing_and_nothing_else(kind, material) -> None:
     inside = np.zeros((3 * SIZE, 3 * SIZE), bool)
     inside[top : top + len(tile), top : top + len(tile)] = tile
     inside = inside.reshape(SIZE, 3, SIZE, 3).any((1, 3))  # its smooth edge is inside, too
-    for colour in COLOURS:
+    for color in COLORS:
         one, other = (
-            draw_array(Scene((Item(kind, colour, 0.5, 0.5, 0.3, material=made),), "white", "object", "")).astype(int)
+            draw_array(Scene((Item(kind, color, 0.5, 0.5, 0.3, material=made),), "white", "object", "")).astype(int)
             for made in ("plain", material)
         )
         apart = np.abs(one - other).max(-1)
         assert not apart[~inside].any()
-        assert (apart > 15).sum() > 0.05 * inside.sum(), colour  # of a metallic black boat 8 %
+        assert (apart > 15).sum() > 0.05 * inside.sum(), color  # of a metallic black boat 8 %

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from difflens_widgets import SceneJudge
-from difflens_widgets.tiny.claims import QUESTIONS, Claim, claim_of, is_claimed, objects_right, read_caption
+from difflens_widgets.tiny.caption_checks import QUESTIONS, Claim, claim_of, is_claimed, objects_right, read_caption
 from difflens_widgets.tiny.drawing import draw
 from difflens_widgets.tiny.judge import Judge, Reading, Seen
 from difflens_widgets.tiny.scenes import MATERIALS, TASKS, Scene, sample_scene
@@ -28,7 +28,7 @@ def test_captions_say_what_is_true_of_their_scenes(task, explicit) -> None:
         assert (claim.count, claim.relation) == (scene.count if task == "count" else None, scene.relation)
         assert claim.background in ((scene.background,) if explicit else (scene.background, None))
         for item in scene.items:
-            assert claim.things[item.kind] in ((item.colour,) if explicit else (item.colour, None))
+            assert claim.things[item.kind] in ((item.color,) if explicit else (item.color, None))
         true = claim_of(scene)
         assert claim.materials == {kind: made for kind, made in true.materials.items() if made != "plain"}
         assert claim.walking == true.walking
@@ -46,9 +46,9 @@ def test_all_that_is_true_of_a_scene_is_claimed_of_it(task) -> None:
     for index in range(100):
         scene = sample_scene(np.random.default_rng(index), task)
         claim = claim_of(scene)
-        things = Counter((item.kind, item.colour, item.material) for item in scene.items)
+        things = Counter((item.kind, item.color, item.material) for item in scene.items)
         assert things == Counter(
-            {(kind, colour, claim.materials[kind]): claim.count for kind, colour in claim.things.items()}
+            {(kind, color, claim.materials[kind]): claim.count for kind, color in claim.things.items()}
         )
         assert (claim.background, claim.relation) == (scene.background, scene.relation)
         assert claim.walking == tuple({item.kind for item in scene.items if item.walking})
@@ -60,7 +60,7 @@ def test_all_that_is_true_of_a_scene_is_claimed_of_it(task) -> None:
 
 def reading_of(scene: Scene) -> Reading:
     """What a judge that makes no mistake sees."""
-    seen = {i.kind: Seen(i.colour, scene.count, i.x, i.y, i.r, i.material) for i in scene.items}
+    seen = {i.kind: Seen(i.color, scene.count, i.x, i.y, i.r, i.material) for i in scene.items}
     return Reading(scene.background, seen)
 
 

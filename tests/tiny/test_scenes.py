@@ -12,7 +12,7 @@ from difflens_widgets.tiny.figures import REACH
 from difflens_widgets.tiny.scenes import (
     ANIMALS,
     BACKGROUNDS,
-    COLOURS,
+    COLORS,
     COUNTS,
     HELD_OUT,
     KINDS,
@@ -33,17 +33,17 @@ SCENES = [training_scene(0, index) for index in range(4000)]
 
 
 def test_held_out_combinations_never_occur_in_training() -> None:
-    seen = {(item.colour, item.kind) for scene in SCENES for item in scene.items}
+    seen = {(item.color, item.kind) for scene in SCENES for item in scene.items}
     assert not seen & HELD_OUT
-    assert len(seen) > 0.95 * (len(COLOURS) * len(KINDS) - len(HELD_OUT))
+    assert len(seen) > 0.95 * (len(COLORS) * len(KINDS) - len(HELD_OUT))
     captions = " | ".join(scene.caption for scene in SCENES)
-    assert not any(f"{colour} {kind} " in captions for colour, kind in HELD_OUT)
+    assert not any(f"{color} {kind} " in captions for color, kind in HELD_OUT)
 
 
 def test_held_out_scenes_are_nothing_else() -> None:
     rng = np.random.default_rng(0)
     scenes = [sample_scene(rng, held_out=True) for _ in range(200)]
-    assert all((scene.items[0].colour, scene.items[0].kind) in HELD_OUT for scene in scenes)
+    assert all((scene.items[0].color, scene.items[0].kind) in HELD_OUT for scene in scenes)
 
 
 def test_concepts_occur_as_often_as_written() -> None:
@@ -69,9 +69,9 @@ def may_be_made(scene: Scene) -> bool:
 
 def test_only_what_can_be_seen_is_drawn() -> None:
     for scene in SCENES:
-        colours = {item.colour for item in scene.items}
-        assert scene.background not in colours
-        assert not colours & {*LOST_IN.get(scene.background, ())}
+        colors = {item.color for item in scene.items}
+        assert scene.background not in colors
+        assert not colors & {*LOST_IN.get(scene.background, ())}
         for item in scene.items:
             assert item.material == "plain" or may_be_made(scene)
             assert not item.walking or (item.kind in WALKERS and scene.task == "object")
@@ -111,9 +111,9 @@ def test_explicit_captions_name_everything(task) -> None:
         first = scene.items[0]
         if task == "count":
             kind = first.kind if len(scene.items) == 1 else plural(first.kind)
-            assert scene.caption.startswith(f"{COUNTS[len(scene.items)]} {first.colour} {kind} ")
+            assert scene.caption.startswith(f"{COUNTS[len(scene.items)]} {first.color} {kind} ")
         else:
-            assert all(f"{item.colour} {item.kind}" in scene.caption for item in scene.items)
+            assert all(f"{item.color} {item.kind}" in scene.caption for item in scene.items)
         if scene.relation:
             assert f" {scene.relation} a" in scene.caption
         assert ("walking " in scene.caption) == first.walking
@@ -135,32 +135,32 @@ def test_relations_are_true_of_the_picture() -> None:
         assert true[scene.relation], scene
 
 
-@pytest.mark.parametrize("colour", COLOURS)
-def test_the_light_leaves_a_colour_what_it_is(colour) -> None:
-    """A thing's pixels are within 18 % of its colour, a background's within 5 %."""
-    own = np.array(COLOURS[colour][0])
-    item = Item("circle", colour, 0.5, 0.5, 0.4)
+@pytest.mark.parametrize("color", COLORS)
+def test_the_light_leaves_a_color_what_it_is(color) -> None:
+    """A thing's pixels are within 18 % of its color, a background's within 5 %."""
+    own = np.array(COLORS[color][0])
+    item = Item("circle", color, 0.5, 0.5, 0.4)
     ticks = (np.arange(SIZE) + 0.5) / SIZE - 0.5
     distance = np.hypot(ticks[:, None], ticks[None]) / item.r
-    of_thing = draw_array(Scene((item,), next(c for c in COLOURS if c != colour), "object", ""))[distance < 0.9]
+    of_thing = draw_array(Scene((item,), next(c for c in COLORS if c != color), "object", ""))[distance < 0.9]
     assert (np.abs(of_thing - own.astype(float)) <= 0.18 * own + 2).all()
-    other = Item("circle", next(c for c in COLOURS if c != colour), 0.5, 0.5, 0.4)
-    of_ground = draw_array(Scene((other,), colour, "object", ""))[distance > REACH]
+    other = Item("circle", next(c for c in COLORS if c != color), 0.5, 0.5, 0.4)
+    of_ground = draw_array(Scene((other,), color, "object", ""))[distance > REACH]
     assert (np.abs(of_ground - own.astype(float)) <= 0.05 * own + 2).all()
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_things_are_in_the_picture_in_their_colours(kind) -> None:
-    """Enough of it is nearer to its own colour than to all others."""
-    rgb = np.array([value for value, _ in COLOURS.values()])
-    for colour in ("red", "green", "yellow"):
-        picture = draw_array(Scene((Item(kind, colour, 0.5, 0.5, 0.32),), "white", "object", "")).astype(float)
+def test_things_are_in_the_picture_in_their_colors(kind) -> None:
+    """Enough of it is nearer to its own color than to all others."""
+    rgb = np.array([value for value, _ in COLORS.values()])
+    for color in ("red", "green", "yellow"):
+        picture = draw_array(Scene((Item(kind, color, 0.5, 0.5, 0.32),), "white", "object", "")).astype(float)
         nearest = np.linalg.norm(picture[..., None, :] - rgb, axis=-1).argmin(-1)
-        assert (nearest == list(COLOURS).index(colour)).mean() > 0.05
+        assert (nearest == list(COLORS).index(color)).mean() > 0.05
 
 
 @pytest.mark.parametrize("place", PLACES)
-def test_places_are_no_plain_colour(place) -> None:
+def test_places_are_no_plain_color(place) -> None:
     picture = draw_array(Scene((), place, "object", "")).astype(float)
     assert picture.std((0, 1)).max() > 20
     for other in PLACES:

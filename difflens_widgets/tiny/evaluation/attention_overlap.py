@@ -34,13 +34,13 @@ from ...models.loading import load_pipeline
 from ...models.weight_hash import weight_hash
 from ...runs.maps.maps import AttentionMaps
 from ...runs.maps.options import Aggregator
-from ..scenes import COLOURS, Scene
+from ..scenes import COLORS, Scene
 from .score import contact_sheet, scored_scene
 
-OBJECT, COLOUR, GROUND, WORD = "the object's word", "the object's colour", "the background's colour", '"background"'
+OBJECT, COLOR, GROUND, WORD = "the object's word", "the object's colour", "the background's colour", '"background"'
 # shading mixes an object's color with others; the light changes a background by 15 at most
 _FAR = (
-    min(float(np.linalg.norm(np.subtract(a, b))) for (a, _), (b, _) in itertools.combinations(COLOURS.values(), 2)) / 3
+    min(float(np.linalg.norm(np.subtract(a, b))) for (a, _), (b, _) in itertools.combinations(COLORS.values(), 2)) / 3
 )
 _BORDER = 1 / 16  # of the side: objects hardly reach it
 _EVEN = 0.75  # of the border must have the background's color
@@ -98,13 +98,13 @@ def object_mask(picture: Image.Image) -> npt.NDArray[np.bool_] | None:
 def measured_scenes(count: int) -> list[Scene]:
     """List the first `count` scored scenes with one object on a background of one color."""
     scenes = (scored_scene(index, "object") for index in itertools.count())
-    return list(itertools.islice((scene for scene in scenes if scene.background in COLOURS), count))
+    return list(itertools.islice((scene for scene in scenes if scene.background in COLORS), count))
 
 
 def words_of(scene: Scene) -> dict[str, str]:
     """Give the words of a scene's caption that are measured, by what they stand for."""
     item = scene.items[0]
-    return {OBJECT: item.kind, COLOUR: item.colour, GROUND: scene.background, WORD: "background"}
+    return {OBJECT: item.kind, COLOR: item.color, GROUND: scene.background, WORD: "background"}
 
 
 def mass_over_area(maps: AttentionMaps, mask: npt.NDArray[np.bool_], word: str) -> float:

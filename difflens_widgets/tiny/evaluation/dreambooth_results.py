@@ -144,5 +144,5 @@ def _subject(run: LensRun, layers: Sequence[int], judge: Judge) -> list[int | No
     found: list[int | None] = []
     for layer in layers:
         seen = readings[layer].things.get(DOG.kind) if layer in readings else None
-        found.append(int(seen is not None and seen.colour == DOG.colour) if layer in readings else None)
+        found.append(int(seen is not None and seen.color == DOG.color) if layer in readings else None)
     return found

@@ -22,7 +22,7 @@ from ...lens.diffusion_lens import DiffusionLens
 from ...runs.ranges import parse_layers
 from ..judge import Judge
 from ..scene_judge import SceneJudge
-from ..scenes import ANIMALS, COLOURS, HELD_OUT, SHAPES, sample_scene
+from ..scenes import ANIMALS, COLORS, HELD_OUT, SHAPES, sample_scene
 
 _EACH = 2  # of the shapes, and of the animals: the most frequent and the least
 
@@ -43,32 +43,32 @@ def object_prompts(number: int, seed: int = 0) -> tuple[list[str], list[str]]:
     """
     common, rare = common_and_rare()
     every = [
-        (pair, colour, background)
+        (pair, color, background)
         for pair in zip(common, rare, strict=True)
-        for colour in COLOURS
-        for background in COLOURS
-        if background != colour and not {(colour, kind) for kind in pair} & HELD_OUT
+        for color in COLORS
+        for background in COLORS
+        if background != color and not {(color, kind) for kind in pair} & HELD_OUT
     ]
     if not 1 <= number <= len(every):
         raise ValueError(f"prompts: {number} is outside 1..{len(every)}, the different ones there are")
     chosen = [every[i] for i in np.random.default_rng(seed).permutation(len(every))[:number]]
     texts = [
-        [f"{_a(colour)} {pair[side]} on {_a(background)} background" for pair, colour, background in chosen]
+        [f"{_a(color)} {pair[side]} on {_a(background)} background" for pair, color, background in chosen]
         for side in (0, 1)
     ]
     return texts[0], texts[1]
 
 
 def scene_prompts(task: str, number: int, seed: int = 0) -> list[str]:
-    """`number` different captions of scenes with two things of two colours; none held out.
+    """`number` different captions of scenes with two things of two colors; none held out.
 
-    On plain colours, as the prompts of one thing are: a place would be one more difference between the tasks.
+    On plain colors, as the prompts of one thing are: a place would be one more difference between the tasks.
     """
 
     def captions() -> Iterator[str]:
         for index in count():
             scene = sample_scene(np.random.default_rng([seed, index, 78]), task, explicit=True)
-            if scene.items[0].colour != scene.items[1].colour and scene.background in COLOURS:
+            if scene.items[0].color != scene.items[1].color and scene.background in COLORS:
                 yield scene.caption
 
     different: dict[str, None] = {}

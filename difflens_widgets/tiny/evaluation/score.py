@@ -26,11 +26,11 @@ from ...analysis.intervals import mean_interval, wilson
 from ...models import checks
 from ...models.loading import WEIGHTS, load_pipeline
 from ...models.weight_hash import weight_hash
-from ..claims import (
-    Check,
+from ..caption_checks import (
+    CaptionCheck,
     background_right,
     claim_of,
-    colours_right,
+    colors_right,
     count_right,
     everything_right,
     kinds_right,
@@ -72,7 +72,7 @@ class Task:
 
     name: str
     prompts: Prompts
-    check: Check
+    check: CaptionCheck
     asked: Callable[[Scene, Reading], bool] = lambda scene, reading: True
 
 
@@ -80,7 +80,7 @@ def _in_a_place(scene: Scene, reading: Reading) -> bool:
     return scene.background in PLACES
 
 
-def _on_a_colour(scene: Scene, reading: Reading) -> bool:
+def _on_a_color(scene: Scene, reading: Reading) -> bool:
     return scene.background not in PLACES
 
 
@@ -91,10 +91,10 @@ def _both_there(scene: Scene, reading: Reading) -> bool:
 _ONE, _PAIR = Prompts("object"), Prompts("pair")
 TASKS = (
     Task("one object with its colour", _ONE, objects_right),
-    Task("background, a colour", _ONE, background_right, _on_a_colour),
+    Task("background, a colour", _ONE, background_right, _on_a_color),
     Task("background, a place", _ONE, background_right, _in_a_place),
     Task("two objects with their own colours", _PAIR, objects_right),
-    Task("colour binding, where both are there", _PAIR, colours_right, _both_there),
+    Task("colour binding, where both are there", _PAIR, colors_right, _both_there),
     Task("relation", Prompts("relation"), relation_right),
     Task("count", Prompts("count"), count_right),
     Task("material", Prompts("object", made=True), material_right),
@@ -117,7 +117,7 @@ def scored_scenes(kind: str, count: int, held_out: bool = False, made: bool = Fa
 def judge_accuracy(judge: Judge, count: int = 1000) -> tuple[int, int]:
     """On drawn scenes from another seed: how many are read without any mistake, and how many there are.
 
-    Kinds, colours, counts, materials, the background, and a relation where there is one, are all asked.
+    Kinds, colors, counts, materials, the background, and a relation where there is one, are all asked.
     """
     scenes = [judged_scene(10_007, index) for index in range(count)]
     readings = judge.read([draw(scene, judge.size) for scene in scenes])

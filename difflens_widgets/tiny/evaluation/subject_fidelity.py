@@ -22,7 +22,7 @@ from ...analysis.intervals import wilson
 from ...models.loading import load_pipeline
 from ...models.tuned import load_tuned_pipeline
 from ..drawing import draw
-from ..scenes import COLOURS, Item, Markings, Scene, sample_scene
+from ..scenes import COLORS, Item, Markings, Scene, sample_scene
 from ..subject import DOG
 from .score import paint
 
@@ -37,8 +37,8 @@ def shows_subject(image: Image.Image) -> bool:
     frame = np.concatenate([pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1]])
     thing = np.linalg.norm(pixels - np.median(frame, axis=0), axis=-1) > _NEAR
     fur, ears = (
-        (np.linalg.norm(pixels - COLOURS[colour][0], axis=-1) < _NEAR) & thing
-        for colour in (DOG.colour, DOG.markings.ears or DOG.colour)
+        (np.linalg.norm(pixels - COLORS[color][0], axis=-1) < _NEAR) & thing
+        for color in (DOG.color, DOG.markings.ears or DOG.color)
     )
     return bool(fur.mean() >= _FUR and ears.mean() >= _EARS)
 
@@ -59,9 +59,9 @@ def drawn_subjects(count: int) -> list[Image.Image]:
     scenes: list[Scene] = []
     while len(scenes) < count:
         scene = sample_scene(rng, "object")
-        if scene.background not in (DOG.colour, DOG.markings.ears) and scene.items[0].r > 0.25:
+        if scene.background not in (DOG.color, DOG.markings.ears) and scene.items[0].r > 0.25:
             place = scene.items[0]
-            dog = Item(DOG.kind, DOG.colour, place.x, place.y, place.r, DOG.markings)
+            dog = Item(DOG.kind, DOG.color, place.x, place.y, place.r, DOG.markings)
             scenes.append(Scene((dog,), scene.background, "object", ""))
     return [draw(scene) for scene in scenes]
 
@@ -72,7 +72,7 @@ def drawn_dogs(count: int) -> list[Image.Image]:
     scenes: list[Scene] = []
     while len(scenes) < count:
         scene = sample_scene(rng, "object")
-        if scene.items[0].kind == DOG.kind and not _is_subject(scene.items[0].colour, scene.items[0].markings):
+        if scene.items[0].kind == DOG.kind and not _is_subject(scene.items[0].color, scene.items[0].markings):
             scenes.append(scene)
     return [draw(scene) for scene in scenes]
 
@@ -121,8 +121,8 @@ def _middle(image: Image.Image) -> tuple[int, int, int, int]:
     return width // 4, height // 4, width - width // 4, height - height // 4
 
 
-def _is_subject(colour: str, markings: Markings) -> bool:
-    return (colour, markings.ears) == (DOG.colour, DOG.markings.ears)
+def _is_subject(color: str, markings: Markings) -> bool:
+    return (color, markings.ears) == (DOG.color, DOG.markings.ears)
 
 
 if __name__ == "__main__":

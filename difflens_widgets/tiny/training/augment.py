@@ -1,4 +1,4 @@
-"""Pictures to practise reading on: drawn ones, some as a generated picture would look.
+"""Augmented pictures to learn reading from: drawn ones, some as a generated picture would look.
 
 Generated pictures have wobbling outlines and come from latents that are a little wrong. What they show is known here.
 """
@@ -16,14 +16,14 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from .cache import cached
-from .cores import parts_of, side_by_side
+from .cores import parts_of, run_parallel
 from .dataset import ScenePool, floats
 
 _WOBBLE = 0.05  # of half the side, at most: as standard deviation
 _LATENT_NOISE = 0.2  # of the latents' own standard deviation, at most
 
 
-def practice_pictures(
+def augmented_pictures(
     pool: ScenePool, count: int, every: int, autoencoder: AutoencoderKL, device: torch.device, folder: Path
 ) -> Tensor:
     """The pool's first `count` pictures, uint8 (n, size, size, 3); `autoencoder` has `painted` one of `every`.
@@ -52,8 +52,8 @@ def painted(pictures: Tensor, autoencoder: AutoencoderKL, device: torch.device, 
 
     calls = [partial(paint, number, part) for number, part in enumerate(pictures.split(64))]
     at_once, done = parts_of(device), []
-    for start in tqdm(range(0, len(calls), at_once), desc="paint practice", mininterval=10, leave=False):
-        done += side_by_side(calls[start : start + at_once])
+    for start in tqdm(range(0, len(calls), at_once), desc="augment", mininterval=10, leave=False):
+        done += run_parallel(calls[start : start + at_once])
     return torch.cat(done)
 
 

@@ -19,7 +19,7 @@ from torch import Tensor
 from ..vision import shrink
 from .cores import by_parts
 from .dataset import ScenePool
-from .loop import Recipe, fit
+from .loop import StageConfig, fit
 
 _CROP, _FACTOR, _CHANNELS = 64, 8, 4
 _KNOWN_WEIGHT = 0.02
@@ -59,21 +59,21 @@ def _crops(pool: ScenePool, number: int, generator: torch.Generator) -> Tensor:
 
 
 def train_autoencoder(
-    pool: ScenePool, recipe: Recipe, folder: Path, device: torch.device, known: AutoencoderKL | None = None
+    pool: ScenePool, config: StageConfig, folder: Path, device: torch.device, known: AutoencoderKL | None = None
 ) -> AutoencoderKL:
     """Train on random crops of `pool`; the latents' scale factor is measured at the end and put into the config.
 
     `known`: one of pictures half as large, to begin with. Its latents of the pictures at half their size are then kept
     to, loosely, so that a U-Net that knows them can go on from there.
     """
-    torch.manual_seed(recipe.seed + 1)
+    torch.manual_seed(config.seed + 1)
     model = build_autoencoder(pool.pictures.shape[1])
     if known is not None:
         take_over(model, known)
     model = model.to(device)
 
     def loss_of_step(step: int, generator: torch.Generator) -> Tensor:
-        pixels = _crops(pool, recipe.batch, generator).to(device)
+        pixels = _crops(pool, config.batch, generator).to(device)
         posterior = model.encode(pixels).latent_dist
         latents = posterior.mean + posterior.std * torch.randn(posterior.mean.shape, generator=generator).to(device)
         loss = _unlike(model.decode(latents).sample.float(), pixels) + _KL_WEIGHT * posterior.kl().mean()
@@ -83,23 +83,23 @@ def train_autoencoder(
             theirs = known.encode(shrink(pixels, _CROP // 2)).latent_dist.mean
         return loss + _KNOWN_WEIGHT * F.mse_loss(posterior.mean.float(), theirs.float())
 
-    average = fit(model, loss_of_step, recipe, folder, "autoencoder")
+    average = fit(model, loss_of_step, config, folder, "autoencoder")
     sample = average.encode(pool.batch(torch.arange(min(512, len(pool.scenes)))).to(device)).latent_dist.mean
     standardise_latents(average, sample)
     return average
 
 
 def train_decoder(
-    pool: ScenePool, recipe: Recipe, folder: Path, device: torch.device, published: AutoencoderKL
+    pool: ScenePool, config: StageConfig, folder: Path, device: torch.device, published: AutoencoderKL
 ) -> AutoencoderKL:
     """Train on the decoder alone: the latents stay what the U-Net knows; it gets used to latents a little wrong."""
-    torch.manual_seed(recipe.seed + 1)
+    torch.manual_seed(config.seed + 1)
     model = deepcopy(published).to(device)
     for part in (model.encoder, model.quant_conv):
         part.requires_grad_(False)
 
     def loss_of_step(step: int, generator: torch.Generator) -> list[Callable[[], Tensor]]:
-        pixels = _crops(pool, recipe.batch, generator).to(device)
+        pixels = _crops(pool, config.batch, generator).to(device)
         side = _CROP // _FACTOR
         wrong = _DECODER_NOISE * torch.rand(len(pixels), 1, 1, 1, generator=generator)
         wrong = (wrong * torch.randn(len(pixels), _CHANNELS, side, side, generator=generator)).to(device)
@@ -111,7 +111,7 @@ def train_decoder(
 
         return by_parts(loss_of, device)
 
-    return fit(model, loss_of_step, recipe, folder, "decoder")
+    return fit(model, loss_of_step, config, folder, "decoder")
 
 
 @torch.no_grad()
@@ -138,7 +138,7 @@ def standardise_latents(model: AutoencoderKL, latents: Tensor) -> None:
     """Fold mean 0 and variance 1 of every channel of `latents` into the model's own 1 × 1 convolutions.
 
     One scale factor for all channels, as in Stable Diffusion, would leave the channels that carry outlines far below
-    the noise: their variance was a twentieth of that of the channel of background colours.
+    the noise: their variance was a twentieth of that of the channel of background colors.
     """
     mean, std = latents.mean((0, 2, 3)), latents.std((0, 2, 3))
     to_latents, from_latents = model.quant_conv, model.post_quant_conv

@@ -12,7 +12,7 @@ import torch
 Result = TypeVar("Result")
 
 
-def side_by_side(calls: Sequence[Callable[[], Result]]) -> list[Result]:
+def run_parallel(calls: Sequence[Callable[[], Result]]) -> list[Result]:
     """Each call in a thread of its own, with its share of the cores. What is thread-local must be set in the calls."""
     shared = torch.get_num_threads()
     try:

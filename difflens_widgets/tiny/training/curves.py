@@ -13,11 +13,11 @@ from pathlib import Path
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter
 
-_STAGES = {
+_STAGES = {  # by the names of their files
     "text_encoder": "text encoder: contrastive loss",
     "autoencoder": "autoencoder: L1 + L2 + edges",
-    "decoder": "decoder, going on: L1 + L2 + edges",
-    "picture_encoder": "picture encoder: contrastive loss",
+    "decoder": "decoder, fine-tuned: L1 + L2 + edges",
+    "picture_encoder": "image encoder: contrastive loss",
     "judge": "judge: centres, colours, sizes",
     "unet": "U-Net: velocity loss, things weighing more, + 0.05 × layout",
 }

@@ -8,7 +8,7 @@ import numpy as np
 
 from ..scenes import (
     ANIMALS,
-    COLOURS,
+    COLORS,
     COUNTS,
     HELD_OUT,
     HOLDERS,
@@ -38,8 +38,8 @@ _KIND_OF = {name: kind for kind in KINDS for name in (plural(kind), kind)}
 def other_kind(caption: str, rng: np.random.Generator) -> str:
     """The caption of a picture with another kind of thing in one place, mostly one that looks alike.
 
-    Colours alone tell the captions of a batch apart. Without these negatives the encoder kept "circle" and "square"
-    40 times closer together than two colours, and the U-Net painted something in between.
+    Colors alone tell the captions of a batch apart. Without these negatives the encoder kept "circle" and "square"
+    40 times closer together than two colors, and the U-Net painted something in between.
     """
     for _ in range(10 * _TRIES):  # few kinds walk: after 20 tries, 2 of 2,000 could not be drawn
         words = caption.split()
@@ -55,7 +55,7 @@ def other_kind(caption: str, rng: np.random.Generator) -> str:
 
 
 def other_binding(caption: str, rng: np.random.Generator) -> str:
-    """The caption of a picture with the same kinds, otherwise coloured, placed, counted, made or standing."""
+    """The caption of a picture with the same kinds, otherwise colored, placed, counted, made or standing."""
     for _ in range(_TRIES):
         words = _otherwise(caption.split(), rng)
         if could_be_drawn(words) and words != caption.split():
@@ -64,7 +64,7 @@ def other_binding(caption: str, rng: np.random.Generator) -> str:
 
 
 def _otherwise(words: list[str], rng: np.random.Generator) -> list[str]:
-    colours = [i for i, word in enumerate(words) if word in COLOURS]
+    colors = [i for i, word in enumerate(words) if word in COLORS]
     relations = [i for i, word in enumerate(words) if word in _OPPOSITE]
     numbers = [i for i, word in enumerate(words) if word in _NUMBERS]
     kinds = [i for i, word in enumerate(words) if word in _KIND_OF]
@@ -78,12 +78,12 @@ def _otherwise(words: list[str], rng: np.random.Generator) -> list[str]:
     elif words[-1] in PLACES and rng.random() < 0.4:
         place = rng.choice([place for place in PLACES if place != words[-1]])
         words[-2:] = PLACES[place].split()
-    elif len(colours) >= 2 and rng.random() < 0.6:
-        i, j = rng.choice(colours, 2, replace=False)
+    elif len(colors) >= 2 and rng.random() < 0.6:
+        i, j = rng.choice(colors, 2, replace=False)
         words[i], words[j] = words[j], words[i]
-    elif colours:
-        i = rng.choice(colours)
-        words[i] = rng.choice([colour for colour in COLOURS if colour != words[i]])
+    elif colors:
+        i = rng.choice(colors)
+        words[i] = rng.choice([color for color in COLORS if color != words[i]])
     return words
 
 
@@ -104,7 +104,7 @@ def _other_manner(words: list[str], rng: np.random.Generator) -> bool:
     nouns = [i for i, word in enumerate(words) if word in _KIND_OF]
     if len(nouns) > 1 or set(words) & {*_NUMBERS} or words[nouns[0]] in ANIMALS:
         return False
-    start = nouns[0] - (words[nouns[0] - 1] in COLOURS)
+    start = nouns[0] - (words[nouns[0] - 1] in COLORS)
     words.insert(start, str(rng.choice(NAMED_MATERIALS)))
     return True
 
@@ -113,14 +113,14 @@ def could_be_drawn(words: list[str]) -> bool:
     """Whether `scenes.sample_scene` could draw this for training: a negative that cannot be is no lesson."""
     kinds = [_KIND_OF[word] for word in words if word in _KIND_OF]
     pairs = [(before, _KIND_OF[word]) for before, word in itertools.pairwise(words) if word in _KIND_OF]
-    colours = [colour for colour, _ in pairs if colour in COLOURS]
+    colors = [color for color, _ in pairs if color in COLORS]
     lost = {words[-2]} if words[-1] == "background" else set(LOST_IN.get(words[-1], ()))
     made = any(word in MATERIALS for word in words)
     return (
         not HELD_OUT & set(pairs)
         and len(set(kinds)) == len(kinds)
-        and len(set(colours)) == len(colours)
-        and not lost & set(colours)
+        and len(set(colors)) == len(colors)
+        and not lost & set(colors)
         and not ("inside" in words and kinds[-1] not in HOLDERS)
         and not (made and kinds[0] in ANIMALS)
         and not ("walking" in words and kinds[0] not in WALKERS)

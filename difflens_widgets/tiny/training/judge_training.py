@@ -1,6 +1,6 @@
 """Trains the judge on drawn scenes, held-out combinations included: it must be able to see them.
 
-Every third picture is one that the autoencoder painted, see `practice.py`.
+Every third picture is one that the autoencoder painted, see `augment.py`.
 """
 
 from __future__ import annotations
@@ -14,14 +14,15 @@ import torch.nn.functional as F
 from diffusers import AutoencoderKL
 from torch import Tensor
 
-from ..judge import COLOUR_NAMES, GRID, KIND_NAMES, MATERIAL_NAMES, Judge
+from ..judge import COLOR_NAMES, GRID, KIND_NAMES, MATERIAL_NAMES, Judge
 from ..scenes import BACKGROUNDS, NAMED_MATERIALS, Scene, sample_scene
-from .augment import practice_pictures
+from .augment import augmented_pictures
 from .cores import by_parts
 from .dataset import floats, load_pool
-from .loop import Recipe, fit
+from .loop import StageConfig, fit
 
 _PAINTED_EVERY = 3
+_POOL = "practice"  # the file's former name: a pool that was drawn before is found again
 
 
 def judged_scene(seed: int, index: int) -> Scene:
@@ -30,7 +31,7 @@ def judged_scene(seed: int, index: int) -> Scene:
     return sample_scene(rng, held_out=index % 6 == 0)
 
 
-def _practice_scene(seed: int, index: int) -> Scene:
+def _augmented_scene(seed: int, index: int) -> Scene:
     """A `judged_scene`, but of every ten one has a thing inside another, the hardest to read, and one a material."""
     rng = np.random.default_rng([seed, index, 1])
     if index % 10 == 0:
@@ -41,22 +42,22 @@ def _practice_scene(seed: int, index: int) -> Scene:
 
 
 def train_judge(
-    recipe: Recipe,
+    config: StageConfig,
     folder: Path,
     device: torch.device,
     autoencoder: AutoencoderKL,
     start: Judge | None = None,
     count: int = 24_000,
 ) -> Judge:
-    """Train on `count` drawn scenes, of which the autoencoder paints every third; `start`: go on from this judge."""
-    torch.manual_seed(recipe.seed + 3)
+    """Train on `count` drawn scenes, of which the autoencoder paints every third; `start`: fine-tune this judge."""
+    torch.manual_seed(config.seed + 3)
     size = int(autoencoder.config.sample_size)
-    pool = load_pool(folder, count, size, recipe.seed, _practice_scene, "practice")
-    pictures = practice_pictures(pool, count, _PAINTED_EVERY, autoencoder, device, folder)
+    pool = load_pool(folder, count, size, config.seed, _augmented_scene, _POOL)
+    pictures = augmented_pictures(pool, count, _PAINTED_EVERY, autoencoder, device, folder)
     model = (start or Judge(size)).to(device)
 
     def loss_of_step(step: int, generator: torch.Generator) -> list[Callable[[], Tensor]]:
-        chosen = torch.randint(count, (recipe.batch,), generator=generator)
+        chosen = torch.randint(count, (config.batch,), generator=generator)
         pixels = _roughened(floats(pictures[chosen]), generator).to(device)
 
         def loss_of(rows: slice) -> Tensor:
@@ -64,11 +65,11 @@ def train_judge(
 
         return by_parts(loss_of, device)
 
-    return fit(model, loss_of_step, recipe, folder, "judge")
+    return fit(model, loss_of_step, config, folder, "judge")
 
 
 def _loss(answers: dict[str, Tensor], scenes: Sequence[Scene]) -> Tensor:
-    """Centres everywhere (focal loss, Lin et al. 2017); colours and sizes at the true centres only."""
+    """Centres everywhere (focal loss, Lin et al. 2017); colors and sizes at the true centres only."""
     heat = _heat(scenes).to(answers["centre"].device)
     chance = answers["centre"].sigmoid()
     missed = torch.where(heat > 0.99, 1 - chance, chance * (1 - heat) ** 2)
@@ -80,13 +81,13 @@ def _loss(answers: dict[str, Tensor], scenes: Sequence[Scene]) -> Tensor:
         torch.tensor([_cell(item.y) for _, item in things]),
         torch.tensor([_cell(item.x) for _, item in things]),
     )
-    colours = torch.tensor([COLOUR_NAMES.index(item.colour) for _, item in things]).to(heat.device)
+    colors = torch.tensor([COLOR_NAMES.index(item.color) for _, item in things]).to(heat.device)
     radii = torch.tensor([item.r for _, item in things]).to(heat.device)
     materials = torch.tensor([MATERIAL_NAMES.index(item.material) for _, item in things]).to(heat.device)
     backgrounds = torch.tensor([BACKGROUNDS.index(scene.background) for scene in scenes]).to(heat.device)
     return (
         (missed**2 * entropy).sum() / len(things)
-        + F.cross_entropy(answers["colour"].movedim(2, -1)[at], colours)
+        + F.cross_entropy(answers["color"].movedim(2, -1)[at], colors)
         + F.cross_entropy(answers["material"].movedim(1, -1)[at[0], at[2], at[3]], materials)
         + F.l1_loss(answers["r"][at], radii)
         + F.cross_entropy(answers["background"], backgrounds)

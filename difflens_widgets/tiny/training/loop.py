@@ -26,14 +26,14 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
-from .cores import side_by_side
+from .cores import run_parallel
 from .muon import Muon
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Recipe:
+class StageConfig:
     """How one stage is trained."""
 
     steps: int
@@ -59,7 +59,7 @@ LossOfStep = Callable[[int, torch.Generator], Loss]
 Model = TypeVar("Model", bound=nn.Module)
 
 
-def fit(model: Model, loss_of_step: LossOfStep, recipe: Recipe, folder: Path, name: str) -> Model:
+def fit(model: Model, loss_of_step: LossOfStep, config: StageConfig, folder: Path, name: str) -> Model:
     """Train `model` and return its moving average; go on from `folder/name.safetensors` where that exists.
 
     Parameters
@@ -69,27 +69,27 @@ def fit(model: Model, loss_of_step: LossOfStep, recipe: Recipe, folder: Path, na
     loss_of_step : callable
         (step, CPU generator seeded for this step) → scalar loss, or what gives that of each part of the batch; runs
         under bfloat16 autocast where the device has it.
-    recipe : Recipe
-        Warm-up, then decay to zero at `recipe.steps`.
+    config : StageConfig
+        Warm-up, then decay to zero at `config.steps`.
     folder : Path
         Gets `name.safetensors` (checkpoint) and `name.jsonl` (loss by step).
     """
     folder.mkdir(parents=True, exist_ok=True)
     device = next(model.parameters()).device
     autocast = partial(autocast_of, device)
-    optimizers = _optimizers(model, recipe)
+    optimizers = _optimizers(model, config)
     average = deepcopy(model).requires_grad_(False)
     checkpoint, curve = folder / f"{name}.safetensors", folder / f"{name}.jsonl"
     step = _load(checkpoint, model, average, optimizers) if checkpoint.exists() else 0
     _truncate(curve, step)
     saved_at, losses = time.monotonic(), []
     model.train()
-    with tqdm(total=recipe.steps, initial=step, desc=name, mininterval=10, leave=False) as bar:
-        while step < recipe.steps:
+    with tqdm(total=config.steps, initial=step, desc=name, mininterval=10, leave=False) as bar:
+        while step < config.steps:
             for optimizer in optimizers:
                 for group in optimizer.param_groups:
-                    group["lr"] = recipe.learning_rate * group["rate"] * _schedule(step, recipe)
-            generator = torch.Generator().manual_seed(recipe.seed * 1_000_003 + step)
+                    group["lr"] = config.learning_rate * group["rate"] * _schedule(step, config)
+            generator = torch.Generator().manual_seed(config.seed * 1_000_003 + step)
             with autocast():
                 terms = loss_of_step(step, generator)
             loss = _backward(terms, model, autocast)
@@ -98,32 +98,32 @@ def fit(model: Model, loss_of_step: LossOfStep, recipe: Recipe, folder: Path, na
                 optimizer.step()
             model.zero_grad(set_to_none=True)
             step += 1
-            _update_average(average, model, min(recipe.ema_decay, (1 + step) / (10 + step)))
+            _update_average(average, model, min(config.ema_decay, (1 + step) / (10 + step)))
             losses.append(loss)
             bar.update()
-            if step % 50 == 0 or step == recipe.steps:
+            if step % 50 == 0 or step == config.steps:
                 mean = sum(losses) / len(losses)
                 with curve.open("a") as file:
                     file.write(json.dumps({"step": step, "loss": round(mean, 6)}) + "\n")
                 bar.set_postfix(loss=f"{mean:.4f}")
                 losses.clear()
                 # only here, where no loss is pending: the resumed curve has the same means
-                if time.monotonic() - saved_at > recipe.checkpoint_seconds or step == recipe.steps:
+                if time.monotonic() - saved_at > config.checkpoint_seconds or step == config.steps:
                     _save(checkpoint, step, model, average, optimizers)
                     saved_at = time.monotonic()
     return average.eval()
 
 
-def _optimizers(model: nn.Module, recipe: Recipe) -> list[torch.optim.Optimizer]:
+def _optimizers(model: nn.Module, config: StageConfig) -> list[torch.optim.Optimizer]:
     """AdamW and Muon over what learns, each where there is something for it; the groups keep their own `rate`."""
     by_adam: dict[float, list[nn.Parameter]] = {}
     by_muon: dict[float, list[nn.Parameter]] = {}
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:
-            rate = next((factor for prefix, factor in recipe.rates if name.startswith(prefix)), 1.0)
-            groups = by_muon if parameter.ndim > 1 and name.startswith(recipe.muon) else by_adam
+            rate = next((factor for prefix, factor in config.rates if name.startswith(prefix)), 1.0)
+            groups = by_muon if parameter.ndim > 1 and name.startswith(config.muon) else by_adam
             groups.setdefault(rate, []).append(parameter)
-    lr, weight_decay = recipe.learning_rate, recipe.weight_decay
+    lr, weight_decay = config.learning_rate, config.weight_decay
     optimizers: list[torch.optim.Optimizer] = []
     if by_adam:
         told = _with_rates(by_adam)
@@ -155,7 +155,7 @@ def _backward(
             value = part() / len(loss)
         return float(value.detach()), torch.autograd.grad(value, parameters)
 
-    results = side_by_side([partial(gradients, part) for part in loss])
+    results = run_parallel([partial(gradients, part) for part in loss])
     for parameter, *of_parts in zip(parameters, *(gradient for _, gradient in results), strict=True):
         # in the parameter's own memory layout, as backward() does: AdamW's fused step reads both as they lie in memory
         parameter.grad = torch.empty_like(parameter).copy_(sum(of_parts[1:], of_parts[0]))
@@ -175,12 +175,12 @@ def _computes_in_bfloat16(device: torch.device) -> bool:
     return any(abilities.get(name, False) for name in ("avx512_bf16", "amx_bf16"))
 
 
-def _schedule(step: int, recipe: Recipe) -> float:
-    if step < recipe.warmup:
-        return (step + 1) / recipe.warmup
-    if recipe.decay is not None:
-        return min(1.0, (recipe.steps - step) / max(1, recipe.decay))
-    return 0.5 * (1 + math.cos(math.pi * (step - recipe.warmup) / max(1, recipe.steps - recipe.warmup)))
+def _schedule(step: int, config: StageConfig) -> float:
+    if step < config.warmup:
+        return (step + 1) / config.warmup
+    if config.decay is not None:
+        return min(1.0, (config.steps - step) / max(1, config.decay))
+    return 0.5 * (1 + math.cos(math.pi * (step - config.warmup) / max(1, config.steps - config.warmup)))
 
 
 @torch.no_grad()
@@ -215,7 +215,7 @@ def _load(path: Path, model: nn.Module, average: nn.Module, optimizers: Sequence
     model.load_state_dict(parts["model"])
     average.load_state_dict(parts["average"])
     if len(optimizers) != sum(part.isdigit() for part in parts):
-        raise ValueError(f"{path}: was written by other optimizers than this recipe's; delete it to begin anew")
+        raise ValueError(f"{path}: was written by other optimizers than this config's; delete it to begin anew")
     for number, optimizer in enumerate(optimizers):
         state: defaultdict[int, dict[str, Tensor]] = defaultdict(dict)
         for key, value in parts[str(number)].items():

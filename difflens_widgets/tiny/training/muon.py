@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .cores import parts_of, side_by_side
+from .cores import parts_of, run_parallel
 
 _MOMENTUM = 0.95
 _COEFFICIENTS = (3.4445, -4.7750, 2.0315)  # Jordan's quintic: singular values come near to 1 in five iterations
@@ -34,7 +34,7 @@ class Muon(torch.optim.Optimizer):
             learned = [parameter for parameter in group["params"] if parameter.grad is not None]
             learned.sort(key=lambda parameter: -parameter.numel() * min(parameter.flatten(1).shape))
             parts = parts_of(learned[0].device)
-            side_by_side([partial(self._take, learned[part::parts], group) for part in range(parts)])
+            run_parallel([partial(self._take, learned[part::parts], group) for part in range(parts)])
 
     @torch.no_grad()
     def _take(self, parameters: list[Tensor], group: dict[str, Any]) -> None:

@@ -10,14 +10,14 @@ from __future__ import annotations
 import numpy as np
 from transformers import CLIPTokenizer
 
-from ..scenes import COLOURS, COUNTS, KINDS, NAMED_MATERIALS, PLACES, RELATIONS, article, plural
+from ..scenes import COLORS, COUNTS, KINDS, NAMED_MATERIALS, PLACES, RELATIONS, article, plural
 
 _SHARE = 0.12
-_SHARE_WITHOUT_COLOUR = 0.5
-"""Few captions name no colour, yet a DreamBooth prompt is one of them: "a photo of xon dog"."""
+_SHARE_WITHOUT_COLOR = 0.5
+"""Few captions name no color, yet a DreamBooth prompt is one of them: "a photo of xon dog"."""
 _ARTICLES = ("a", "an")
 _NOUNS = frozenset({*KINDS, *map(plural, KINDS)})
-_ADJECTIVES = frozenset({*COLOURS, *NAMED_MATERIALS, "small", "big", "walking"})
+_ADJECTIVES = frozenset({*COLORS, *NAMED_MATERIALS, "small", "big", "walking"})
 _PHRASES = (*PLACES.values(), *RELATIONS, *COUNTS.values(), "a photo of", "a picture of", "and", "on an background")
 CAPTION_WORDS = _NOUNS | _ADJECTIVES | {word for phrase in _PHRASES for word in phrase.split()}
 """All words that captions consist of."""
@@ -36,7 +36,7 @@ def with_rare_word(caption: str, words: list[str], rng: np.random.Generator) -> 
     parts = caption.split()
     noun = int(rng.choice([i for i, part in enumerate(parts) if part in _NOUNS]))
     share, word, without_article = rng.random(), words[rng.integers(len(words))], rng.random() < 0.5
-    if share >= (_SHARE if parts[noun - 1] in COLOURS else _SHARE_WITHOUT_COLOUR):
+    if share >= (_SHARE if parts[noun - 1] in COLORS else _SHARE_WITHOUT_COLOR):
         return caption
     start = noun
     while start > 0 and parts[start - 1] in _ADJECTIVES:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from ..scenes import Scene
-from .cores import parts_of, side_by_side
+from .cores import parts_of, run_parallel
 from .layout import LayoutMaps, layout_maps
 
 BLOCK, WINDOW, STEPS_PER_BLOCK = 256, 32, 40
@@ -66,7 +66,7 @@ class SceneStream:
     def _fill(self, number: int) -> None:
         parts, slot = parts_of(self.device), number % self.window
         indices = range(number * self.block, (number + 1) * self.block)
-        encoded = side_by_side([partial(self.encode, indices[part::parts]) for part in range(parts)])
+        encoded = run_parallel([partial(self.encode, indices[part::parts]) for part in range(parts)])
         for part, (scenes, latents, states) in enumerate(encoded):
             maps = layout_maps(scenes)
             if not hasattr(self, "latents"):

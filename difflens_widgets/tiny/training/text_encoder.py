@@ -1,7 +1,7 @@
 """Stage 1: the text encoder learns as CLIP's does, by matching captions to pictures.
 
 The U-Net alone teaches an encoder too slowly (it was still ignored after 72,000 pictures). Each caption is also set
-against two hard negatives of itself: another kind of thing, and other bindings (colours swapped, a relation turned
+against two hard negatives of itself: another kind of thing, and other bindings (colors swapped, a relation turned
 round), so that both have to be read. A share of all captions gets a rare word that means nothing, see `rare_words.py`.
 Afterwards the encoder is frozen.
 """
@@ -18,7 +18,7 @@ from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 from ..clip import SmallClip
 from .dataset import ScenePool
 from .hard_negatives import other_binding, other_kind
-from .loop import Recipe, fit
+from .loop import StageConfig, fit
 from .rare_words import rare_words, with_rare_word
 
 WIDTH, LAYERS, HEADS = 192, 12, 4
@@ -44,7 +44,7 @@ def build_text_encoder(tokenizer: CLIPTokenizer) -> CLIPTextModel:
 def train_text_encoder(
     tokenizer: CLIPTokenizer,
     pool: ScenePool,
-    recipe: Recipe,
+    config: StageConfig,
     folder: Path,
     device: torch.device,
     start: tuple[CLIPTokenizer, CLIPTextModel] | SmallClip | None = None,
@@ -53,7 +53,7 @@ def train_text_encoder(
 
     `start`: a small CLIP with this tokenizer, to train on; or the tokenizer and text encoder of another world's model.
     """
-    torch.manual_seed(recipe.seed)
+    torch.manual_seed(config.seed)
     if isinstance(start, SmallClip):
         model = start.to(device)
     else:
@@ -65,8 +65,8 @@ def train_text_encoder(
     rare = rare_words(tokenizer)
 
     def loss_of_step(step: int, generator: torch.Generator) -> Tensor:
-        indices = torch.randint(len(pool.scenes), (recipe.batch,), generator=generator)
-        rng = np.random.default_rng([recipe.seed, step])
+        indices = torch.randint(len(pool.scenes), (config.batch,), generator=generator)
+        rng = np.random.default_rng([config.seed, step])
         captions = [pool.scenes[i].caption for i in indices]
         captions += [other(caption, rng) for other in (other_kind, other_binding) for caption in captions]
         captions = [with_rare_word(caption, rare, rng) for caption in captions]
@@ -74,7 +74,7 @@ def train_text_encoder(
         ids = tokenizer(captions, padding="longest", return_tensors="pt").input_ids
         return model(ids.to(device), pool.batch(indices).to(device))
 
-    return fit(model, loss_of_step, recipe, folder, "text_encoder")
+    return fit(model, loss_of_step, config, folder, "text_encoder")
 
 
 @torch.no_grad()

@@ -15,10 +15,10 @@ from transformers import CLIPTextModel, CLIPTokenizer
 
 from ..drawing import draw_array
 from ..scenes import Scene
-from .cores import parts_of, side_by_side
+from .cores import parts_of, run_parallel
 from .dataset import ScenePool, balanced_scene, floats
 from .layout import ReadingUNet
-from .loop import Recipe, autocast_of, fit
+from .loop import StageConfig, autocast_of, fit
 from .rare_words import rare_words, with_rare_word
 from .scene_stream import Encode, SceneStream
 from .text_encoder import WIDTH
@@ -72,7 +72,7 @@ def encode_pool(pool: ScenePool, autoencoder: AutoencoderKL, device: torch.devic
     done: list[Tensor] = []
     for rows in tqdm(torch.arange(len(pool.scenes)).split(256), desc="encode pictures", mininterval=10, leave=False):
         parts = [pool.batch(part) for part in rows.chunk(parts_of(device))]
-        done += side_by_side([partial(encode_pictures, part, autoencoder, device) for part in parts])
+        done += run_parallel([partial(encode_pictures, part, autoencoder, device) for part in parts])
     return torch.cat(done)
 
 
@@ -100,23 +100,23 @@ def scene_encoder(
 def train_unet(
     stream: SceneStream,
     empty: Tensor,
-    recipe: Recipe,
+    config: StageConfig,
     folder: Path,
     device: torch.device,
     start: UNet2DConditionModel | None = None,
 ) -> UNet2DConditionModel:
     """Train the U-Net on `stream`.
 
-    `empty` are the states of the empty caption, float16 (1, token, width). `start`: go on from these weights, with a
+    `empty` are the states of the empty caption, float16 (1, token, width). `start`: fine-tune these weights, with a
     new optimizer.
     """
-    torch.manual_seed(recipe.seed + 2)
+    torch.manual_seed(config.seed + 2)
     model = (build_unet() if start is None else start).to(device)
     task, reading = DenoisingTask(device), ReadingUNet(model).to(device)
 
     def loss_of_step(step: int, generator: torch.Generator) -> list[Callable[[], Tensor]]:
         stream.advance(step)
-        batch = task.batch(stream.latents, stream.maps, recipe.batch, generator)
+        batch = task.batch(stream.latents, stream.maps, config.batch, generator)
 
         def loss_of_part(part: Batch) -> Tensor:
             text = torch.where(part.told.cpu().view(-1, 1, 1), stream.states[part.scene], empty)
@@ -124,4 +124,4 @@ def train_unet(
 
         return [partial(loss_of_part, part) for part in batch.parts(parts_of(device))]
 
-    return fit(reading, loss_of_step, recipe, folder, "unet").without_head()
+    return fit(reading, loss_of_step, config, folder, "unet").without_head()

@@ -40,7 +40,7 @@ class Batch:
     velocity: Tensor
     weight: Tensor
     kind: Tensor
-    colour: Tensor
+    color: Tensor
     material: Tensor
 
     def parts(self, number: int) -> list[Batch]:
@@ -74,7 +74,7 @@ class DenoisingTask:
             velocity=self.schedule.get_velocity(clean, noise, timesteps),
             weight=maps.weight[chosen].to(self.device, torch.float32).unsqueeze(1),
             kind=maps.kind[chosen].to(self.device),
-            colour=maps.colour[chosen].to(self.device),
+            color=maps.color[chosen].to(self.device),
             material=maps.material[chosen].to(self.device),
         )
 
@@ -84,7 +84,7 @@ def loss_of(reading: ReadingUNet, batch: Batch, text: Tensor) -> Tensor:
     velocity, logits = reading(batch.noisy, batch.timesteps, text)
     wrong = (batch.weight * (velocity - batch.velocity) ** 2).mean()
     told = batch.told  # without a caption nobody can know what stands where
-    maps = (batch.kind[told], batch.colour[told], batch.material[told])
+    maps = (batch.kind[told], batch.color[told], batch.material[told])
     return wrong + _LAYOUT_WEIGHT * layout_loss(logits[told], *maps)
 
 
@@ -92,7 +92,7 @@ def cumulative_share_of_timesteps(schedule: DDPMScheduler, floor: float) -> Tens
     """How often each timestep is trained, as a cumulative distribution, float32 (timesteps,).
 
     In proportion to the min-SNR-5 weight of a velocity loss (Hang et al. 2023), drawn instead of weighted so that no
-    row is spent on a weight near zero. An even draw spends itself on the colours of backgrounds, which are most of the
+    row is spent on a weight near zero. An even draw spends itself on the colors of backgrounds, which are most of the
     latents' variance, and leaves shapes to blobs: that was measured. The floor is the weight of the noisiest timesteps,
     where backgrounds and then the kinds of things are decided.
     """

@@ -1,6 +1,6 @@
 """Does the text encoder gain by learning along? ``python -m difflens_widgets.tiny.training.unfreeze --work FOLDER``.
 
-From one published model two trainings go on with the same pictures, noise and number of steps: in one the text encoder
+One published model is fine-tuned twice with the same pictures, noise and number of steps: in one the text encoder
 stays as it is, in the other it learns along, at a tenth of the U-Net's rate. Both are written as diffusers folders, to
 be scored with ``python -m difflens_widgets.tiny.evaluation.score --model FOLDER/thawed/model``; losses are printed.
 """
@@ -25,7 +25,7 @@ from .cores import parts_of
 from .curves import read_curve
 from .dataset import ScenePool, load_pool
 from .layout import ReadingUNet, layout_maps
-from .loop import Recipe, fit
+from .loop import StageConfig, fit
 from .publish import publish
 from .unet import MUON, encode_pool
 from .unet_loss import Batch, DenoisingTask, loss_of
@@ -42,11 +42,18 @@ class Learning(nn.Module):
         self.text_encoder = text_encoder.requires_grad_(thawed)
 
 
-def go_on(
-    pipe: Any, pool: ScenePool, latents: Tensor, recipe: Recipe, folder: Path, device: torch.device, *, thawed: bool
+def finetune(
+    pipe: Any,
+    pool: ScenePool,
+    latents: Tensor,
+    config: StageConfig,
+    folder: Path,
+    device: torch.device,
+    *,
+    thawed: bool,
 ) -> None:
     """Train `pipe`'s U-Net on, and with `thawed` its text encoder; both are then those of the moving average."""
-    torch.manual_seed(recipe.seed + 2)  # as `train_unet`: the U-Net's features are used to the head that this gives
+    torch.manual_seed(config.seed + 2)  # as `train_unet`: the U-Net's features are used to the head that this gives
     model = Learning(ReadingUNet(pipe.unet), pipe.text_encoder, thawed).to(device)
     task, maps = DenoisingTask(device), layout_maps(pool.scenes)
     captions = [scene.caption for scene in pool.scenes]
@@ -58,10 +65,10 @@ def go_on(
             ids = pipe.tokenizer(texts, padding="max_length", truncation=True, return_tensors="pt").input_ids
             return loss_of(model.reading, part, model.text_encoder(ids.to(device)).last_hidden_state)
 
-        batch = task.batch(latents, maps, recipe.batch, generator)
+        batch = task.batch(latents, maps, config.batch, generator)
         return [partial(loss_of_part, part) for part in batch.parts(parts_of(device))]
 
-    average = fit(model, loss_of_step, recipe, folder, "unet")
+    average = fit(model, loss_of_step, config, folder, "unet")
     pipe.unet, pipe.text_encoder = average.reading.without_head(), average.text_encoder
 
 
@@ -79,13 +86,15 @@ def main(arguments: list[str] | None = None) -> None:
 
     device = torch.device(options.device)
     inner = tuple(f"reading.{prefix}" for prefix in MUON)
-    recipe = Recipe(options.steps, 32, learning_rate=4e-4, warmup=50, rates=(("text_encoder.", _RATE),), muon=inner)
+    config = StageConfig(
+        options.steps, 32, learning_rate=4e-4, warmup=50, rates=(("text_encoder.", _RATE),), muon=inner
+    )
     pool = load_pool(options.work, options.pool, SIZE, options.seed)
     latents = encode_pool(pool, load_pipeline(options.start_from, device, torch.float32)[0].vae, device)
     for name in ("frozen", "thawed"):
         pipe, _ = load_pipeline(options.start_from, device, torch.float32)
         folder = options.work / name
-        go_on(pipe, pool, latents, recipe, folder, device, thawed=name == "thawed")
+        finetune(pipe, pool, latents, config, folder, device, thawed=name == "thawed")
         publish(pipe, options.start_from / "tokenizer", folder / "model")
     curves = [dict(zip(*read_curve(options.work / name / "unet.jsonl"), strict=True)) for name in ("frozen", "thawed")]
     sys.stdout.write("step    frozen  thawed\n")

@@ -16,7 +16,7 @@ from difflens_widgets.runs.maps.plan import Block, Plan
 from difflens_widgets.runs.tokens import Token
 from difflens_widgets.tiny.drawing import SIZE, draw
 from difflens_widgets.tiny.evaluation.attention_overlap import (
-    COLOUR,
+    COLOR,
     GROUND,
     OBJECT,
     WORD,
@@ -31,18 +31,18 @@ from difflens_widgets.tiny.evaluation.attention_overlap import (
     words_of,
 )
 from difflens_widgets.tiny.evaluation.score import scored_scenes
-from difflens_widgets.tiny.scenes import COLOURS, PLACES, Item, Scene
+from difflens_widgets.tiny.scenes import COLORS, PLACES, Item, Scene
 
 SCENES = measured_scenes(120)
 CIRCLE = Scene((Item("circle", "red", 0.5, 0.5, 0.3),), "blue", "object", "a red circle on a blue background")
 
 
-def test_backgrounds_are_colours() -> None:
-    """The scored scenes, but for those in places, which no word of a colour tells and whose border is not even."""
-    assert {scene.background for scene in SCENES} <= COLOURS.keys()
+def test_backgrounds_are_colors() -> None:
+    """The scored scenes, but for those in places, which no word of a color tells and whose border is not even."""
+    assert {scene.background for scene in SCENES} <= COLORS.keys()
     scored = scored_scenes("object", 200)
     assert any(scene.background in PLACES for scene in scored)
-    assert [scene for scene in scored if scene.background in COLOURS][:120] == SCENES
+    assert [scene for scene in scored if scene.background in COLORS][:120] == SCENES
 
 
 # the mask
@@ -107,7 +107,7 @@ def test_a_picture_need_not_be_square() -> None:
     assert (mask != (pixels[..., 1] == 30)).sum() <= 4
 
 
-def test_the_cut_out_is_grey_outside() -> None:
+def test_the_cut_out_is_gray_outside() -> None:
     image = draw(CIRCLE)
     mask = object_mask(image)
     shown = np.asarray(cut_out(image, mask))
@@ -142,7 +142,7 @@ def test_mass_over_area(columns, number) -> None:
 
 
 def test_the_words_that_are_measured() -> None:
-    assert words_of(CIRCLE) == {OBJECT: "circle", COLOUR: "red", GROUND: "blue", WORD: "background"}
+    assert words_of(CIRCLE) == {OBJECT: "circle", COLOR: "red", GROUND: "blue", WORD: "background"}
     for scene in SCENES:
         for word in words_of(scene).values():
             assert scene.caption.split().count(word) == 1
@@ -150,7 +150,7 @@ def test_the_words_that_are_measured() -> None:
 
 def measured(*ratios: float) -> Measured:
     image = draw(CIRCLE)
-    return Measured(CIRCLE, image, object_mask(image), dict(zip((OBJECT, COLOUR, GROUND, WORD), ratios, strict=True)))
+    return Measured(CIRCLE, image, object_mask(image), dict(zip((OBJECT, COLOR, GROUND, WORD), ratios, strict=True)))
 
 
 UNSEEN = Measured(CIRCLE, Image.new("RGB", (64, 64)), None)
@@ -168,8 +168,8 @@ def test_the_report_counts_and_takes_medians() -> None:
     ).splitlines()
     assert lines[0] == "5 prompts; an object is seen in 4 pictures, 26% of their area"
     shown = {line[:28].strip(): re.findall(r"[\d.]+", line[28:]) for line in lines[2:6]}
-    medians = {OBJECT: "1.35", COLOUR: "1.15", GROUND: "1.00", WORD: "0.80"}
-    above = {OBJECT: "75.0", COLOUR: "75.0", GROUND: "50.0", WORD: "25.0"}
+    medians = {OBJECT: "1.35", COLOR: "1.15", GROUND: "1.00", WORD: "0.80"}
+    above = {OBJECT: "75.0", COLOR: "75.0", GROUND: "50.0", WORD: "25.0"}
     assert {what: found[0] for what, found in shown.items()} == medians
     assert {what: found[3] for what, found in shown.items()} == above
     assert shown[OBJECT][1:3] == ["0.90", "1.50"]  # of so few, the interval is all that was seen
@@ -207,7 +207,7 @@ def test_the_pictures_are_the_stock_pipelines_and_the_numbers_are_of_their_masks
     for one in few:
         assert one.image.size == (SIZE, SIZE)
         assert one.mask is None or np.array_equal(one.mask, object_mask(one.image))
-        assert list(one.ratios) == ([] if one.mask is None else [OBJECT, COLOUR, GROUND, WORD])
+        assert list(one.ratios) == ([] if one.mask is None else [OBJECT, COLOR, GROUND, WORD])
         if one.mask is not None:
             assert all(0 < number < 1 / one.mask.mean() for number in one.ratios.values())
 
@@ -240,7 +240,7 @@ def test_the_command(tmp_path: Path, capsys) -> None:
     assert re.fullmatch(r"difflens-tiny [0-9a-f]{16} · 8 steps · guidance 6 · daam", lines[0])
     assert lines[1].startswith("4 prompts; an object is seen in ")
     share = r"[\d.]+%   \[[\d.]+%, [\d.]+%\]  n = \d"
-    for what, line in zip((OBJECT, COLOUR, GROUND, WORD), lines[3:7], strict=True):
+    for what, line in zip((OBJECT, COLOR, GROUND, WORD), lines[3:7], strict=True):
         assert re.fullmatch(rf"{what} +[\d.]+   \[[\d.]+, [\d.]+\] +{share}", line)
     assert all(re.fullmatch(rf"{OBJECT} above .+ {share}", line) for line in lines[7:10])
     assert len(lines) == 10

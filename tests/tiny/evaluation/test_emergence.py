@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from difflens_widgets import EmergenceTable
-from difflens_widgets.tiny.claims import read_caption
+from difflens_widgets.tiny.caption_checks import read_caption
 from difflens_widgets.tiny.evaluation.emergence import common_and_rare, main, object_prompts, scene_prompts, tasks
-from difflens_widgets.tiny.scenes import ANIMALS, COLOURS, HELD_OUT, KINDS
+from difflens_widgets.tiny.scenes import ANIMALS, COLORS, HELD_OUT, KINDS
 
 
 def test_common_kinds_are_drawn_most_and_rare_ones_least() -> None:
@@ -27,10 +27,10 @@ def test_common_and_rare_prompts_differ_in_the_kind_alone() -> None:
         a, b = read_caption(one), read_caption(other)
         (kind,), (other_kind,) = a.things, b.things
         assert kinds[kind] == other_kind
-        assert (a.colours[kind], a.background) == (b.colours[other_kind], b.background)
-        assert a.background in COLOURS
-        assert a.background != a.colours[kind]
-        assert not {(a.colours[kind], kind), (b.colours[other_kind], other_kind)} & HELD_OUT
+        assert (a.colors[kind], a.background) == (b.colors[other_kind], b.background)
+        assert a.background in COLORS
+        assert a.background != a.colors[kind]
+        assert not {(a.colors[kind], kind), (b.colors[other_kind], other_kind)} & HELD_OUT
     assert object_prompts(60, seed=1) != (common, rare)
     assert object_prompts(20)[0] == common[:20]  # an experiment can grow
 
@@ -42,17 +42,17 @@ def test_there_are_so_many_prompts(number) -> None:
 
 
 @pytest.mark.parametrize("task", ["pair", "relation"])
-def test_two_things_have_two_colours(task) -> None:
+def test_two_things_have_two_colors(task) -> None:
     prompts = scene_prompts(task, 60)
     assert len(set(prompts)) == 60
     assert prompts[:20] == scene_prompts(task, 20)
     assert prompts != scene_prompts(task, 60, seed=1)
     for prompt in prompts:
         claim = read_caption(prompt)
-        assert len(set(claim.colours.values())) == 2
-        assert claim.background in COLOURS  # as in the prompts of one thing
+        assert len(set(claim.colors.values())) == 2
+        assert claim.background in COLORS  # as in the prompts of one thing
         assert bool(claim.relation) == (task == "relation")
-        assert not {(colour, kind) for kind, colour in claim.colours.items()} & HELD_OUT
+        assert not {(color, kind) for kind, color in claim.colors.items()} & HELD_OUT
 
 
 def test_every_judge_can_judge_every_prompt_of_its_task() -> None:

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from difflens_widgets.tiny.claims import claim_of, read_caption
+from difflens_widgets.tiny.caption_checks import claim_of, read_caption
 from difflens_widgets.tiny.evaluation import score
 from difflens_widgets.tiny.evaluation.score import (
     TASKS,
@@ -56,7 +56,7 @@ class World:
         return [self.reading(self.shown(image)) for image in images]
 
     def reading(self, scene: Scene) -> Reading:
-        things = {i.kind: Seen(i.colour, scene.count, i.x, i.y, i.r, i.material) for i in scene.items}
+        things = {i.kind: Seen(i.color, scene.count, i.x, i.y, i.r, i.material) for i in scene.items}
         return Reading(scene.background, things)
 
     def of_captions(self, captions: Sequence[str]) -> np.ndarray:
@@ -97,8 +97,8 @@ def test_the_table(monkeypatch, capsys, tmp_path: Path) -> None:
     assert len(world.asked) == 6  # what two tasks ask for is painted once
 
 
-def recoloured(scene: Scene) -> Scene:
-    return replace(scene, items=tuple(replace(i, colour="teal") for i in scene.items), caption="")
+def recolored(scene: Scene) -> Scene:
+    return replace(scene, items=tuple(replace(i, color="teal") for i in scene.items), caption="")
 
 
 def one_more(scene: Scene) -> Scene:
@@ -113,7 +113,7 @@ def elsewhere(scene: Scene) -> Scene:
     ("change", "wrong"),
     [
         (
-            recoloured,
+            recolored,
             {
                 *("one object with its colour", "two objects with their own colours"),
                 *("colour binding, where both are there", "held-out combination"),
@@ -129,7 +129,7 @@ def test_each_mistake_is_found_by_the_tasks_that_ask_for_it(change, wrong, monke
     tasks = {task.name: float(found[task.name][:-1]) for task in TASKS}
     assert {name for name, share in tasks.items() if share < 50} == wrong
     assert {tasks[name] for name in tasks.keys() - wrong} == {100.0}
-    if change is recoloured:  # whose pictures have no caption of theirs
+    if change is recolored:  # whose pictures have no caption of theirs
         assert float(found["CLIP-T, the own caption fits best"][:-1]) < 50
         assert found["CLIP-T, the own caption fits best, drawn"] == "100.0%"
 
@@ -151,7 +151,7 @@ def test_the_prompts_say_all_that_is_asked() -> None:
             if task.name == "material":
                 assert said.materials == true.materials
             if task.prompts.held_out:
-                assert (scene.items[0].colour, scene.items[0].kind) in HELD_OUT
+                assert (scene.items[0].color, scene.items[0].kind) in HELD_OUT
     made = [scene.items[0].material for scene in Prompts("object", made=True).scenes(6)]
     assert made == ["striped", "dotted", "metallic"] * 2
     assert any(scene.background in PLACES for scene in scored_scenes("object", 30))

@@ -27,7 +27,7 @@ def test_it_knows_the_subject_from_other_dogs() -> None:
 def test_a_background_is_no_ear_and_no_fur() -> None:
     plain = replace(DOG, markings=Markings())
     assert not shows_subject(drawn(plain, "purple"))
-    assert not shows_subject(drawn(replace(DOG, colour="white"), "orange"))
+    assert not shows_subject(drawn(replace(DOG, color="white"), "orange"))
     assert shows_subject(drawn(DOG, "white"))
 
 

@@ -1,4 +1,4 @@
-"""What judge and CLIP practise reading on: drawn pictures, some wobbled and painted by an autoencoder."""
+"""What judge and CLIP learn to read from: drawn pictures, some wobbled and painted by an autoencoder."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from safetensors.torch import load_file, save_file
 
 from difflens_widgets.tiny.drawing import draw_array
 from difflens_widgets.tiny.scenes import HELD_OUT
-from difflens_widgets.tiny.training.augment import painted, practice_pictures
+from difflens_widgets.tiny.training.augment import augmented_pictures, painted
 from difflens_widgets.tiny.training.autoencoder import build_autoencoder
 from difflens_widgets.tiny.training.dataset import load_pool
 from difflens_widgets.tiny.training.judge_training import judged_scene
@@ -46,9 +46,9 @@ def test_they_follow_from_the_seed(autoencoder, pictures) -> None:
     assert not torch.equal(*same)  # each wobbles on its own
 
 
-def test_some_practice_pictures_are_painted(autoencoder, tmp_path) -> None:
+def test_some_augmented_pictures_are_painted(autoencoder, tmp_path) -> None:
     pool = load_pool(tmp_path, 12, 32)
-    found = practice_pictures(pool, 9, 4, autoencoder, CPU, tmp_path)
+    found = augmented_pictures(pool, 9, 4, autoencoder, CPU, tmp_path)
     same = [
         torch.equal(ours, torch.from_numpy(drawn.copy())) for ours, drawn in zip(found, pool.pictures, strict=False)
     ]
@@ -57,18 +57,18 @@ def test_some_practice_pictures_are_painted(autoencoder, tmp_path) -> None:
 
 def test_what_was_painted_is_kept_for_the_same_weights(autoencoder, tmp_path) -> None:
     pool = load_pool(tmp_path, 4, 32)
-    found = practice_pictures(pool, 4, 2, autoencoder, CPU, tmp_path)
+    found = augmented_pictures(pool, 4, 2, autoencoder, CPU, tmp_path)
     kept = next(tmp_path.glob("painted-*"))
     save_file({"painted": 255 - load_file(kept)["painted"]}, kept)  # told apart from one painted again
-    again = practice_pictures(pool, 4, 2, autoencoder, CPU, tmp_path)
+    again = augmented_pictures(pool, 4, 2, autoencoder, CPU, tmp_path)
     assert torch.equal(again[::2], 255 - found[::2])
     torch.manual_seed(1)
-    other = practice_pictures(pool, 4, 2, build_autoencoder(32).eval(), CPU, tmp_path)
+    other = augmented_pictures(pool, 4, 2, build_autoencoder(32).eval(), CPU, tmp_path)
     assert not torch.equal(other[::2], again[::2])
     assert len(list(tmp_path.glob("painted-*"))) == 2
 
 
 def test_the_judges_scenes_have_held_out_combinations() -> None:
     first = [judged_scene(1, index).items[0] for index in range(60)]
-    assert all((item.colour, item.kind) in HELD_OUT for item in first[::6])
+    assert all((item.color, item.kind) in HELD_OUT for item in first[::6])
     assert judged_scene(1, 5) == judged_scene(1, 5) != judged_scene(2, 5)

@@ -13,13 +13,13 @@ from difflens_widgets.tiny.judge import Judge
 from difflens_widgets.tiny.scenes import training_scene
 from difflens_widgets.tiny.training import curves
 from difflens_widgets.tiny.training.autoencoder import build_autoencoder, take_over
-from difflens_widgets.tiny.training.loop import Recipe, fit
+from difflens_widgets.tiny.training.loop import StageConfig, fit
 from difflens_widgets.tiny.training.text_encoder import build_text_encoder
 from difflens_widgets.tiny.training.text_encoder import take_over as take_over_words
 from difflens_widgets.tiny.training.tokenizer import build_tokenizer
 from difflens_widgets.tiny.vision import shrink
 
-RECIPE = Recipe(steps=2, batch=4, learning_rate=1e-2, warmup=0)
+CONFIG = StageConfig(steps=2, batch=4, learning_rate=1e-2, warmup=0)
 
 
 def half_size() -> nn.Module:
@@ -81,7 +81,7 @@ def test_a_judge_begins_with_the_eyes_of_another(tmp_path: Path) -> None:
     other = Judge()
     other.background = nn.Linear(96, 3)  # of another world
     other.save(tmp_path)
-    judge = Judge.knowing(tmp_path)
+    judge = Judge.init_from(tmp_path)
     assert judge(torch.zeros(1, 3, 128, 128))["centre"].sigmoid().mean() < 0.02, "at first it sees nothing anywhere"
     eyes = other.down[0][0].weight.half().float()
     assert torch.equal(judge.down[0][0].weight, eyes)
@@ -98,7 +98,7 @@ def test_some_parameters_learn_slower(tmp_path: Path) -> None:
             x = torch.ones(1, 3)
             return (model["slow"](x) + model["fast"](x) - 3).square().sum()
 
-        fit(model, loss_of_step, replace(RECIPE, rates=(("slow.", rate),), weight_decay=0.0), tmp_path, f"{rate}")
+        fit(model, loss_of_step, replace(CONFIG, rates=(("slow.", rate),), weight_decay=0.0), tmp_path, f"{rate}")
         return {name: (p - before[name]).abs().max().item() for name, p in model.named_parameters()}
 
     even, uneven = moved(1.0), moved(0.1)

@@ -7,7 +7,7 @@ import itertools
 import numpy as np
 import pytest
 
-from difflens_widgets.tiny.scenes import COLOURS, HELD_OUT, KINDS, NAMED_MATERIALS, plural, training_scene
+from difflens_widgets.tiny.scenes import COLORS, HELD_OUT, KINDS, NAMED_MATERIALS, plural, training_scene
 from difflens_widgets.tiny.training.hard_negatives import could_be_drawn, other_binding, other_kind
 
 CAPTIONS = [training_scene(0, index).caption for index in range(2_000)]
@@ -33,7 +33,7 @@ def test_negatives_could_be_drawn_and_are_others(other) -> None:
     negatives = [other(caption, rng) for caption in CAPTIONS]
     assert [text for text in negatives if not could_be_drawn(text.split())] == []
     assert not any(text == caption for text, caption in zip(negatives, CAPTIONS, strict=True))
-    pairs = {(colour, kind) for colour, kind in HELD_OUT for text in negatives if f"{colour} {kind}" in text}
+    pairs = {(color, kind) for color, kind in HELD_OUT for text in negatives if f"{color} {kind}" in text}
     assert not pairs
 
 
@@ -49,7 +49,7 @@ def test_another_kind_is_all_that_differs() -> None:
 def test_other_bindings_have_the_same_kinds() -> None:
     rng = np.random.default_rng(0)
     for caption in CAPTIONS:
-        if any(colour in caption.split() for colour in COLOURS):
+        if any(color in caption.split() for color in COLORS):
             bound = other_binding(caption, rng)
             assert kinds_of(bound) == kinds_of(caption)
             assert words_of(bound) != words_of(caption)

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from difflens_widgets.tiny.drawing import draw_array
-from difflens_widgets.tiny.scenes import BACKGROUNDS, COLOURS, KINDS, MATERIALS, Scene, sample_scene, training_scene
+from difflens_widgets.tiny.scenes import BACKGROUNDS, COLORS, KINDS, MATERIALS, Scene, sample_scene, training_scene
 from difflens_widgets.tiny.training.layout import GRID, layout_loss, layout_maps
 
 SCENES = [training_scene(0, index) for index in range(150)]
@@ -57,22 +57,22 @@ def test_where_places_do_not_weigh_more_nothing_is_drawn() -> None:
     np.testing.assert_allclose(weight.mean((1, 2)), 1, atol=1e-3)
 
 
-def test_colours_are_those_that_are_drawn() -> None:
-    """Of places that one thing fills, and of plain backgrounds: the nearest colour, whatever the light."""
-    rgb = np.array([value for value, _ in COLOURS.values()])
+def test_colors_are_those_that_are_drawn() -> None:
+    """Of places that one thing fills, and of plain backgrounds: the nearest color, whatever the light."""
+    rgb = np.array([value for value, _ in COLORS.values()])
     maps = layout_maps(SCENES)
     looked = 0
-    for scene, kind, colour in zip(SCENES, maps.kind.numpy(), maps.colour.numpy(), strict=True):
+    for scene, kind, color in zip(SCENES, maps.kind.numpy(), maps.color.numpy(), strict=True):
         share, means = changed(scene), cells(drawn(scene)).mean(2)
         nearest = np.linalg.norm(means[..., None, :] - rgb, axis=-1).argmin(-1)
         full = [i for i in scene.items if i.kind in ("circle", "square") and scene.relation != "inside"]
         plain = [item.kind for item in full if item.material == "plain"]
         filled = np.isin(kind, [KIND_NAMES.index(name) for name in plain]) & (share == 1)
         free = (kind == NOTHING) & (share == 0)
-        assert (colour[free] == BACKGROUNDS.index(scene.background)).all()
-        if scene.background in COLOURS:
-            assert (nearest[free] == colour[free]).all(), scene.caption
-        assert (nearest[filled] == colour[filled]).all(), scene.caption
+        assert (color[free] == BACKGROUNDS.index(scene.background)).all()
+        if scene.background in COLORS:
+            assert (nearest[free] == color[free]).all(), scene.caption
+        assert (nearest[filled] == color[filled]).all(), scene.caption
         looked += filled.sum()
     assert looked > 300
 
@@ -84,7 +84,7 @@ def test_what_is_inside_is_in_front() -> None:
         maps = layout_maps([scene])
         at = int(inner.y * GRID), int(inner.x * GRID)
         assert maps.kind[(0, *at)] == KIND_NAMES.index(inner.kind)
-        assert maps.colour[(0, *at)] == BACKGROUNDS.index(inner.colour)
+        assert maps.color[(0, *at)] == BACKGROUNDS.index(inner.color)
         assert (maps.kind == KIND_NAMES.index(outer.kind)).sum() > (maps.kind == KIND_NAMES.index(inner.kind)).sum()
 
 
@@ -100,7 +100,7 @@ def test_materials_are_told_of_things_only() -> None:
 def test_the_loss_is_low_where_the_maps_are_told(wrong) -> None:
     maps = layout_maps(SCENES[:8])
     kind = (maps.kind + 1) % (NOTHING + 1) if wrong else maps.kind
-    true = (kind, NOTHING + 1), (maps.colour, len(BACKGROUNDS)), (maps.material, len(MATERIALS))
+    true = (kind, NOTHING + 1), (maps.color, len(BACKGROUNDS)), (maps.material, len(MATERIALS))
     logits = 20.0 * torch.cat([torch.nn.functional.one_hot(*each) for each in true], -1).movedim(-1, 1)
-    loss = layout_loss(logits, maps.kind, maps.colour, maps.material)
+    loss = layout_loss(logits, maps.kind, maps.color, maps.material)
     assert (loss > 5) if wrong else (loss < 1e-3)

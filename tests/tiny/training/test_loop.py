@@ -13,9 +13,9 @@ from torch import nn
 
 from difflens_widgets.tiny.training import loop as _loop
 from difflens_widgets.tiny.training.cores import parts_of
-from difflens_widgets.tiny.training.loop import Recipe, _backward, fit
+from difflens_widgets.tiny.training.loop import StageConfig, _backward, fit
 
-RECIPE = Recipe(steps=200, batch=4, learning_rate=1e-2, warmup=10, checkpoint_seconds=0)
+CONFIG = StageConfig(steps=200, batch=4, learning_rate=1e-2, warmup=10, checkpoint_seconds=0)
 
 
 class Killed(Exception):
@@ -29,10 +29,10 @@ def train(folder: Path, kill_at: int | None = None) -> nn.Module:
     def loss_of_step(step: int, generator: torch.Generator) -> torch.Tensor:
         if step == kill_at:
             raise Killed
-        x = torch.randn(RECIPE.batch, 3, generator=generator)
+        x = torch.randn(CONFIG.batch, 3, generator=generator)
         return (model(x) - x.prod(1, keepdim=True)).square().mean()
 
-    return fit(model, loss_of_step, RECIPE, folder, "toy")
+    return fit(model, loss_of_step, CONFIG, folder, "toy")
 
 
 def test_resumed_equals_unbroken(tmp_path) -> None:
@@ -130,7 +130,7 @@ def test_parts_are_computed_as_precisely_as_the_device_does_best(tmp_path, monke
         seen.append(answer.dtype)
         return answer.float().square().mean()
 
-    fit(model, lambda step, generator: [loss_of_part] * 2, replace(RECIPE, steps=2), tmp_path, "toy")
+    fit(model, lambda step, generator: [loss_of_part] * 2, replace(CONFIG, steps=2), tmp_path, "toy")
     assert seen == [torch.bfloat16] * 4
 
 

@@ -10,10 +10,10 @@ import pytest
 import torch
 from torch import nn
 
-from difflens_widgets.tiny.training.loop import Recipe, _optimizers, fit
+from difflens_widgets.tiny.training.loop import StageConfig, _optimizers, fit
 from difflens_widgets.tiny.training.muon import Muon, orthogonal
 
-RECIPE = Recipe(steps=100, batch=16, learning_rate=1e-2, warmup=10, checkpoint_seconds=0, muon=("1.", "2."))
+CONFIG = StageConfig(steps=100, batch=16, learning_rate=1e-2, warmup=10, checkpoint_seconds=0, muon=("1.", "2."))
 
 
 @pytest.mark.parametrize("shape", [(24, 24), (16, 90), (90, 16)])
@@ -53,11 +53,11 @@ def test_a_convolution_is_a_matrix_with_a_row_for_each_output() -> None:
 
 def test_it_has_the_named_matrices_and_adam_the_rest() -> None:
     model = _model()
-    adam, muon = _optimizers(model, RECIPE)
+    adam, muon = _optimizers(model, CONFIG)
     assert [len(group["params"]) for group in muon.param_groups] == [2]
     assert muon.param_groups[0]["params"][0] is model[1].weight
     assert sum(len(group["params"]) for group in adam.param_groups) == len(list(model.parameters())) - 2
-    assert [type(each) for each in _optimizers(model, replace(RECIPE, muon=()))] == [torch.optim.AdamW]
+    assert [type(each) for each in _optimizers(model, replace(CONFIG, muon=()))] == [torch.optim.AdamW]
 
 
 class _Killed(Exception):
@@ -69,16 +69,16 @@ def _model() -> nn.Sequential:
     return nn.Sequential(nn.Conv2d(1, 8, 3), nn.Conv2d(8, 8, 3), nn.Conv2d(8, 8, 1), nn.Flatten(), nn.Linear(8, 1))
 
 
-def _train(folder: Path, kill_at: int | None = None, recipe: Recipe = RECIPE) -> nn.Module:
+def _train(folder: Path, kill_at: int | None = None, config: StageConfig = CONFIG) -> nn.Module:
     model = _model()
 
     def loss_of_step(step: int, generator: torch.Generator) -> torch.Tensor:
         if step == kill_at:
             raise _Killed
-        x = torch.randn(RECIPE.batch, 1, 5, 5, generator=generator)
+        x = torch.randn(CONFIG.batch, 1, 5, 5, generator=generator)
         return (model(x) - x.sum((2, 3))).square().mean()
 
-    return fit(model, loss_of_step, recipe, folder, "toy")
+    return fit(model, loss_of_step, config, folder, "toy")
 
 
 def test_resumed_equals_unbroken(tmp_path) -> None:
@@ -96,6 +96,6 @@ def test_resumed_equals_unbroken(tmp_path) -> None:
 
 def test_another_optimizers_checkpoint_is_refused(tmp_path) -> None:
     """It would have gone on with no momentum, and not said so."""
-    _train(tmp_path, recipe=replace(RECIPE, muon=()))
+    _train(tmp_path, config=replace(CONFIG, muon=()))
     with pytest.raises(ValueError, match="other optimizers"):
         _train(tmp_path)

@@ -7,8 +7,8 @@ import pytest
 from transformers import CLIPTokenizer
 
 from difflens_widgets.models.loading import WEIGHTS
-from difflens_widgets.tiny.claims import read_caption
-from difflens_widgets.tiny.scenes import COLOURS, KINDS, plural, training_scene
+from difflens_widgets.tiny.caption_checks import read_caption
+from difflens_widgets.tiny.scenes import COLORS, KINDS, plural, training_scene
 from difflens_widgets.tiny.training.dataset import balanced_scene
 from difflens_widgets.tiny.training.rare_words import CAPTION_WORDS, rare_words, with_rare_word
 from difflens_widgets.tiny.training.tokenizer import RARE_TOKENS
@@ -55,4 +55,4 @@ def test_without_the_word_the_caption_says_the_same(words) -> None:
 def test_a_caption_as_dreambooth_writes_it_is_one_of_them(words) -> None:
     captions = {with_rare_word("a photo of a dog", words, np.random.default_rng(seed)) for seed in range(2_000)}
     assert {"a photo of a dog", "a photo of xon dog", "a photo of a sks dog"} <= captions
-    assert not any(captions & {f"a photo of a {colour} dog" for colour in COLOURS})
+    assert not any(captions & {f"a photo of a {color} dog" for color in COLORS})

@@ -16,7 +16,7 @@ from difflens_widgets.tiny.scenes import HELD_OUT, Scene
 from difflens_widgets.tiny.training import loop
 from difflens_widgets.tiny.training.dataset import balanced_scene
 from difflens_widgets.tiny.training.layout import layout_maps
-from difflens_widgets.tiny.training.loop import Recipe, fit
+from difflens_widgets.tiny.training.loop import StageConfig, fit
 from difflens_widgets.tiny.training.scene_stream import SceneStream
 from difflens_widgets.tiny.training.unet import build_unet, encode_captions, scene_encoder, train_unet
 
@@ -92,9 +92,9 @@ def test_a_longer_training_goes_on_with_the_same_scenes_and_curve(encode, tmp_pa
 
     def train(folder: str, steps: int) -> Tensor:
         stream = SceneStream(encode[0], CPU, block=4, window=2, steps_per_block=2)
-        recipe = Recipe(steps=steps, batch=4, learning_rate=1e-3, warmup=0, decay=0)
+        config = StageConfig(steps=steps, batch=4, learning_rate=1e-3, warmup=0, decay=0)
         torch.manual_seed(0)
-        return train_unet(stream, encode[1], recipe, tmp_path / folder, CPU, build_unet()).conv_in.weight
+        return train_unet(stream, encode[1], config, tmp_path / folder, CPU, build_unet()).conv_in.weight
 
     whole, shorter = train("whole", 5), train("resumed", 3)
     assert not torch.equal(shorter, whole)
@@ -102,13 +102,13 @@ def test_a_longer_training_goes_on_with_the_same_scenes_and_curve(encode, tmp_pa
 
 
 def test_a_constant_rate_falls_at_the_end_only(tmp_path) -> None:
-    recipe = Recipe(steps=10, batch=1, learning_rate=1.0, warmup=2, decay=4)
-    rates = [loop._schedule(step, recipe) for step in range(10)]
+    config = StageConfig(steps=10, batch=1, learning_rate=1.0, warmup=2, decay=4)
+    rates = [loop._schedule(step, config) for step in range(10)]
     assert rates == [0.5, 1, 1, 1, 1, 1, 1, 0.75, 0.5, 0.25]
-    longer = [loop._schedule(step, replace(recipe, steps=20)) for step in range(10)]
+    longer = [loop._schedule(step, replace(config, steps=20)) for step in range(10)]
     assert longer[:6] == rates[:6], "more steps can be added later"
     model = torch.nn.Linear(1, 1)
-    fit(model, lambda step, generator: model(torch.ones(1, 1)).square().sum(), recipe, tmp_path, "any")
+    fit(model, lambda step, generator: model(torch.ones(1, 1)).square().sum(), config, tmp_path, "any")
 
 
 def test_balanced_scenes_have_more_of_what_is_rare_and_nothing_held_out() -> None:
@@ -116,4 +116,4 @@ def test_balanced_scenes_have_more_of_what_is_rare_and_nothing_held_out() -> Non
     share = Counter(scene.items[0].material for scene in scenes)
     assert min(share[name] for name in ("striped", "dotted", "metallic")) > 0.03 * len(scenes)
     assert sum(scene.relation == "inside" for scene in scenes) > 0.06 * len(scenes)
-    assert not HELD_OUT & {(item.colour, item.kind) for scene in scenes for item in scene.items}
+    assert not HELD_OUT & {(item.color, item.kind) for scene in scenes for item in scene.items}

@@ -44,7 +44,7 @@ def test_weights_are_float16_safetensors_and_nothing_else(folders) -> None:
         assert kinds <= {torch.float16, torch.int64}, path
 
 
-def test_it_can_go_on_from_a_published_model(folders, tmp_path) -> None:
+def test_it_can_finetune_a_published_model(folders, tmp_path) -> None:
     arguments = ["--work", str(tmp_path / "work"), "--out", str(tmp_path / "out"), "--start-from", str(folders[1])]
     train.main([*arguments, "--keep", "text_encoder", "judge", "--scale", "0.0004", "--pool", "64", "--device", "cpu"])
     before, after = (
@@ -67,14 +67,14 @@ def test_it_can_go_on_from_a_published_model(folders, tmp_path) -> None:
     assert 0 < moved < 0.01
 
 
-def test_the_text_encoder_goes_on_with_the_tokens_of_the_published_one(folders, tmp_path) -> None:
+def test_the_text_encoder_is_finetuned_with_the_tokens_of_the_published_one(folders, tmp_path) -> None:
     arguments = ["--work", str(tmp_path), "--start-from", str(folders[1]), "--stage", "text_encoder"]
     train.main([*arguments, "--scale", "0.0004", "--pool", "64", "--device", "cpu"])
     checkpoint = load_file(tmp_path / "text_encoder.safetensors")
     before = SmallClip.load(folders[1]).state_dict()
     moved = {key: (checkpoint[f"model/{key}"] - value).abs().max().item() for key, value in before.items()}
     assert 0 < moved["text_projection.weight"] < 0.01
-    assert 0 < moved["picture.1.weight"] < 0.01, "the picture encoder learns on with it"
+    assert 0 < moved["picture.1.weight"] < 0.01, "the image encoder learns on with it"
 
 
 def test_the_latents_scale_is_measured(folders) -> None:

@@ -43,7 +43,7 @@ def test_timesteps_are_drawn_where_they_teach_most() -> None:
     density = float(share[180] - share[179]) / float(share[999] - share[998])
     np.testing.assert_allclose(density, min(ratio, 5) / (ratio + 1) / 0.12, rtol=2e-2)
     later = cumulative_share_of_timesteps(schedule, floor=0.45)
-    assert 1 - later[700] > 1.5 * (1 - share[700]), "going on, more of the noisiest"
+    assert 1 - later[700] > 1.5 * (1 - share[700]), "in fine-tuning, more of the noisiest"
 
 
 def test_what_was_encoded_is_kept_until_the_model_or_the_texts_change(tmp_path) -> None:

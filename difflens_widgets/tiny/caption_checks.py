@@ -7,9 +7,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from .judge import Reading
-from .scenes import ANIMALS, COLOURS, COUNTS, KINDS, NAMED_MATERIALS, PLACES, RELATIONS, WALKERS, Scene, plural
+from .scenes import ANIMALS, COLORS, COUNTS, KINDS, NAMED_MATERIALS, PLACES, RELATIONS, WALKERS, Scene, plural
 
-_COLOUR = "|".join(COLOURS)
+_COLOR = "|".join(COLORS)
 _KIND = "|".join(KINDS)
 _MADE = "|".join(kind for kind in KINDS if kind not in ANIMALS)
 _MATERIAL = "|".join(NAMED_MATERIALS)
@@ -23,18 +23,18 @@ def _thing(number: int) -> str:
     """The pattern of one thing; only what scenes have can walk, or be of a material."""
     return (
         r"(?:an? )?(?:(?:small|big) )?"
-        rf"(?P<walking{number}>walking (?=(?:(?:{_COLOUR}) )?(?:{'|'.join(WALKERS)})\b))?"
-        rf"(?:(?P<material{number}>{_MATERIAL}) (?=(?:(?:{_COLOUR}) )?(?:{_MADE})\b))?"
-        rf"(?:(?P<colour{number}>{_COLOUR}) )?(?P<kind{number}>{_KIND})"
+        rf"(?P<walking{number}>walking (?=(?:(?:{_COLOR}) )?(?:{'|'.join(WALKERS)})\b))?"
+        rf"(?:(?P<material{number}>{_MATERIAL}) (?=(?:(?:{_COLOR}) )?(?:{_MADE})\b))?"
+        rf"(?:(?P<color{number}>{_COLOR}) )?(?P<kind{number}>{_KIND})"
     )
 
 
 _CAPTION = re.compile(
     r"(?:a (?:photo|picture) of )?"
-    rf"(?:one (?:(?P<colour_of_one>{_COLOUR}) )?(?P<one>{_KIND})"
-    rf"|(?P<number>{_SEVERAL}) (?:(?P<colour_of_all>{_COLOUR}) )?(?P<kinds>{'|'.join(_KINDS_OF_PLURALS)})"
+    rf"(?:one (?:(?P<color_of_one>{_COLOR}) )?(?P<one>{_KIND})"
+    rf"|(?P<number>{_SEVERAL}) (?:(?P<color_of_all>{_COLOR}) )?(?P<kinds>{'|'.join(_KINDS_OF_PLURALS)})"
     rf"|{_thing(1)}(?: (?P<relation>and|{'|'.join(RELATIONS)}) {_thing(2)})?)"
-    rf"(?: on an? (?P<background>{_COLOUR}) background| (?P<place>{'|'.join(_PLACES)}))?"
+    rf"(?: on an? (?P<background>{_COLOR}) background| (?P<place>{'|'.join(_PLACES)}))?"
 )
 
 
@@ -42,7 +42,7 @@ _CAPTION = re.compile(
 class Claim:
     """What a caption says; None or nothing where it says nothing of that.
 
-    `things` are the kinds, each with its colour or None; `count` is how often each of them is there; `background` is
+    `things` are the kinds, each with its color or None; `count` is how often each of them is there; `background` is
     one of `scenes.BACKGROUNDS`; `materials` are by kind. `walking` are the kinds that are said to walk: the judge does
     not read postures, so no question asks for it.
     """
@@ -55,13 +55,13 @@ class Claim:
     walking: tuple[str, ...] = ()
 
     @property
-    def colours(self) -> dict[str, str]:
-        """The colours that are claimed, by kind."""
-        return {kind: colour for kind, colour in self.things.items() if colour}
+    def colors(self) -> dict[str, str]:
+        """The colors that are claimed, by kind."""
+        return {kind: color for kind, color in self.things.items() if color}
 
 
 def read_caption(caption: str) -> Claim:
-    """Read a caption such as `scenes.sample_scene` writes; articles, sizes, colours and the background may be missing.
+    """Read a caption such as `scenes.sample_scene` writes; articles, sizes, colors and the background may be missing.
 
     Raises
     ------
@@ -77,15 +77,15 @@ def read_caption(caption: str) -> Claim:
     said = match.groupdict()
     background = _PLACES.get(said["place"], said["background"])
     if said["one"]:
-        return Claim({said["one"]: said["colour_of_one"]}, 1, None, background)
+        return Claim({said["one"]: said["color_of_one"]}, 1, None, background)
     if said["number"]:
         kind = _KINDS_OF_PLURALS[said["kinds"]]
-        return Claim({kind: said["colour_of_all"]}, _NUMBERS[said["number"]], None, background)
+        return Claim({kind: said["color_of_all"]}, _NUMBERS[said["number"]], None, background)
     numbers = {number: said[f"kind{number}"] for number in (1, 2) if said[f"kind{number}"]}
     if len({*numbers.values()}) < len(numbers):
         raise ValueError(f"prompt: {caption!r} has two things of one kind, which the judge does not tell apart")
     return Claim(
-        {kind: said[f"colour{number}"] for number, kind in numbers.items()},
+        {kind: said[f"color{number}"] for number, kind in numbers.items()},
         relation=None if said["relation"] == "and" else said["relation"],
         background=background,
         materials={kind: said[f"material{number}"] for number, kind in numbers.items() if said[f"material{number}"]},
@@ -96,7 +96,7 @@ def read_caption(caption: str) -> Claim:
 def claim_of(scene: Scene) -> Claim:
     """All that is true of a scene, whatever its caption tells."""
     return Claim(
-        {item.kind: item.colour for item in scene.items},
+        {item.kind: item.color for item in scene.items},
         scene.count,
         scene.relation,
         scene.background,
@@ -110,20 +110,20 @@ def kinds_right(claim: Claim, reading: Reading) -> bool:
     return claim.things.keys() <= reading.things.keys()
 
 
-def colours_right(claim: Claim, reading: Reading) -> bool:
-    """All kinds whose colour is claimed are there, each in its colour."""
-    seen = {kind: thing.colour for kind, thing in reading.things.items()}
-    return claim.colours.items() <= seen.items()
+def colors_right(claim: Claim, reading: Reading) -> bool:
+    """All kinds whose color is claimed are there, each in its color."""
+    seen = {kind: thing.color for kind, thing in reading.things.items()}
+    return claim.colors.items() <= seen.items()
 
 
 def hues_right(claim: Claim, reading: Reading) -> bool:
-    """All colours are there, on whatever kind of thing."""
-    return {*claim.colours.values()} <= {thing.colour for thing in reading.things.values()}
+    """All colors are there, on whatever kind of thing."""
+    return {*claim.colors.values()} <= {thing.color for thing in reading.things.values()}
 
 
 def objects_right(claim: Claim, reading: Reading) -> bool:
-    """Exactly the kinds that are claimed are there, each in its colour where that is claimed."""
-    return claim.things.keys() == reading.things.keys() and colours_right(claim, reading)
+    """Exactly the kinds that are claimed are there, each in its color where that is claimed."""
+    return claim.things.keys() == reading.things.keys() and colors_right(claim, reading)
 
 
 def count_right(claim: Claim, reading: Reading) -> bool:
@@ -144,7 +144,7 @@ def material_right(claim: Claim, reading: Reading) -> bool:
 
 
 def background_right(claim: Claim, reading: Reading) -> bool:
-    """The background has its colour, or is its place."""
+    """The background has its color, or is its place."""
     return reading.background == claim.background
 
 
@@ -154,10 +154,10 @@ def everything_right(claim: Claim, reading: Reading) -> bool:
     return claim.things.keys() == reading.things.keys() and all(check(claim, reading) for check in asked)
 
 
-Check = Callable[[Claim, Reading], bool]
-QUESTIONS: dict[str, Check] = {
+CaptionCheck = Callable[[Claim, Reading], bool]
+QUESTIONS: dict[str, CaptionCheck] = {
     "kinds": kinds_right,
-    "colours": colours_right,
+    "colours": colors_right,
     "hues": hues_right,
     "count": count_right,
     "relation": relation_right,
@@ -170,8 +170,8 @@ QUESTIONS: dict[str, Check] = {
 def is_claimed(question: str, claim: Claim) -> bool:
     """Whether the caption says anything that the question is about."""
     said: dict[str, object] = {
-        "colours": claim.colours,
-        "hues": claim.colours,
+        "colours": claim.colors,
+        "hues": claim.colors,
         "count": claim.count,
         "relation": claim.relation,
         "material": claim.materials,
