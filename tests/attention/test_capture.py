@@ -172,7 +172,8 @@ def assert_daam(attention: Any, layer: int, probabilities: list[np.ndarray], row
     for word, positions in WORDS.items():
         reference = expected[positions].mean(0)
         ours = attention.heatmap(word, layer=layer, **requested)
-        assert np.abs(ours - reference).max() / reference.max() <= 3e-6  # float32 against float64; threads add up in another order
+        # float32 against float64; threads add up in another order
+        assert np.abs(ours - reference).max() / reference.max() <= 3e-6
 
 
 def test_daam_is_the_published_definition(stored) -> None:
