@@ -1,1 +1,1 @@
-"""The lens: from a prompt to one picture for each layer of the text encoder."""
+"""The lens: generates one image from the hidden states after each layer of the text encoder."""

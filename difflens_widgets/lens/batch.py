@@ -1,4 +1,4 @@
-"""What is denoised: one row for each picture, and the order in which they are painted."""
+"""The rows of a run, one for each image, and the order in which they are denoised."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from .edits import Edit, KeepTokens
 
 StepListener = Callable[[int, int, Tensor, Tensor], object]  # (layer, step, timestep, latents)
 
-_STRIDE = 4  # after the layer on screen, every fourth
+_STRIDE = 4  # after the displayed layer, every fourth layer
 
 
 class BatchRow(NamedTuple):
-    """One picture to paint: a layer, of the whole prompt (None) or with only one token kept."""
+    """One image to generate: a layer, with the whole prompt (`token` None) or with only one token kept."""
 
     layer: int
     token: TokenKey | None = None
 
     def described(self, layer_name: str) -> str:
-        """What a message calls it, given what its run calls the layer."""
+        """The name of this row in messages; `layer_name` is the run's name for the layer."""
         if self.token is None:
             return layer_name
         return f"{layer_name} with {self.token if isinstance(self.token, PromptPart) else f'token {self.token}'} kept"
@@ -33,28 +33,28 @@ class BatchRow(NamedTuple):
 
 @dataclass(frozen=True)
 class Batch:
-    """Everything that one run paints.
+    """All images that one run generates.
 
     Attributes
     ----------
     view : PipelineView
     prompt : str
     negative_prompt : str or None
-        None: what the stock pipeline takes without one.
+        None: the default of the stock pipeline.
     layers : tuple of int
-        The layers asked for.
+        The requested layers.
     num_layers : int
-        How many there are.
+        Number of all layers, requested or not.
     edit : callable
-        layer → its edit of the whole prompt.
+        layer → its edit for the whole prompt.
     name_of : callable
-        layer → what messages call its picture.
+        layer → the name of its image in messages.
     token_masks : mapping of token → positions
-        For the per-token lens.
+        The positions that each image of the per-token lens keeps.
     words : frozenset of int
         The positions of the prompt's words.
     plan : Plan or None
-        What is kept of the attention, where that was asked for.
+        How attention is captured; None: it is not captured.
     """
 
     view: PipelineView
@@ -70,11 +70,11 @@ class Batch:
 
     @property
     def rows(self) -> list[BatchRow]:
-        """All pictures, those of single tokens last."""
+        """All rows; the rows of single tokens come last."""
         return [BatchRow(layer, token) for token in (None, *self.token_masks) for layer in self.layers]
 
     def edit_of(self, row: BatchRow) -> Edit:
-        """What the text encoders return for one row."""
+        """The edit of the text encoders' outputs for one row."""
         edit = self.edit(row.layer)
         if row.token is None:
             return edit
@@ -83,9 +83,9 @@ class Batch:
 
 
 def next_rows(remaining: Sequence[BatchRow], size: int, focus: int | None, num_layers: int) -> dict[int, BatchRow]:
-    """The rows to paint next, by their index in the batch: the layer on screen, then every fourth, then the rest.
+    """The rows to denoise next, by batch index: the displayed layer first, then every fourth layer, then the rest.
 
-    First those of the whole prompt, then those of single tokens in the order asked.
+    All rows of the whole prompt come before the rows of single tokens.
     """
     order = _layer_order(num_layers)
 
@@ -99,12 +99,12 @@ def next_rows(remaining: Sequence[BatchRow], size: int, focus: int | None, num_l
 
 
 def batch_index(row: BatchRow, size: int, num_layers: int) -> int:
-    """Where in the batch a row is always denoised: with several threads its last bits depend on that, too."""
-    shift = row.token if isinstance(row.token, int) else 0  # else one layer's tokens would all want the same index
+    """The fixed batch index of a row: with several threads, the last bits of an image depend on this index."""
+    shift = row.token if isinstance(row.token, int) else 0  # otherwise all tokens of a layer would share one index
     return (_layer_order(num_layers).index(row.layer) + shift) % size
 
 
 def _layer_order(num_layers: int) -> list[int]:
-    """Every fourth layer counted from the last, then the rest."""
+    """Every fourth layer, counted back from the last one, then the rest."""
     last = num_layers - 1
     return sorted(range(num_layers), key=lambda layer: ((last - layer) % _STRIDE != 0, last - layer))

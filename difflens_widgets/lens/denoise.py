@@ -1,7 +1,7 @@
-"""denoise: from edited text encoders to pictures, some rows at a time through the stock pipeline.
+"""denoise: generates images from edited text encoder outputs, several rows in each call of the stock pipeline.
 
-Every forward has one canonical number of rows (the batch size), padded where rows run out, so that a picture is the
-same to the byte whichever others were asked for. Each row gets a generator of its own, all seeded alike: the same
+Every forward has the same number of rows (the batch size); missing rows are padded. So an image is the same to the
+byte, whichever other images are requested. Each row has its own generator, and all have the same seed: the same
 latents and, with stochastic schedulers, the same noise at every step.
 """
 
@@ -21,14 +21,14 @@ from .stock_call import Cancelled, Control, PreviewBudget, StockCall
 
 
 def denoise(batch: Batch, settings: SamplingSettings, emit: Callable[[Event], None], control: Control) -> None:
-    """Paint all rows of a batch, the layer on screen first, and tell of everything on the way.
+    """Generate all rows of a batch, the displayed layer first, and emit events on the way.
 
-    Returns early, with what is painted, when `control` says so. Out of memory: halves the batch size and goes on.
+    Returns early, with the images so far, if `control` is cancelled. If memory runs out, halves the batch size.
 
     Parameters
     ----------
     batch : Batch
-        Its prompt is encoded already.
+        Its prompt must be encoded already.
     settings : SamplingSettings
     emit : callable
         Called with every event, in this thread.
@@ -48,7 +48,7 @@ def denoise(batch: Batch, settings: SamplingSettings, emit: Callable[[Event], No
             return
         if failed:
             size //= 2
-            gc.collect()  # what the failed call held
+            gc.collect()  # frees what the failed call held
             torch.cuda.empty_cache()
             message = f"out of memory: going on with {size} layer{'s' * (size > 1)} at a time"
             emit(Message(message, {"batch_size": size}))
@@ -58,7 +58,7 @@ def denoise(batch: Batch, settings: SamplingSettings, emit: Callable[[Event], No
 
 
 def _paint(call: StockCall, size: int) -> bool | None:
-    """Paint; True: out of memory, None: cancelled. The error, which holds the call's tensors, is gone on return."""
+    """Run the call. True: out of memory; None: cancelled. On return, the error no longer holds the call's tensors."""
     try:
         call.paint()
     except Cancelled:
@@ -71,15 +71,15 @@ def _paint(call: StockCall, size: int) -> bool | None:
 
 
 def out_of_memory(error: BaseException) -> bool:
-    """Whether an error says that memory ran out, on any device."""
-    # on a CPU torch raises a plain RuntimeError, on MPS too
+    """Whether an error means that memory ran out, on any device."""
+    # on CPU and MPS, torch raises a plain RuntimeError
     words = str(error).lower()
     said = "can't allocate memory" in words or "not enough memory" in words or "out of memory" in words
     return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or said
 
 
 class _Progress:
-    """Counts the pictures that are done, and tells how long the rest will take from how long these took."""
+    """Counts finished images, and estimates the remaining time from the time that these took."""
 
     def __init__(self, batch: Batch, settings: SamplingSettings, emit: Callable[[Event], None]) -> None:
         self._emit, self._steps = emit, settings.num_inference_steps
@@ -90,16 +90,16 @@ class _Progress:
         self._began = time.monotonic()
 
     def begin(self, rows: Mapping[int, BatchRow]) -> None:
-        """A call with these rows begins."""
+        """Note that a call with these rows begins."""
         self._rows = rows
 
     def end(self) -> None:
-        """It is over."""
+        """Note that the call is over."""
         self._finished += len(self._rows)
         self.tell(0.0, self._steps)
 
     def emit(self, event: Event) -> None:
-        """Pass an event on, counted."""
+        """Count an event and pass it on."""
         if isinstance(event, (LayerImage, Failed)):
             self._layers_done += 1
         elif isinstance(event, (TokenImage, TokenFailed)):
@@ -107,7 +107,7 @@ class _Progress:
         self._emit(event)
 
     def tell(self, share: float, step: int) -> None:
-        """Tell where the run stands: this call's share of evaluations that is done, 0..1, and its step."""
+        """Emit the progress: the share (0..1) of this call's evaluations that is done, and the denoising step."""
         rows = self._rows.values()
         self._emit(
             Progress(
@@ -129,7 +129,7 @@ class _Progress:
 
 
 def default_batch_size(pipe: Any) -> int:
-    """All of SD 1.5's layers at once on an accelerator; on a CPU only small models gain from batching."""
+    """13, all layers of SD 1.5, on an accelerator; on a CPU 7 for small U-Nets, 1 for others, which gain nothing."""
     if pipe._execution_device.type != "cpu":
         return 13
     return 7 if sum(parameter.numel() for parameter in pipe.unet.parameters()) < 50_000_000 else 1

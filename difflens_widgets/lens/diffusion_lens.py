@@ -1,4 +1,4 @@
-"""DiffusionLens: what each layer of a text encoder sees, painted by the diffusion model itself.
+"""DiffusionLens: generates an image from the hidden states after each layer of a text encoder.
 
 Toker et al., "Diffusion Lens: Interpreting Text Encoders in Text-to-Image Pipelines", ACL 2024.
 """
@@ -28,29 +28,29 @@ if TYPE_CHECKING:
 
 
 class DiffusionLens:
-    """A lens on a text encoder of a diffusers pipeline.
+    """A lens on one text encoder of a diffusers pipeline.
 
-    Your pipeline stays yours: while the lens paints, you may call it, change its scheduler, or use its parts in another
-    pipeline.
+    The lens does not change your pipeline: during a run you may call it, change its scheduler, or use its modules in
+    another pipeline.
 
     Parameters
     ----------
     pipe : diffusers.StableDiffusionPipeline or StableDiffusionXLPipeline
-        SD 1.x, 2.x or SDXL, as you set it up: its scheduler, LoRA, offloading and dtype are used as they are.
+        SD 1.x, 2.x or SDXL. The lens uses its scheduler, LoRA, offloading and dtype as you set them up.
     batch_size : int, optional
-        How many pictures are denoised at once, ≥ 1. By default what suits the device and the model's size. A layer's
-        picture depends on it in the last bits, and on nothing else but the arguments of the call.
+        Number of images that are denoised at once, ≥ 1. Default: depends on the device and the size of the model. The
+        last bits of an image depend on it; they do not depend on which other layers are requested.
     model : str, optional
-        The name that runs are labelled with.
+        The model's name in the labels of runs.
     text_encoder : str, optional
-        Which text encoder to look at, where a pipeline has several: SDXL has "text_encoder" (CLIP-L, layers 0..11; the
-        default) and "text_encoder_2" (OpenCLIP-bigG, layers 0..31). Meanwhile the other one returns its stock output,
-        so early layers may show the prompt too: they tell what this encoder's later blocks add to the rest.
+        The text encoder to examine, where a pipeline has several. SDXL has "text_encoder" (CLIP-L, layers 0..11; the
+        default) and "text_encoder_2" (OpenCLIP-bigG, layers 0..31). The other one returns its stock output, so early
+        layers may show the prompt too: their images show what the later blocks of this encoder add.
 
     Raises
     ------
     ValueError
-        If the pipeline is of no supported family, or has no such encoder.
+        If the pipeline belongs to no supported family, or has no such text encoder.
 
     Examples
     --------
@@ -88,7 +88,7 @@ class DiffusionLens:
         revision: str | None = None,
         **diffusers_kwargs: Any,
     ) -> DiffusionLens:
-        """Load a model and put a lens on it.
+        """Load a model and create a lens on it.
 
         Parameters
         ----------
@@ -97,22 +97,22 @@ class DiffusionLens:
             (``.safetensors``), or a Hugging Face hub id such as "sd-legacy/stable-diffusion-v1-5". "~" is your home
             folder. Only safetensors weights are read, and no remote code is run.
         device : str or torch.device, optional
-            Default: CUDA, then Apple's MPS, then the CPU.
+            Default: CUDA if available, else Apple's MPS, else the CPU.
         dtype : torch.dtype, optional
             Default: float16 on CUDA, float32 elsewhere.
         batch_size, text_encoder
             See the class.
         variant, revision : str, optional
-            As in diffusers: "fp16" for the weights saved under that name; a branch or commit on the hub.
+            As in diffusers: the variant of the weights, such as "fp16"; the branch or commit on the hub.
         **diffusers_kwargs
-            What else diffusers' `from_pretrained` (or `from_single_file`) takes, such as `scheduler=` or
+            Further arguments of diffusers' `from_pretrained` (or `from_single_file`), such as `scheduler=` or
             `safety_checker=None`.
 
         Raises
         ------
         ValueError
-            If the folder is not a diffusers pipeline, its family is not supported, or it has no such encoder (before
-            weights are loaded).
+            If the folder is not a diffusers pipeline, its family is not supported, or it has no such text encoder
+            (raised before weights are loaded).
         OSError
             If a hub id cannot be loaded.
         """
@@ -122,12 +122,12 @@ class DiffusionLens:
 
     @property
     def text_encoder(self) -> str:
-        """The pipeline's name for the text encoder that is looked at."""
+        """The name of the examined text encoder, as a component of the pipeline."""
         return self._encoder.name
 
     @property
     def num_layers(self) -> int:
-        """How many layers there are: 13 for SD 1.x, 12 and 32 for SDXL's encoders. The last gives the stock picture."""
+        """Number of layers: 13 for SD 1.x, 12 and 32 for SDXL's encoders. The last layer gives the stock image."""
         return self._encoder.read_layers(len(self._encoder.blocks_of(self._module)))[-1] + 1
 
     @property
@@ -137,7 +137,7 @@ class DiffusionLens:
 
     @property
     def blocks(self) -> list[torch.nn.Module]:
-        """The text encoder's transformer blocks that the stock picture depends on, in their order."""
+        """The transformer blocks of the text encoder that the stock image depends on, in order."""
         return blocks_of(self._module, self._encoder)
 
     @property
@@ -150,9 +150,9 @@ class DiffusionLens:
     def __call__(self, prompt: list[str] | tuple[str, ...], **options: Unpack[RunOptions]) -> list[LensRun]: ...
     @takes_run_options
     def __call__(self, prompt: str | Sequence[str], **options: Unpack[RunOptions]) -> LensRun | list[LensRun]:
-        """Paint the layers of one prompt, or of several, and wait for it.
+        """Generate the images of the layers for one prompt, or for several, and wait for them.
 
-        Takes what `start` takes; a list of prompts gives a list of runs. Ctrl-C stops it within one denoising step.
+        Takes the arguments of `start`; a list of prompts gives a list of runs. Ctrl-C stops within one denoising step.
         """
         jobs = self._jobs(prompt, **options)
         runs = [with_progress_bar(job) for job in jobs]
@@ -164,47 +164,47 @@ class DiffusionLens:
     def start(self, prompt: list[str] | tuple[str, ...], **options: Unpack[RunOptions]) -> list[LensJob]: ...
     @takes_run_options
     def start(self, prompt: str | Sequence[str], **options: Unpack[RunOptions]) -> LensJob | list[LensJob]:
-        """Begin to paint in a worker thread and return at once.
+        """Start to generate in a worker thread, and return at once.
 
         Parameters
         ----------
         prompt : str or sequence of str
         layers : iterable of int, optional
-            Default: all of them. 0 is the embeddings, k the state after block k.
+            0 is the embeddings, k the state after block k. Default: all layers.
         negative_prompt : str, optional
-            What to guide away from; always encoded with all layers. Default: what the stock pipeline takes without
-            one: "" for SD 1.x and 2.x, for SDXL all zeros (which is not the same as "").
+            What guidance moves away from; always encoded with all layers. Default: that of the stock pipeline, which
+            is "" for SD 1.x and 2.x, and all zeros for SDXL (not the same as "").
         seed : int or torch.Generator
-            0 ≤ seed < 2**63. Every layer starts from this seed's latents and gets its noise. A generator's state is
-            copied and left as it is.
+            0 ≤ seed < 2**63. All layers start from the same latents and get the same noise. The state of a generator is
+            copied and does not change.
         num_inference_steps : int, optional
             Denoising steps, ≥ 1. Default: the model's own (`sampling_defaults.json` in its folder), or 20.
         guidance_scale : float, optional
-            Classifier-free guidance; 1 and less switch it off. Default: the model's own, or 7.5.
+            Classifier-free guidance, ≥ 0; 1 and less switch it off. Default: the model's own, or 7.5.
         guidance_rescale, eta : float
-            As in the stock pipeline: against over-exposure, and DDIM's noise; both ≥ 0.
+            As in the stock pipeline, both ≥ 0: a correction of over-exposure, and the amount of DDIM's noise.
         cross_attention_kwargs : mapping, optional
-            Passed to the denoiser's attention; "scale" is the strength of LoRA weights, in the text encoder too.
+            Passed to the denoiser's attention; "scale" is the strength of LoRA weights, also in the text encoder.
         negative_prompt_embeds : Tensor (tokens, width), optional
-            In place of `negative_prompt`; not for SDXL, which also wants a pooled vector.
+            Replaces `negative_prompt`; not for SDXL, which also needs a pooled vector.
         height, width : int, optional
-            In pixels, divisible by 8. Default: what the model was trained for.
+            In pixels, divisible by 8. Default: the size that the model was trained for.
         latents : Tensor (channels, height / f, width / f), optional
-            Start from these instead of the seed's; f is the autoencoder's factor (8 for SD).
+            The start latents, in place of those from the seed; f is the autoencoder's factor (8 for SD).
         snapshots : iterable of int, optional
-            Keep the decoded prediction at these denoising steps (0 is the first) of each layer.
+            Denoising steps (0 is the first) whose decoded prediction is kept, for each layer.
         keep_tokens : int, str, PromptPart, or an iterable of these, optional
-            The per-token lens: for each, one more picture of every layer, `run.token_images[layer, token]`, with
-            only that token's state and the start token's kept; every other position holds what the empty prompt has
-            there (its padding; at position 1 its end token). Words or groups of words are found with all their
-            pieces, each occurrence by itself, and an index is a position of `run.tokens` (0, the start token alone,
-            is the empty prompt). "all" alone means each word in turn, ["all"] the word "all". `PromptPart.PADDING`
-            and `PromptPart.PROMPT` keep those parts. SDXL: in both encoders, at this one's positions; the pooled
-            vector is the prompt's where all its words are kept, else the empty prompt's. Snapshots and latents are
-            kept of the whole prompt only. Toker et al., "Padding Tone", NAACL 2025.
+            The per-token lens: one more image of every layer for each item, `run.token_images[layer, token]`. It keeps
+            only the states of that token and of the start token; all other positions hold the empty prompt's states
+            (its padding; at position 1 its end token). A word or several consecutive words include all sub-word tokens;
+            each occurrence gives its own images. An integer is a position in `run.tokens` (0, the start token alone,
+            is the empty prompt). "all" means each word in turn, ["all"] the word "all". `PromptPart.PADDING` and
+            `PromptPart.PROMPT` keep these parts. SDXL: both encoders keep this encoder's positions; the pooled vector
+            is the prompt's if all its words are kept, else the empty prompt's. Snapshots and latents are kept for
+            the whole prompt only. Toker et al., "Padding Tone", NAACL 2025.
         attention : bool, "mean", "daam" or AttentionOptions
-            Keep where each word is looked at in each layer's picture (of the whole prompt): `run.attention`, a
-            `LensAttention`. The pictures stay the same to the bit. True is "mean"; the options say what is kept.
+            Capture the attention to each word in each layer's image (of the whole prompt): `run.attention`, a
+            `LensAttention`. The images stay the same to the bit. True means "mean".
         on_step : callable, optional
             Called in the worker thread as `on_step(layer, step, timestep, latents)` after each denoising step of a
             layer, with a copy of its latents (1, channels, height / f, width / f).
@@ -212,34 +212,34 @@ class DiffusionLens:
         Returns
         -------
         LensJob
-            Or a list of jobs for a list of prompts; they work one after another.
+            Or a list of jobs for a list of prompts; they run one after another.
 
         Raises
         ------
         ValueError, TypeError
-            For arguments that cannot work, before anything is computed.
+            If an argument is not valid; raised before anything is computed.
         """
         jobs = [job.start() for job in self._jobs(prompt, **options)]
         return jobs[0] if isinstance(prompt, str) else jobs
 
     @takes_run_options
     def ablate(self, prompt: str, **options: Unpack[RunOptions]) -> LensRun:
-        """Another question: the picture when one block of the text encoder is skipped, and all others work.
+        """Skip one block of the text encoder at a time, run all others, and generate the image.
 
-        A picture that stays the same says that the others can do without this block for this prompt.
+        If the image does not change, the encoder does not need this block for this prompt.
 
         Parameters
         ----------
         prompt : str
         **options
-            As for `start`. "Layers" are blocks here: 0 is the stock picture, with nothing skipped, and k the one
-            without block k. SDXL: the other encoder keeps all its blocks; the second encoder's last block, which works
-            on the pooled vector only, can be skipped as well.
+            As for `start`. "Layers" are blocks here: 0 is the stock image, with no block skipped, and k the image
+            without block k. SDXL: the other encoder keeps all its blocks; the second encoder's last block, which
+            changes only the pooled vector, can be skipped as well.
 
         Returns
         -------
         LensRun
-            Its `settings["method"]` is "ablation", and `states[k]` the encoder's last state without block k.
+            Its `settings["method"]` is "ablation", and `states[k]` is the encoder's last state without block k.
 
         Raises
         ------
@@ -249,17 +249,17 @@ class DiffusionLens:
         return with_progress_bar(self._jobs(prompt, method="ablation", **options)[0])
 
     def tokenize(self, prompt: str) -> tuple[tuple[Token, ...], str]:
-        """The tokens that the text encoder reads of a prompt, and the part that does not fit ("" if all does)."""
+        """The tokens that the text encoder reads, and the part of the prompt that is cut off ("" if there is none)."""
         return self.view().tokenize(prompt)
 
     def encode(self, prompt: str, *, lora_scale: float | None = None) -> Encoding:
-        """Encode a prompt without painting: its tokens, and the state of each after every block.
+        """Encode a prompt without generating an image: its tokens, and their hidden states after every block.
 
         Parameters
         ----------
         prompt : str
         lora_scale : float, optional
-            The strength of LoRA weights in the text encoder; by default 1.
+            The strength of LoRA weights in the text encoder. Default: 1.
 
         Returns
         -------
@@ -269,28 +269,28 @@ class DiffusionLens:
         Raises
         ------
         TypeError
-            If `prompt` is no str.
+            If `prompt` is not a str.
         RuntimeError
-            From within `on_step` or a listener of a run of this pipeline, which it would wait for.
+            If called from `on_step` or a listener of a run of this pipeline: it would wait for itself.
         """
         checks.prompts([prompt], None)
         return run_in_worker(self.pipe, lambda: self.view().encode(prompt, lora_scale))
 
     def view(self) -> PipelineView:
-        """What a run works on, for use within `sharing.run_in_worker`."""
+        """A copy of the pipeline for one run, to use inside `sharing.run_in_worker`."""
         return PipelineView(self.pipe, self.family, self._encoder)
 
     def _jobs(
         self, prompt: str | Sequence[str], *, method: Method = "lens", **options: Unpack[RunOptions]
     ) -> list[LensJob]:
-        """Check every argument, then make one job for each prompt."""
+        """Check every argument, then create one job for each prompt."""
         asked: RunOptions = {**DEFAULTS, **options}
         texts = checks.prompts(prompt, asked["negative_prompt"])
         count = self.num_layers if method == "lens" else len(self.blocks) + 1
         layers = checks.layers(asked["layers"], count)
         settings = read_settings(self.pipe, self.family, self.batch_size, asked)
         keep = asked["keep_tokens"]
-        if isinstance(keep, Iterator):  # to be read once for each prompt
+        if isinstance(keep, Iterator):  # it is read again for each prompt
             keep = list(keep)
         view = self.view()
         masks = [token_positions(keep, text, view.tokenize) for text in texts]

@@ -1,7 +1,7 @@
-"""Edits of what a text encoder returns for one row of a batch: the lens, the per-token lens and the ablation.
+"""Edits of a text encoder's output for one row of a batch: the lens, the per-token lens and the ablation.
 
-A picture of the lens is the stock pipeline's picture with one thing exchanged: what its text encoder returns. An edit
-says what; the row without any (`Layer` of the last layer) is the stock picture.
+An image of the lens is the stock pipeline's image with one change: the output of the text encoder. An edit defines this
+change. The edit `Layer` of the last layer changes nothing: it gives the stock image.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from ..models.encoder_session import EncoderSession, Source
 
 @dataclass(frozen=True)
 class Edit(ABC):
-    """What one row's text encoders return.
+    """What the text encoders return for one row.
 
     Attributes
     ----------
     encoder : str
-        The name of the text encoder that is looked at; what the others return stays the stock output.
+        The name of the examined text encoder; the others return their stock output.
     """
 
     encoder: str
@@ -35,22 +35,22 @@ class Edit(ABC):
         return self.output(session, name, "prompt")
 
     def output(self, session: EncoderSession, name: str, source: Source) -> Any:
-        """The same, of the prompt or of the empty prompt."""
+        """What the encoder `name` returns for the prompt, or for the empty prompt."""
         if name != self.encoder:
             return session.encoded(name, source).output
         return self._edited(session, source)
 
     @abstractmethod
     def _edited(self, session: EncoderSession, source: Source) -> Any:
-        """What the lensed encoder returns."""
+        """What the examined encoder returns."""
 
 
 @dataclass(frozen=True)
 class Layer(Edit):
-    """The lens: the state after block `layer` stands where the pipeline reads; 0 is the embeddings.
+    """The lens: the pipeline reads the state after block `layer` in place of the last one; 0 is the embeddings.
 
-    Where a pipeline reads several states, each place holds the state of min(its own layer, `layer`): what is known by
-    block `layer`. Toker et al., "Diffusion Lens", ACL 2024.
+    Where a pipeline reads the states of several layers, each becomes the state of min(its own layer, `layer`): what the
+    encoder has computed up to block `layer`. Toker et al., "Diffusion Lens", ACL 2024.
     """
 
     layer: int
@@ -67,7 +67,7 @@ class Layer(Edit):
 
 @dataclass(frozen=True)
 class SkipBlock(Edit):
-    """The ablation: the encoder runs without block `block`; 1 is the first, 0 leaves out nothing."""
+    """The ablation: the encoder runs without block `block`; 1 is the first block, 0 skips none."""
 
     block: int
 
@@ -77,16 +77,16 @@ class SkipBlock(Edit):
 
 @dataclass(frozen=True)
 class KeepTokens(Edit):
-    """The per-token lens: `edit` at some positions, and the empty prompt's states at all others.
+    """The per-token lens: the output of `edit` at some positions, and the empty prompt's states at all others.
 
     Attributes
     ----------
     edit : Edit
     positions : frozenset of int
-        Kept besides the first position, the start token. Where the denoiser reads several encoders, of all of them.
+        Kept in addition to position 0, the start token. Applies to all encoders that the denoiser reads.
     whole : bool
-        Whether all words of the prompt are kept. A pooled vector would tell the words that are left out: it is the
-        prompt's only then, else the empty prompt's.
+        Whether all words of the prompt are kept. A pooled vector holds removed words too, so it is the prompt's only
+        if this is true, and otherwise the empty prompt's.
 
     References
     ----------
@@ -98,13 +98,13 @@ class KeepTokens(Edit):
     whole: bool
 
     def output(self, session: EncoderSession, name: str, source: Source) -> Any:
-        """Both outputs, put together position by position."""
+        """Merge the two outputs position by position."""
         kept = self.edit.output(session, name, "prompt")
         clean = iter(tensors_of(self.edit.output(session, name, "empty")))
 
         def merge(tensor: Tensor) -> Tensor:
             other = next(clean)
-            if tensor.ndim < 3:  # a vector of the whole prompt
+            if tensor.ndim < 3:  # a pooled vector
                 return tensor if self.whole else other
             if tensor.ndim > 3 or tensor is other:  # attention weights, which no pipeline reads
                 return tensor

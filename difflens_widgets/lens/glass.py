@@ -1,7 +1,7 @@
-"""StableDiffusionGlassPipeline: the lens under the call signature of the published Diffusion Lens code.
+"""StableDiffusionGlassPipeline: the lens with the call signature of the published Diffusion Lens code.
 
-Existing scripts move over by changing an import. The pictures come from `DiffusionLens`: same noise for all layers, and
-the last layer is the stock picture. Nothing is written and nothing printed; `save_pictures` names files as the
+To move an existing script over, change its import. The images come from `DiffusionLens`: all layers get the same noise,
+and the last layer gives the stock image. A call writes no files and prints nothing; `save_pictures` names files as the
 published scripts do.
 """
 
@@ -36,18 +36,18 @@ _OUTPUT_TYPES = ("pil", "latents", "latent", "np", "pt")
 
 @dataclass(frozen=True)
 class GlassOutput:
-    """What a call gives.
+    """The result of a call.
 
     Attributes
     ----------
-    images : dict of layer → pictures
-        Of each layer, one picture for each prompt and image, in the stock pipeline's order (all images of the first
-        prompt, then of the second). "pil": a list of PIL.Image; "np": float32 (n, height, width, 3), 0..1;
+    images : dict of layer → images
+        One image for each prompt and repetition, in the stock pipeline's order (all images of the first prompt, then
+        of the second). "pil": a list of PIL.Image; "np": float32 (n, height, width, 3), 0..1;
         "pt": float32 (n, 3, height, width), 0..1; "latents": float32 (n, channels, height / f, width / f).
     runs : list of LensRun
-        The full records, in the same order; with `per_token` the pictures are in `runs[i].token_images`.
+        The full records, in the same order; with `per_token` the images are in `runs[i].token_images`.
     other : GlassOutput or None
-        The same of `explain_other_model`.
+        The result for `explain_other_model`.
     """
 
     images: dict[int, Pictures]
@@ -55,17 +55,17 @@ class GlassOutput:
     other: GlassOutput | None = None
 
     def __getitem__(self, layer: int) -> Pictures:
-        """The pictures of one layer."""
+        """The images of one layer."""
         return self.images[layer]
 
     @property
     def layers(self) -> list[int]:
-        """The layers that were painted, ascending."""
+        """The layers that have images, ascending."""
         return list(self.images)
 
 
 class StableDiffusionGlassPipeline(StableDiffusionPipeline):
-    """Stable Diffusion 1.x or 2.x that paints what every layer of its text encoder holds.
+    """Stable Diffusion 1.x or 2.x that generates an image from every layer of its text encoder.
 
     Examples
     --------
@@ -101,7 +101,7 @@ class StableDiffusionGlassPipeline(StableDiffusionPipeline):
         per_token: bool | TokenChoice = False,
         snapshots: Iterable[int] | None = None,
     ) -> GlassOutput | tuple[Any, ...]:
-        """Paint the layers of one prompt, or of several.
+        """Generate the images of the layers for one prompt, or for several.
 
         Parameters
         ----------
@@ -114,30 +114,30 @@ class StableDiffusionGlassPipeline(StableDiffusionPipeline):
         generator : torch.Generator or a sequence of one for each image, optional
             Default: torch's global seed. All layers of an image get the same noise.
         latents : Tensor (prompts × images, channels, height / f, width / f), optional
-            Start from these instead.
+            The start latents, in place of random ones.
         prompt_embeds : None
-            Refused: a layer cannot be read from embeddings, only from a prompt.
+            Refused: the layers can be computed from a prompt only, not from embeddings.
         negative_prompt_embeds : Tensor (1 or prompts, tokens, width), optional
-            In place of `negative_prompt`.
+            Replaces `negative_prompt`.
         output_type : "pil", "latents" ("latent"), "np" or "pt"
         return_dict : bool
-            False: a tuple with the pictures of each layer, ascending; with `explain_other_model` a pair of such tuples.
+            False: a tuple with the images of each layer, ascending; with `explain_other_model` a pair of such tuples.
         callback : callable, optional
             `callback(layer, step, timestep, latents)` after a denoising step of a layer, with its latents
-            (1, channels, height / f, width / f); layers are denoised side by side. A function of three arguments is
-            called in the old form, without the layer.
+            (1, channels, height / f, width / f); several layers are denoised in one batch. A function of three
+            arguments is called in the old form, without the layer.
         callback_steps : int
-            Call only at every so many steps, the first included.
+            Call it at every n-th step only, the first step included.
         start_layer, end_layer, step_layer : int
-            A Python range of layers; `end_layer` is exclusive and by default takes in all.
+            A Python range of layers; `end_layer` is exclusive and defaults to the number of layers.
         skip_layers : iterable of int, optional
-            Leave these out.
+            Layers to leave out.
         explain_other_model : CLIPTextModel, optional
-            A second text encoder of the same depth and width, lensed beside the first with the same noise.
+            A second text encoder of the same depth and width, examined in the same way with the same noise.
         per_token : bool, int, str, PromptPart or an iterable of these
-            The per-token lens; True is each word in turn, else as `keep_tokens` of `DiffusionLens.start`.
+            The per-token lens. True: each word in turn; other values as `keep_tokens` of `DiffusionLens.start`.
         snapshots : iterable of int, optional
-            Keep the decoded predictions at these denoising steps in the output's `runs`.
+            Denoising steps whose decoded predictions are kept in the output's `runs`.
 
         Returns
         -------
@@ -146,9 +146,9 @@ class StableDiffusionGlassPipeline(StableDiffusionPipeline):
         Raises
         ------
         ValueError, TypeError
-            For arguments that cannot work or contradict each other, before anything is computed.
+            If arguments are not valid or contradict each other; raised before anything is computed.
         RuntimeError
-            If a layer has no finite picture.
+            If the image of a layer is not finite.
         """
         if output_type not in _OUTPUT_TYPES:
             raise ValueError(f"output_type: {output_type!r} is none of {', '.join(map(repr, _OUTPUT_TYPES))}")
@@ -175,7 +175,7 @@ class StableDiffusionGlassPipeline(StableDiffusionPipeline):
             "keep_tokens": ("all" if per_token else None) if isinstance(per_token, bool) else per_token,
         }
         noises = arguments.noises(self, generator, latents, len(prompts) * count, height, width)
-        jobs = [  # all of them are checked before the first is run
+        jobs = [  # all arguments are checked before the first job runs
             [
                 lens._jobs(
                     prompts[index // count],
@@ -197,27 +197,27 @@ class StableDiffusionGlassPipeline(StableDiffusionPipeline):
 
 
 def save_pictures(run: LensRun, folder: str | Path, *, seconds_per_step: float = 0.2) -> list[Path]:
-    """Write a run's pictures under the names of the published scripts.
+    """Write the images of a run under the file names of the published scripts.
 
-    `layer_000_step_000.png` for each snapshot and, at its last step, for the finished picture; where a layer has
-    several, also `layer_000_evolution.gif`.
+    `layer_000_step_000.png` for each snapshot and, with the number of the last step, for the finished image. If a layer
+    has several images, also `layer_000_evolution.gif`.
 
     Parameters
     ----------
     run : LensRun
     folder : str or Path
-        Made if it is not there; files of the same names are replaced.
+        Created if it does not exist; files of the same names are replaced.
     seconds_per_step : float
 
     Returns
     -------
     list of Path
-        What was written.
+        The written files.
 
     Raises
     ------
     OSError
-        If it cannot be written.
+        If a file cannot be written.
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
@@ -262,7 +262,7 @@ def _output(pipe: StableDiffusionGlassPipeline, runs: list[LensRun], output_type
 
 
 def _decode(pipe: StableDiffusionGlassPipeline, latents: Tensor, output_type: str) -> Pictures:
-    """Pixels as floats, which the pictures of a run, 8 bits deep, no longer are."""
+    """Decode latents to float pixels: the images of a run have only 8 bits."""
     vae = pipe.vae
     rows = [
         vae.decode(row[None].to(pipe._execution_device, vae.dtype) / vae.config.scaling_factor, return_dict=False)[0]

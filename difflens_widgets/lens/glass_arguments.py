@@ -1,4 +1,4 @@
-"""The arguments of StableDiffusionGlassPipeline, checked and put into the lens's own terms."""
+"""Checks the arguments of StableDiffusionGlassPipeline and converts them to those of DiffusionLens."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from .batch import StepListener
 
 
 class Noise(NamedTuple):
-    """Where one picture starts, and what draws the noise of its steps."""
+    """The start latents of one image, and the generator of the noise of its steps."""
 
     latents: Tensor
     generator: torch.Generator
@@ -28,7 +28,7 @@ def texts(
     prompt_embeds: Tensor | None,
     negative_prompt_embeds: Tensor | None,
 ) -> tuple[list[str], list[str]]:
-    """Prompts, and a negative prompt for each."""
+    """The prompts, and one negative prompt for each."""
     if prompt_embeds is not None:
         raise ValueError("prompt_embeds: the layers of a text encoder can be read from a prompt only: give `prompt`")
     if prompt is None:
@@ -56,7 +56,7 @@ def negative_embeds(given: Tensor | None, count: int) -> list[Tensor | None]:
 
 
 def layers(num_layers: int, start: int, end: int | None, step: int, skip: Iterable[int] | None) -> list[int]:
-    """The layers of a range without those to skip."""
+    """The layers of a range, without those to skip."""
     start = checks.as_int("start_layer", start, at_least=0)
     end = num_layers if end is None else checks.as_int("end_layer", end)
     step = checks.as_int("step_layer", step, at_least=1)
@@ -77,9 +77,9 @@ def layers(num_layers: int, start: int, end: int | None, step: int, skip: Iterab
 
 
 def on_step(callback: Callable[..., Any] | None, every: int) -> StepListener | None:
-    """`callback` in the new form, called at every so many steps.
+    """Convert `callback` to the form with four arguments, called at every n-th step.
 
-    One that takes three arguments is of the old form, (step, timestep, latents), and is called so.
+    A callback that accepts three arguments has the old form, (step, timestep, latents), and is called in that form.
     """
     every = checks.as_int("callback_steps", every, at_least=1)
     if callback is None:
@@ -109,7 +109,7 @@ def _takes(signature: inspect.Signature, count: int) -> bool:
 
 
 def with_encoder(pipe: Any, encoder: Any) -> Any:
-    """`pipe` with another text encoder in its place, all else shared."""
+    """A copy of `pipe` with another text encoder; all other components are shared."""
     own = pipe.text_encoder
     if type(encoder) is not type(own):
         raise TypeError(f"explain_other_model: expected a {type(own).__name__}, got {type(encoder).__name__}")
@@ -123,7 +123,7 @@ def with_encoder(pipe: Any, encoder: Any) -> Any:
             f"{own.device}; move it there with .to()"
         )
     other = copy.copy(pipe)
-    other.__dict__["text_encoder"] = encoder  # past register_modules, whose config both share
+    other.__dict__["text_encoder"] = encoder  # not by register_modules: it would change the shared config
     return other
 
 
@@ -135,10 +135,10 @@ def noises(
     height: int,
     width: int,
 ) -> list[Noise]:
-    """The noise of `count` pictures, drawn from the caller's generators as the stock pipeline draws it.
+    """The noise of `count` images, drawn from the caller's generators as the stock pipeline draws it.
 
-    One generator for several pictures: they start as in the stock pipeline; the noise of their steps, where a
-    scheduler takes any, is drawn from it for each by itself.
+    One generator for several images: the start latents are the stock pipeline's. For schedulers that add noise at
+    each step, it seeds one generator per image.
     """
     one = generator if isinstance(generator, torch.Generator) else None
     several = None if generator is None or isinstance(generator, torch.Generator) else list(generator)

@@ -1,4 +1,4 @@
-"""What a scheduler does in a run: the clean prediction of each step, and how far the run is, for every scheduler."""
+"""Listens to a scheduler: the clean prediction and the progress of each step, for every kind of scheduler."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Evaluation:
-    """One call of `scheduler.step`, that is one forward of the denoiser (two of them with guidance).
+    """One call of `scheduler.step`, which follows one forward of the denoiser (on twice the rows, with guidance).
 
     Attributes
     ----------
     number, total : int
-        Which one it is, from 1 on, of how many.
+        The number of this call, from 1, and of all calls.
     step : int
-        The denoising step it belongs to, 0 is the first. Second-order schedulers evaluate twice a step.
+        The denoising step that it belongs to; 0 is the first. Second-order schedulers make two calls in a step.
     ends_step : bool
-        Whether it is the last one of its step.
+        Whether it is the last call of its step.
     timestep : Tensor
     latents : Tensor (row, channel, height, width)
-        After it.
+        The latents after the call.
     prediction : Tensor (row, channel, height, width)
-        What the model predicts of the finished latents.
+        The model's prediction of the clean latents.
     """
 
     number: int
@@ -40,15 +40,15 @@ class Evaluation:
 
 
 def tap(scheduler: Any, num_inference_steps: int, listen: Callable[[Evaluation], None]) -> None:
-    """Let `listen` hear of every evaluation of a scheduler that belongs to the run alone."""
+    """Call `listen` after every `step` of a scheduler that no one else uses."""
     step = scheduler.step
     count = 0
 
-    @wraps(step)  # pipelines ask for the signature to see whether `generator` and `eta` may be passed
+    @wraps(step)  # pipelines read the signature to find out whether it takes `generator` and `eta`
     def tapped(model_output: Tensor, timestep: Any, sample: Tensor, *args: Any, **kwargs: Any) -> Any:
         nonlocal count
         return_dict = kwargs.pop("return_dict", True)
-        noise_level = _noise_level(scheduler, timestep, sample)  # read before the step moves on
+        noise_level = _noise_level(scheduler, timestep, sample)  # read before the step changes the scheduler's index
         output = step(model_output, timestep, sample, *args, return_dict=True, **kwargs)
         prediction = _told(scheduler, output)
         if prediction is None:
@@ -74,15 +74,15 @@ def tap(scheduler: Any, num_inference_steps: int, listen: Callable[[Evaluation],
 
 
 def clean_prediction(scheduler: Any, model_output: Tensor, sample: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:
-    """The finished latents that a model's output stands for, where sample = alpha · clean + sigma · noise.
+    """The clean latents that a model output predicts, where sample = alpha · clean + sigma · noise.
 
     Parameters
     ----------
     scheduler
-        Its config tells what the model predicts.
+        Its config states what the model predicts.
     model_output, sample : Tensor (row, channel, height, width)
     alpha, sigma : Tensor
-        Of the sample as the scheduler keeps it: (sqrt(ᾱ), sqrt(1 - ᾱ)), or (1, σ) where it keeps it unscaled.
+        The noise level of `sample` in the scheduler's scale: (sqrt(ᾱ), sqrt(1 - ᾱ)), or (1, σ) for unscaled samples.
 
     References
     ----------
@@ -94,14 +94,14 @@ def clean_prediction(scheduler: Any, model_output: Tensor, sample: Tensor, alpha
         return model_output
     if kind == "flow_prediction" or _is_flow(scheduler):
         return sample - sigma * model_output
-    if kind == "v_prediction":  # v = alpha · noise - sigma · clean, of the sample scaled to variance 1
+    if kind == "v_prediction":  # v = alpha · noise - sigma · clean, for a sample of variance 1
         norm = (alpha**2 + sigma**2).sqrt()
         return (alpha * sample / norm - sigma * model_output) / norm
     return (sample - sigma * model_output) / alpha
 
 
 def _told(scheduler: Any, output: Any) -> Tensor | None:
-    """The prediction that a scheduler tells itself; None if it does not."""
+    """The prediction in the scheduler's output or state; None if it has none."""
     for name in ("pred_original_sample", "denoised"):
         if isinstance(found := getattr(output, name, None), Tensor):
             return found
@@ -111,21 +111,21 @@ def _told(scheduler: Any, output: Any) -> Tensor | None:
 
 
 def _keeps_predictions(scheduler: Any) -> bool:
-    """Multistep solvers "++" keep the predicted clean latents of their last steps."""
+    """Whether a scheduler keeps its last clean predictions, as multistep "++" solvers do."""
     plus_plus = str(scheduler.config.get("algorithm_type", "")).endswith("dpmsolver++")
     kept = getattr(scheduler, "model_outputs", None) or [None]
     return isinstance(kept[-1], Tensor) and (plus_plus or scheduler.config.get("predict_x0", False))
 
 
 def _noise_level(scheduler: Any, timestep: Any, sample: Tensor) -> tuple[Tensor, Tensor]:
-    """(alpha, sigma) of a sample that is about to be stepped."""
+    """(alpha, sigma) of a sample before its scheduler step."""
     sigmas = getattr(scheduler, "sigmas", None)
     if isinstance(sigmas, Tensor) and len(sigmas) > 1:
         if getattr(scheduler, "step_index", 0) is None and hasattr(scheduler, "_init_step_index"):
             scheduler._init_step_index(timestep)
         index = getattr(scheduler, "step_index", None)
         sigma = sigmas[index if index is not None else 0].to(sample.device, torch.float32)
-        if hasattr(scheduler, "_sigma_to_alpha_sigma_t") and not _is_flow(scheduler):  # keeps samples of variance 1
+        if hasattr(scheduler, "_sigma_to_alpha_sigma_t") and not _is_flow(scheduler):  # its samples have variance 1
             alpha, sigma = scheduler._sigma_to_alpha_sigma_t(sigma)
             return _as_tensor(alpha, sample), _as_tensor(sigma, sample)
         return _as_tensor(1.0, sample), _as_tensor(sigma, sample)

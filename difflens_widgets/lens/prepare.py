@@ -1,4 +1,4 @@
-"""One job for each prompt: its record, and what its worker will do."""
+"""Creates one job for each prompt: its record, and the work of its worker thread."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ Method = Literal["lens", "ablation"]
 
 @dataclass(frozen=True)
 class Shared:
-    """What the jobs of one call have in common; all of it is checked."""
+    """What all jobs of one call have in common, already checked."""
 
     pipe: Any
     family: Family
@@ -47,7 +47,7 @@ class Shared:
         negative_prompt: str | None,
         attention: AttentionChoice,
     ) -> LensJob:
-        """The job of one prompt; `read` are its tokens and what was cut off."""
+        """Create the job of one prompt; `read` is its tokens and the part that was cut off."""
         tokens, cut = read
         if cut:
             warn_caller(f"prompt: the text encoder reads {len(tokens)} tokens; cut off: {cut!r}")
@@ -72,7 +72,7 @@ class Shared:
         return {**about, **describe(self.pipe, self.settings, negative_prompt)}
 
     def _work(self, negative_prompt: str | None, job: LensJob) -> None:
-        # inference_mode is thread-local: entered where the work is done
+        # inference_mode is thread-local: so enter it in the worker's thread
         with modules_in_use(self.pipe), torch.inference_mode():
             view = PipelineView(self.pipe, self.family, self.encoder)
             lora_scale = self.settings.lora_scale
@@ -81,7 +81,7 @@ class Shared:
             if run.token_masks:
                 view.encode("", lora_scale, "empty")
             states = self._states(view, encoding).half().cpu().numpy()
-            settings = self._describe(negative_prompt)  # the user may have changed his pipeline while the job waited
+            settings = self._describe(negative_prompt)  # the pipeline may have changed while the job waited
             job.emit(Encoded(states, {**settings, "model_hash": weight_hash(self.pipe)}))
             denoise(self._batch(view, run, negative_prompt), self.settings, job.emit, job)
 

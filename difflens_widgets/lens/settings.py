@@ -1,4 +1,4 @@
-"""How a run is made: the lens's arguments, checked before anything is computed, and what the record keeps of them."""
+"""The arguments of a run: checked before anything is computed, and described for the record."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ T = TypeVar("T")
 
 
 class RunOptions(TypedDict, total=False):
-    """What `DiffusionLens.start` takes besides the prompt; see there."""
+    """The arguments of `DiffusionLens.start` except the prompt; see there."""
 
     layers: Iterable[int] | None
     negative_prompt: str | None
@@ -67,9 +67,10 @@ DEFAULTS: RunOptions = {
 
 @dataclass(frozen=True)
 class SamplingSettings:
-    """How all rows of a run are denoised; names and meaning as in the stock pipeline.
+    """How all rows of a run are denoised; names and meanings as in the stock pipeline.
 
-    A generator in place of the seed gives each row its state. `on_step` hears of every layer of the whole prompt.
+    If `seed` is a generator, each row starts from a copy of its state. `on_step` is called for the layers of the whole
+    prompt only.
     """
 
     seed: int | torch.Generator
@@ -88,16 +89,16 @@ class SamplingSettings:
 
     @property
     def lora_scale(self) -> float | None:
-        """The strength of LoRA weights in the text encoder, given as the stock pipeline is."""
+        """The strength of LoRA weights in the text encoder, read where the stock pipeline reads it."""
         return (self.cross_attention_kwargs or {}).get("scale")
 
     @property
     def seed_number(self) -> int:
-        """The seed, also where a generator was given."""
+        """The seed; for a generator, its initial seed."""
         return self.seed if isinstance(self.seed, int) else self.seed.initial_seed()
 
     def new_generator(self) -> torch.Generator:
-        """A generator for one row; all of them draw the same noise."""
+        """A new generator for one row; those of all rows draw the same noise."""
         if isinstance(self.seed, int):
             return torch.Generator().manual_seed(self.seed)
         generator = torch.Generator(self.seed.device)
@@ -106,12 +107,12 @@ class SamplingSettings:
 
 
 def read_settings(pipe: Any, family: Family, batch_size: int, options: RunOptions) -> SamplingSettings:
-    """Check the arguments of a run that are about its denoising; all of them are given.
+    """Check the arguments that control denoising; `options` must hold all of them.
 
     Raises
     ------
     ValueError, TypeError
-        Naming the argument, what was wrong and what would be right.
+        If one is not valid. The message names the argument, its value and what was expected.
     """
     defaults = sampling_defaults(pipe)
     steps, guidance_scale = options["num_inference_steps"], options["guidance_scale"]
@@ -138,7 +139,7 @@ def read_settings(pipe: Any, family: Family, batch_size: int, options: RunOption
 
 
 def describe(pipe: Any, settings: SamplingSettings, negative_prompt: str | None) -> dict[str, Any]:
-    """What the record keeps of a run's settings, as JSON can keep it."""
+    """The settings that the record keeps, in types that JSON has."""
     passed_on = settings.cross_attention_kwargs or {}
     return {
         "scheduler": type(pipe.scheduler).__name__,
@@ -164,10 +165,10 @@ def describe(pipe: Any, settings: SamplingSettings, negative_prompt: str | None)
 
 
 def takes_run_options(function: Callable[P, T]) -> Callable[P, T]:
-    """Write the run's options out in a function's signature, and refuse others with Python's own words.
+    """Write the arguments of a run out in a function's signature, and refuse unknown ones with a TypeError.
 
-    The function takes them as ``**options: Unpack[RunOptions]``, so that type checkers know them; `help` and editors
-    show each with its default.
+    The function itself takes ``**options: Unpack[RunOptions]``, which type checkers read; `help` and editors show each
+    argument with its default.
     """
     shown = inspect.signature(function)
     others = [parameter for parameter in shown.parameters.values() if parameter.kind is not parameter.VAR_KEYWORD]

@@ -1,4 +1,4 @@
-"""Which pipelines share modules, and so work one after another: one worker for each set of shared modules."""
+"""Pipelines that share modules run one after another: each set of shared modules has one worker."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _LOCKS: weakref.WeakKeyDictionary[torch.nn.Module, threading.Lock] = weakref.Wea
 
 
 def worker_of(pipe: Any) -> Worker:
-    """The worker of a pipeline: pipelines that share a text encoder, a denoiser or a VAE have the same one."""
+    """The worker of a pipeline; pipelines that share a module have the same one."""
     modules = _modules_of(pipe)
     with _GUARD:
         worker = next((_WORKERS[module] for module in modules if module in _WORKERS), None) or Worker()
@@ -32,22 +32,22 @@ def worker_of(pipe: Any) -> Worker:
 
 @contextmanager
 def modules_in_use(pipe: Any) -> Iterator[None]:
-    """Hold a pipeline's modules: two pipelines that had no common module may have got one since."""
+    """Lock the modules of a pipeline: pipelines with different workers may have come to share a module later."""
     with _GUARD:
         locks = [_LOCKS.setdefault(module, threading.Lock()) for module in sorted(_modules_of(pipe), key=id)]
     with ExitStack() as held:
-        for lock in locks:  # always in the same order, so that two never wait for each other
+        for lock in locks:  # always in the same order: no deadlock
             held.enter_context(lock)
         yield
 
 
 def run_in_worker(pipe: Any, function: Callable[[], T]) -> T:
-    """Do something with a pipeline between its jobs, and wait for it.
+    """Run a function on a pipeline between its jobs, and wait for the result.
 
     Raises
     ------
     RuntimeError
-        From within one of its jobs, which it would wait for.
+        If called from one of its jobs: it would wait for itself.
     """
     worker = worker_of(pipe)
     worker.require_other_thread()

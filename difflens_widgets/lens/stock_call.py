@@ -1,4 +1,4 @@
-"""One call of the stock pipeline for some rows of a batch: what it draws becomes events."""
+"""One call of the stock pipeline for some rows of a batch; its results become events."""
 
 from __future__ import annotations
 
@@ -22,25 +22,25 @@ from .batch import Batch, BatchRow
 from .prediction import Evaluation, tap
 from .settings import SamplingSettings
 
-_PREVIEW_SHARE = 0.15  # of the run's time may go into decoding previews
+_PREVIEW_SHARE = 0.15  # of the run's time may be spent on decoding previews
 
 
 class Control(Protocol):
-    """What a run asks its job while it paints."""
+    """What a run reads from its job while it denoises."""
 
     focus: int | None
-    """The layer on screen, to be painted next."""
+    """The displayed layer, to be denoised next."""
 
     @property
     def watched(self) -> bool:
-        """Whether somebody wants previews."""
+        """Whether a listener wants previews."""
 
     def cancelled(self) -> bool:
         """Whether to stop."""
 
 
 class Cancelled(Exception):
-    """Leaves the stock pipeline's loop from within a step of its scheduler."""
+    """Raised in a scheduler step, to leave the denoising loop of the stock pipeline."""
 
 
 class StockCall:
@@ -49,12 +49,14 @@ class StockCall:
     Parameters
     ----------
     batch, settings, emit, control
-        As of `denoise`.
+        As for `denoise`.
     rows : dict of batch index → BatchRow
     size : int
-        Rows of the batch; indices without a picture of their own repeat one that has.
+        Number of rows in the batch; an index that is not in `rows` repeats one that is.
     progress : callable
-        Called with the share 0..1 of this call's evaluations that is done, and the step it is at.
+        Called with the share 0..1 of this call's evaluations that is done, and the current denoising step.
+    budget : PreviewBudget
+        Shared by all calls of a run.
     """
 
     def __init__(
@@ -82,7 +84,7 @@ class StockCall:
         vars(pipe)["scheduler"] = own_scheduler(self.view.scheduler)
         tap(pipe.scheduler, self.settings.num_inference_steps, self._after_evaluation)
         self.view.session.begin([self.batch.edit_of(row) for row in self.padded])
-        # out of memory in its decoding, stock SDXL leaves the VAE in float32 and could not go on with half the rows
+        # if stock SDXL runs out of memory while it decodes, it leaves the VAE in float32, and the retry would fail
         with dtype_restored(pipe.vae), self._attention() as attention:
             output = self.view.call(**self._arguments())
         maps = attention.maps if attention is not None else {}
@@ -114,7 +116,7 @@ class StockCall:
         return tensor.to(like).repeat(len(self.padded), *[1] * (tensor.ndim - 1))
 
     def _attention(self) -> AbstractContextManager[Capture | None]:
-        """Capture where the words of the whole prompt's rows are looked at, if that was asked for."""
+        """Capture the attention of the whole prompt's rows, if requested."""
         plan = self.batch.plan
         if plan is None or not self.layers:
             return nullcontext()
@@ -131,7 +133,7 @@ class StockCall:
         self.progress(now.number / now.total, min(now.step + 1, self.settings.num_inference_steps))
 
     def _end_step(self, now: Evaluation) -> None:
-        """Tell the caller's listener, and keep the prediction where that was asked for."""
+        """Call the caller's `on_step`, and decode the requested snapshots."""
         if self.settings.on_step:
             for index, layer in self.layers.items():
                 self.settings.on_step(layer, now.step, now.timestep, now.latents[index : index + 1].clone())
@@ -141,7 +143,7 @@ class StockCall:
                 self.emit(Snapshot(layer, now.step, image))
 
     def _preview(self, now: Evaluation) -> None:
-        """Decode the picture on screen, and the others too, while that stays a small part of the time."""
+        """Decode the displayed layer's preview, and the others while this takes a small part of the time."""
         for number, (index, layer) in enumerate(self.layers.items()):
             if number and self.control.cancelled():
                 raise Cancelled
@@ -159,7 +161,7 @@ class StockCall:
         return self.view.pipe.image_processor.numpy_to_pil(np.nan_to_num(pixels))[0]
 
     def _finish(self, index: int, row: BatchRow, pixels: np.ndarray, flagged: bool, maps: AttentionMaps | None) -> None:
-        """Tell one row's picture, or why there is none; `index` is its place in the batch."""
+        """Emit the image of one row, or why it has none; `index` is its batch index."""
         latents, (layer, token) = self.latents[index], row
         name = row.described(self.batch.name_of(layer))
         if not (np.isfinite(pixels).all() and torch.isfinite(latents).all()):
@@ -178,7 +180,7 @@ class StockCall:
 
 
 class PreviewBudget:
-    """Keeps the decoding of previews a small part of the run's time."""
+    """Limits the decoding of previews to a small part of the run's time."""
 
     def __init__(self) -> None:
         self._began = time.monotonic()
@@ -186,7 +188,7 @@ class PreviewBudget:
         self.seconds = 0.0
 
     def allows(self) -> bool:
-        """Whether one more may be decoded."""
+        """Whether one more preview may be decoded."""
         return self.seconds <= _PREVIEW_SHARE * (time.monotonic() - self._began)
 
     def __enter__(self) -> None:

@@ -1,4 +1,4 @@
-"""Which positions of a prompt the per-token lens keeps: from words, indices and parts, before any compute."""
+"""Finds the positions that the per-token lens keeps, from words, indices and parts of the prompt; runs no model."""
 
 from __future__ import annotations
 
@@ -11,30 +11,30 @@ from ..runs.words import checked_position, occurrences, part_positions
 TokenChoice = int | str | PromptPart | Iterable[int | str | PromptPart]
 Tokenize = Callable[[str], tuple[tuple[Token, ...], str]]
 
-EVERY_WORD = "all"  # alone; in a list it is the word "all"
+EVERY_WORD = "all"  # as a plain string; in a list it is the word "all"
 
 
 def token_positions(choice: TokenChoice | None, prompt: str, tokenize: Tokenize) -> dict[TokenKey, tuple[int, ...]]:
-    """What `keep_tokens=` asks for, as positions of `prompt`.
+    """The positions in `prompt` that `keep_tokens=` selects.
 
     Parameters
     ----------
     choice : int, str, PromptPart, an iterable of these, or None
-        An index of the prompt's tokens; a word, or several that follow one another (every occurrence, each by
-        itself, with all its pieces); a `PromptPart`; or "all" alone: each word in turn. None: nothing.
+        A position; a word or several consecutive words (every occurrence gives its own item, with all its sub-word
+        tokens); a `PromptPart`; or the string "all": each word in turn. None: nothing.
     prompt : str
     tokenize : callable
-        The text encoder's: text → tokens, and the part that was cut off.
+        That of the text encoder: text → tokens, and the part that was cut off.
 
     Returns
     -------
     dict of token → tuple of int
-        In the order asked. A token is the index of the first piece, or the PromptPart.
+        In the requested order. The key is the position of the first sub-word token, or the PromptPart.
 
     Raises
     ------
     ValueError, TypeError
-        If the prompt does not have what is asked for, it is asked for twice, or nothing is.
+        If the prompt does not contain an item, if an item is given twice, or if there is none.
     """
     if choice is None:
         return {}
@@ -58,7 +58,7 @@ def token_positions(choice: TokenChoice | None, prompt: str, tokenize: Tokenize)
 
 
 def _find(item: Any, tokens: Sequence[Token], cut: str, *, every: bool) -> Iterator[tuple[TokenKey, tuple[int, ...]]]:
-    """The positions of one thing that was asked for; several where a word stands several times."""
+    """The positions of one item; several results if a word occurs several times."""
     if isinstance(item, PromptPart):
         yield item, part_positions(item, tokens, "keep_tokens")
     elif isinstance(item, str):
