@@ -1,7 +1,6 @@
-"""What a pipeline can: the model families' declarations, loading, and a view of the pipeline that a run works on.
+"""Model families, loading, and the view of a pipeline that a run works on.
 
-A pipeline of no known family is refused: a wrong norm or a wrong index would give pictures that look right and mean
-nothing.
+A pipeline of an unknown family is refused: with a wrong norm or index, images would look right but mean nothing.
 """
 
 from __future__ import annotations
@@ -18,12 +17,12 @@ __all__ = ["FAMILIES", "Family", "TextEncoder", "family_of", "require_encoder", 
 
 
 def require_supported(pipeline_class: str, where: str = "pipe", text_encoder: str | None = None) -> Family:
-    """The family of a pipeline class, before anything is loaded.
+    """The family of a pipeline class; needs no loaded pipeline.
 
     Raises
     ------
     ValueError
-        If there is none (names the class and the ones that are supported), or it has no such text encoder.
+        If no family has this class (the message lists the supported ones), or the family has no such text encoder.
     """
     supported = {name: family for family in FAMILIES for name in family.pipeline_classes}
     if pipeline_class not in supported:
@@ -33,12 +32,12 @@ def require_supported(pipeline_class: str, where: str = "pipe", text_encoder: st
 
 
 def family_of(pipe: Any) -> Family:
-    """The family of a loaded pipeline; a subclass belongs to its parent's.
+    """The family of a loaded pipeline; a subclass belongs to the family of its parent class.
 
     Raises
     ------
     ValueError
-        If there is none, or a component that the family cannot do without was not loaded.
+        If there is none, or a component that the family requires was not loaded.
     """
     names = [base.__name__ for base in type(pipe).__mro__]
     known = {name for family in FAMILIES for name in family.pipeline_classes}
@@ -55,7 +54,7 @@ def require_encoder(pipe: Any, family: Family, text_encoder: str | None) -> Text
     Raises
     ------
     ValueError
-        If the family has no such encoder, or the pipeline was loaded without it.
+        If the family has no such text encoder, or the pipeline was loaded without it.
     """
     encoder = family.encoder(text_encoder)
     if getattr(pipe, encoder.name, None) is None:

@@ -1,4 +1,4 @@
-"""Checks of what a caller gives, before anything is computed; each error says what is wrong and what would be right."""
+"""Checks of arguments before anything is computed; each error states the value and what was expected."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from torch import Tensor
 
 
 def as_int(name: str, value: Any, at_least: int | None = None) -> int:
-    """`value` as an int; whole-number types such as numpy's are fine, 2.5 and "2" are not."""
+    """`value` as an int; integer types such as numpy's are accepted, 2.5 and "2" are not."""
     try:
         number = operator.index(value)
     except TypeError:
@@ -32,14 +32,14 @@ def _ints(name: str, values: Any) -> tuple[int, ...]:
 
 
 def mapping_or_none(name: str, value: Any) -> Mapping[str, Any] | None:
-    """A mapping with str keys, or None."""
+    """Check for a mapping or None."""
     if value is not None and not isinstance(value, Mapping):
         raise TypeError(f"{name}: expected a mapping such as a dict, or None, got {value!r}")
     return value
 
 
 def callable_or_none(name: str, value: Any) -> Any:
-    """Something that can be called, or None."""
+    """Check for a callable or None."""
     if value is not None and not callable(value):
         raise TypeError(f"{name}: expected a function, or None, got {value!r}")
     return value
@@ -63,7 +63,7 @@ def prompts(prompt: str | Sequence[str], negative_prompt: str | None) -> list[st
 
 
 def layers(chosen: Iterable[int] | None, num_layers: int) -> tuple[int, ...]:
-    """The layers asked for, each once and within range; None: all."""
+    """The requested layers, each once and within range; None means all."""
     if chosen is None:
         return tuple(range(num_layers))
     if isinstance(chosen, int):
@@ -82,7 +82,7 @@ def layers(chosen: Iterable[int] | None, num_layers: int) -> tuple[int, ...]:
 
 
 def seed(value: int | torch.Generator) -> int | torch.Generator:
-    """A seed that torch takes, or a generator."""
+    """A seed that torch accepts, or a generator."""
     if isinstance(value, torch.Generator):
         return value
     number = as_int("seed", value, at_least=0)
@@ -103,7 +103,7 @@ def non_negative(name: str, value: float) -> float:
 def negative_embeds(
     pipe: Any, given: Tensor | None, negative_prompt: str | None, *, has_pooled: bool = False
 ) -> Tensor | None:
-    """Finite embeddings in place of a negative prompt, as (1, tokens, width); `has_pooled`: more would be needed."""
+    """Finite embeddings that replace a negative prompt, as (1, tokens, width); refused with `has_pooled`."""
     if given is None:
         return None
     if has_pooled:
@@ -121,7 +121,7 @@ def negative_embeds(
 
 
 def snapshots(chosen: Iterable[int] | None, steps: int) -> frozenset[int]:
-    """Denoising steps to keep, each within 0..steps-1."""
+    """The denoising steps to keep, each within 0..steps-1."""
     if isinstance(chosen, int):
         raise TypeError(f"snapshots: expected several, such as [{chosen}], got the number {chosen}")
     found = frozenset(_ints("snapshots", chosen or ()))
@@ -132,7 +132,7 @@ def snapshots(chosen: Iterable[int] | None, steps: int) -> frozenset[int]:
 
 
 def size(pipe: Any, height: int | None, width: int | None) -> tuple[int, int]:
-    """Height and width in pixels, divisible by 8; None: what `pipe` was trained for."""
+    """Height and width in pixels, divisible by 8; None means the size that `pipe` was trained for."""
     trained = pipe.unet.config.sample_size
     trained = trained if isinstance(trained, (list, tuple)) else (trained, trained)
     sides = []
@@ -146,7 +146,7 @@ def size(pipe: Any, height: int | None, width: int | None) -> tuple[int, int]:
 
 
 def latents(pipe: Any, given: Tensor | None, height: int, width: int) -> Tensor | None:
-    """Finite latents of the right shape, as (1, channels, height / f, width / f)."""
+    """Finite latents of the expected shape, as (1, channels, height / f, width / f); f is the autoencoder's factor."""
     if given is None:
         return None
     factor = pipe.vae_scale_factor

@@ -1,4 +1,4 @@
-"""One forward of a text encoder with one prompt: what it returned, and the state after each of its blocks."""
+"""One forward of a text encoder for one prompt: its output, and the hidden state after each of its blocks."""
 
 from __future__ import annotations
 
@@ -16,16 +16,17 @@ from .family import TextEncoder
 
 @dataclass(frozen=True)
 class EncoderPass:
-    """What one prompt gives.
+    """The result of one forward for one prompt.
 
     Attributes
     ----------
     output : Any
-        What the encoder returned for a batch of one, with all its hidden states.
+        What the encoder returned for a batch of one, with all hidden states.
     states : Tensor (layer, position, width)
-        The state after each block, before the final norm; layer 0 is the embeddings, the last is the one read.
+        The state after each block, before the final norm. Layer 0 is the embeddings; the last layer is the one that the
+        pipeline reads.
     read_states : Tensor (layer, position, width)
-        The same as the pipeline reads them: after the final norm where the family has it.
+        The same states as the pipeline reads them: after the final norm, if the family applies it.
     """
 
     output: Any
@@ -36,20 +37,20 @@ class EncoderPass:
 def run_encoder(
     declared: TextEncoder, encoder: nn.Module, args: Sequence[Any], kwargs: dict[str, Any], skip: int | None = None
 ) -> EncoderPass:
-    """Run the encoder once, as it was called, and read all its states.
+    """Run the encoder once with the arguments of the pipeline's call, and collect all hidden states.
 
     Parameters
     ----------
     args, kwargs
-        What the pipeline called it with, for one prompt.
+        The arguments of the pipeline's call, for one prompt.
     skip : int, optional
-        Leave this block out, 1 is the first: it returns what it is given.
+        A block to skip, 1 is the first: it returns its input.
 
     Raises
     ------
     RuntimeError
-        If the state that the declaration calls the read one is not what the encoder returned there: this release of
-        transformers norms or counts its states otherwise.
+        If the state that the declaration names is not the state that the encoder returned there: this release of
+        transformers applies the norm or counts the states in another way.
     """
     blocks = declared.blocks_of(encoder)
     before_norm: list[Tensor] = []
@@ -60,7 +61,7 @@ def run_encoder(
         hooks.enter_context(_pre_hook(norm, lambda given: before_norm.append(given[0])))
         output = encoder(*args, **{**kwargs, "output_hidden_states": True})
     hidden = hidden_states_of(output)
-    # the last one is normed or not by the version of transformers: the norm itself knows
+    # whether the last one is normed depends on the version of transformers: take the norm's input
     raw = [*hidden[:-1], before_norm[-1] if before_norm else hidden[-1]]
     read = declared.read_layers(len(blocks))
     states = torch.cat(raw[: read[-1] + 1])
@@ -77,13 +78,13 @@ def run_encoder(
 
 
 def hidden_states_of(output: Any) -> tuple[Tensor, ...]:
-    """The hidden states in an encoder's output, a ModelOutput or a plain tuple."""
+    """The hidden states in an encoder's output, which is a ModelOutput or a plain tuple."""
     found = getattr(output, "hidden_states", None)
     return found if found is not None else next(part for part in output if isinstance(part, tuple))
 
 
 def read_of(declared: TextEncoder, output: Any) -> list[Tensor]:
-    """The states that the pipeline reads from an output, each (row, position, width)."""
+    """The states in an output that the pipeline reads, each (row, position, width)."""
     if not declared.reads:
         return [output[0]]
     hidden = hidden_states_of(output)
@@ -91,7 +92,7 @@ def read_of(declared: TextEncoder, output: Any) -> list[Tensor]:
 
 
 def with_reads(declared: TextEncoder, output: Any, states: Sequence[Tensor]) -> Any:
-    """The output with the states that the pipeline reads replaced, in the order of `declared.reads`."""
+    """A copy of the output with `states` where the pipeline reads, in the order of `declared.reads`."""
     if not declared.reads:
         first = output[0]
         return map_tensors(lambda tensor: states[0] if tensor is first else tensor, output)
@@ -103,7 +104,7 @@ def with_reads(declared: TextEncoder, output: Any, states: Sequence[Tensor]) -> 
 
 
 def map_tensors(change: Callable[[Tensor], Tensor], output: Any) -> Any:
-    """The same output with every tensor changed, those inside its tuples too; all else stays."""
+    """A copy of the output with `change` applied to every tensor, also inside tuples; other values stay."""
 
     def part_of(part: Any) -> Any:
         if isinstance(part, Tensor):
@@ -116,7 +117,7 @@ def map_tensors(change: Callable[[Tensor], Tensor], output: Any) -> Any:
 
 
 def stacked(outputs: Sequence[Any]) -> Any:
-    """Several outputs of one row each as one output with as many rows; what all share is not copied."""
+    """Join outputs of one row each into one output with as many rows; a tensor that all of them share is not copied."""
     parts = [tensors_of(output) for output in outputs]
     rows = iter(zip(*parts, strict=True))
 
@@ -152,7 +153,7 @@ def _map_parts(change: Callable[[Any], Any], output: Any) -> Any:
 
 @contextmanager
 def _pre_hook(module: nn.Module, listen: Callable[[tuple[Any, ...]], object]) -> Iterator[None]:
-    """Hear what a module is given, in this thread only: the user may run the same encoder in another one."""
+    """Call `listen` with a module's inputs, in this thread only: another thread may run the same encoder."""
     thread = threading.get_ident()
 
     def hear(module: nn.Module, args: tuple[Any, ...]) -> None:
@@ -168,7 +169,7 @@ def _pre_hook(module: nn.Module, listen: Callable[[tuple[Any, ...]], object]) ->
 
 @contextmanager
 def _skipped(block: nn.Module) -> Iterator[None]:
-    """Let a block return what it is given, in this thread only; before the hooks that record hidden states."""
+    """Make a block return its input, in this thread only; runs before the hooks that record hidden states."""
     thread = threading.get_ident()
 
     def pass_on(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> Any:

@@ -1,4 +1,4 @@
-"""What the text encoders of a pipeline return during one run: each text encoded once, and edited row by row."""
+"""The text encoders of a pipeline during one run: each text is encoded once, and the output is edited row by row."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from .family import Family
 
 Source = Literal["prompt", "empty"]
 RowEdit = Callable[["EncoderSession", str], Any]
-"""(session, encoder's name) → what that encoder returns for one row."""
+"""(session, name of the encoder) → the output of that encoder for one row."""
 
 
 class EncoderSession:
-    """Answers the forwards of a pipeline's text encoders; shared by all the calls of one run.
+    """Replaces the forwards of a pipeline's text encoders; all calls of one run share it.
 
-    Every text goes through an encoder once, as a batch of one, and is kept: the prompt, the negative prompt and the
-    empty prompt, whatever the number of rows and calls. In a call of the pipeline the first forward of an encoder is
-    the prompt's (the negative prompt follows in every pipeline): its rows are the `edits`.
+    Each text (prompt, negative prompt, empty prompt) goes through an encoder once, as a batch of one, and the result is
+    kept, whatever the number of rows and calls. In a pipeline call, the first forward of an encoder has the prompt
+    (the negative prompt follows, in every pipeline): its rows are replaced by the `edits`.
     """
 
     def __init__(self, family: Family, encoders: dict[str, nn.Module]) -> None:
@@ -34,15 +34,15 @@ class EncoderSession:
         self._seen: set[str] = set()
 
     def begin(self, edits: Sequence[RowEdit]) -> None:
-        """A call of the pipeline begins; one edit for each row."""
+        """Prepare for a call of the pipeline; there is one edit for each row."""
         self._edits, self._source, self._probe, self._seen = edits, "prompt", False, set()
 
     def begin_encoding(self, source: Source, *, probe: bool = False) -> None:
-        """One text is encoded alone; with `probe` every state that the pipeline is not declared to read is NaN."""
+        """Prepare to encode one text; with `probe`, every state that the family does not declare as read is NaN."""
         self._edits, self._source, self._probe, self._seen = None, source, probe, set()
 
     def forward(self, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """What an encoder returns when the pipeline calls it."""
+        """The output of an encoder for a call by the pipeline."""
         first, rows = name not in self._seen, _num_rows(args, kwargs)
         self._seen.add(name)
         if first:
@@ -55,7 +55,7 @@ class EncoderSession:
         return stacked([self._probed(name, output) for output in outputs] if self._probe else outputs)
 
     def encoded(self, name: str, source: Source = "prompt", skip: int | None = None) -> EncoderPass:
-        """What an encoder makes of the prompt, or of the empty prompt; `skip`: without this block."""
+        """The pass of the prompt or the empty prompt through an encoder, without block `skip` if it is given."""
         return self._pass(name, *self._calls[source, name], skip)
 
     def _pass(self, name: str, args: tuple[Any, ...], kwargs: dict[str, Any], skip: int | None = None) -> EncoderPass:
@@ -75,7 +75,7 @@ class EncoderSession:
 
 
 class EncoderProxy(nn.Module):
-    """Stands for a text encoder in a view of a pipeline: its forward is the session's, all else is the encoder's."""
+    """Replaces a text encoder in a view of a pipeline: the forward is the session's, all else the encoder's."""
 
     def __init__(self, encoder: nn.Module, name: str, session: EncoderSession) -> None:
         super().__init__()
@@ -83,7 +83,7 @@ class EncoderProxy(nn.Module):
         self._answer = lambda args, kwargs: session.forward(name, args, kwargs)
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
-        """Answer from the session."""
+        """Return the session's output."""
         return self._answer(args, kwargs)
 
     def __getattr__(self, name: str) -> Any:
@@ -98,7 +98,7 @@ def _num_rows(args: tuple[Any, ...], kwargs: dict[str, Any]) -> int:
 
 
 def _row(args: tuple[Any, ...], kwargs: dict[str, Any], row: int) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    """The arguments of one row of a batch."""
+    """The arguments for one row of a batch."""
 
     def of_row(value: Any) -> Any:
         return value[row : row + 1] if isinstance(value, Tensor) and value.ndim > 1 else value
@@ -107,7 +107,7 @@ def _row(args: tuple[Any, ...], kwargs: dict[str, Any], row: int) -> tuple[tuple
 
 
 def _content(value: Any) -> Any:
-    """What makes two arguments equal."""
+    """A hashable key; arguments with equal keys are equal."""
     if isinstance(value, Tensor):
         return tuple(value.shape), value.cpu().numpy().tobytes()
     return repr(value)

@@ -1,4 +1,4 @@
-"""What a model family has to declare, so that the lens can read its text encoders."""
+"""What a model family declares, so that the lens can read its text encoders."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ class TextEncoder:
     Attributes
     ----------
     name : str
-        The pipeline's attribute, such as "text_encoder_2".
+        Its component name in the pipeline, such as "text_encoder_2".
     tokenizer : str
-        The attribute of its tokenizer.
+        The component name of its tokenizer.
     blocks, norm : str
-        Where the transformer blocks and the final norm are inside the encoder, such as "encoder.layers".
+        The path of the transformer blocks and of the final norm inside the encoder, such as "encoder.layers".
     reads : tuple of int
-        Which of `hidden_states` the pipeline reads, as it indexes them: (-2,) is the one before the last. Empty: it
-        reads the encoder's first output, the last state.
+        Indices of `hidden_states` that the pipeline reads: (-2,) is the state before the last block. Empty: it reads
+        the encoder's first output, the last state.
     normed : bool
-        Whether what it reads has passed the final norm. Then every layer passes it once.
+        Whether the final norm was applied to the state that is read. If so, the lens applies it once to every layer.
     pooled : bool
-        Whether the pipeline also reads a vector of the whole prompt from this encoder, made by all of its blocks.
+        Whether the pipeline also reads a pooled vector of the whole prompt, which depends on all blocks.
     """
 
     name: str
@@ -40,7 +40,7 @@ class TextEncoder:
     pooled: bool = False
 
     def blocks_of(self, encoder: nn.Module) -> list[nn.Module]:
-        """The transformer blocks of a loaded encoder, in their order."""
+        """The transformer blocks of a loaded encoder, in order."""
         return list(_inside(encoder, self.blocks))
 
     def norm_of(self, encoder: nn.Module) -> nn.Module:
@@ -48,27 +48,27 @@ class TextEncoder:
         return _inside(encoder, self.norm)
 
     def read_layers(self, num_blocks: int) -> tuple[int, ...]:
-        """The layers that the pipeline reads, of an encoder with so many blocks; the last is the stock picture's."""
+        """The layers that the pipeline reads, with `num_blocks` blocks; the last one gives the stock image."""
         return tuple(index % (num_blocks + 1) for index in self.reads) or (num_blocks,)
 
 
 @dataclass(frozen=True)
 class Family:
-    """A family of text-to-image pipelines: where its text encoders are read, and how its latents become pixels.
+    """A family of text-to-image pipelines: which states of its text encoders are read, and how latents become pixels.
 
     Attributes
     ----------
     pipeline_classes : tuple of str
-        The diffusers classes; a subclass belongs to its parent's family.
+        Names of the diffusers classes; a subclass belongs to the family of its parent class.
     encoders : tuple of TextEncoder
-        The first is looked at by default.
+        The first one is examined by default.
     decode : callable
-        (pipeline, latents (row, channel, height, width)) → pixels -1..1 (row, channel, height, width), as the stock
-        pipeline decodes them at its end.
+        (pipeline, latents (row, channel, height, width)) → pixels -1..1 (row, channel, height, width), as at the
+        end of the stock pipeline.
     denoiser : str
-        The attribute of the denoiser, "unet" or "transformer".
+        The component name of the denoiser, "unet" or "transformer".
     requires : tuple of str
-        Components without which the pipeline cannot be conditioned.
+        Components that the pipeline needs for its conditioning.
     """
 
     pipeline_classes: tuple[str, ...]
@@ -79,16 +79,16 @@ class Family:
 
     @property
     def has_pooled(self) -> bool:
-        """Whether the denoiser is also given a vector of the whole prompt."""
+        """Whether the denoiser also takes a pooled vector of the whole prompt."""
         return any(encoder.pooled for encoder in self.encoders)
 
     def encoder(self, name: str | None) -> TextEncoder:
-        """The declaration of one text encoder; None: the first.
+        """The declaration of one text encoder; None means the first.
 
         Raises
         ------
         ValueError
-            If the family has none of that name; says which there are.
+            If the family has no text encoder of that name; the message lists the names.
         """
         if name is None:
             return self.encoders[0]
@@ -99,10 +99,10 @@ class Family:
         raise ValueError(f"text_encoder: {self.pipeline_classes[0]} has {there}; got {name!r}")
 
     def stock_class(self, pipe: Any) -> type[Any]:
-        """The diffusers class of a pipeline, also where it is of a subclass with a `__call__` of its own."""
+        """The diffusers class of a pipeline, even if its own class is a subclass that overrides `__call__`."""
         return next(base for base in type(pipe).__mro__ if base.__name__ in self.pipeline_classes)
 
 
 def _inside(encoder: nn.Module, path: str) -> Any:
-    """A part of an encoder; CLIP's lay inside `text_model` before transformers 5.6."""
+    """A part of an encoder; before transformers 5.6, CLIP's parts are inside `text_model`."""
     return reduce(getattr, path.split("."), getattr(encoder, "text_model", encoder))

@@ -1,4 +1,4 @@
-"""Loads a pipeline by name: the embedded model, a diffusers folder, one file, or a Hugging Face hub id."""
+"""Loads a pipeline: the embedded model, a diffusers folder, a single file, or a Hugging Face hub id."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from safetensors import SafetensorError, safe_open
 from . import require_supported
 
 TINY = "difflens-tiny"
-_SINGLE_FILES = {  # a part of a tensor's name that only this kind of checkpoint has; the first that fits
+_SINGLE_FILES = {  # part of a tensor's name that only this kind of checkpoint has; the first match counts
     "conditioner.embedders.1.model.": "StableDiffusionXLPipeline",
     "cond_stage_model.": "StableDiffusionPipeline",
 }
@@ -31,7 +31,7 @@ def load_pipeline(
     text_encoder: str | None = None,
     diffusers_kwargs: Mapping[str, Any] | None = None,
 ) -> tuple[Any, str]:
-    """Load `model` and return the pipeline and the name to label its runs with; see `DiffusionLens.from_pretrained`."""
+    """Load `model`; return the pipeline and the name that labels its runs. See `DiffusionLens.from_pretrained`."""
     place = torch.device(device) if device is not None else _best_device()
     if dtype is None:
         dtype = torch.float16 if place.type == "cuda" else torch.float32
@@ -55,7 +55,7 @@ def load_pipeline(
 
 
 def _load_single_file(file: Path, text_encoder: str | None, options: dict[str, Any]) -> Any:
-    """A checkpoint in one file, as training tools other than diffusers write it."""
+    """Load a checkpoint in a single file, as training tools other than diffusers write it."""
     if file.suffix != ".safetensors":
         raise ValueError(f"{file}: only .safetensors files are read, as others may run code when they are opened")
     try:
@@ -105,7 +105,7 @@ def _class_on_hub(name: str, revision: str | None) -> str:
 
 
 def dtype_keyword() -> str:
-    """Newer diffusers say `dtype` and warn of `torch_dtype`; older ones know only that."""
+    """The dtype argument's name: newer diffusers take `dtype`, and older ones only `torch_dtype`."""
     from diffusers.utils import deprecation_utils
 
     return "dtype" if hasattr(deprecation_utils, "_resolve_dtype") else "torch_dtype"
@@ -113,7 +113,7 @@ def dtype_keyword() -> str:
 
 @contextmanager
 def quiet_libraries(*, progress_bars: bool = True) -> Iterator[None]:
-    """Keep transformers' notes on image processors that no pipeline here uses off the page; settings come back."""
+    """Hide transformers' notes about image processors, which are not used here; then restore the settings."""
     with ExitStack() as settings:
         for library in (transformers.utils.logging, diffusers.utils.logging):
             settings.callback(library.set_verbosity, library.get_verbosity())

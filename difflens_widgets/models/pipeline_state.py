@@ -1,4 +1,4 @@
-"""What a run changes on a user's pipeline for a moment, put back."""
+"""Temporary changes to a user's pipeline, which are undone at the end."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from torch import Tensor
 
 @contextmanager
 def dtype_restored(module: Any, meanwhile: torch.dtype | None = None) -> Iterator[None]:
-    """Give `module` back in the dtype it came in, also after an error; `meanwhile`: cast it to this one first."""
+    """Restore the dtype of `module` at the end, also after an error; `meanwhile`: cast it to this one first."""
     before = module.dtype
     if meanwhile is not None and meanwhile != before:
         module.to(meanwhile)
@@ -26,7 +26,7 @@ def dtype_restored(module: Any, meanwhile: torch.dtype | None = None) -> Iterato
 
 @contextmanager
 def quiet(pipe: Any) -> Iterator[None]:
-    """Hide the pipeline's own progress bar, and give the user's setting back."""
+    """Hide the pipeline's own progress bar, then restore the user's setting."""
     before = dict(getattr(pipe, "_progress_bar_config", {}))
     pipe.set_progress_bar_config(**{**before, "disable": True})
     try:
@@ -37,10 +37,10 @@ def quiet(pipe: Any) -> Iterator[None]:
 
 @contextmanager
 def watched_predictions(scheduler: Any, keep: Callable[[Tensor | None], None]) -> Iterator[None]:
-    """Hand each step's prediction of the clean latents to `keep`; None from a scheduler that does not tell it."""
+    """Pass each step's prediction of the clean latents to `keep`; None if the scheduler does not return it."""
     step = scheduler.step
 
-    @wraps(step)  # pipelines ask for the signature to see whether `generator` and `eta` may be passed
+    @wraps(step)  # pipelines read the signature to find out whether it takes `generator` and `eta`
     def watched(*args: Any, return_dict: bool = True, **kwargs: Any) -> Any:
         output = step(*args, **kwargs, return_dict=True)
         prediction = getattr(output, "pred_original_sample", None)
@@ -53,10 +53,10 @@ def watched_predictions(scheduler: Any, keep: Callable[[Tensor | None], None]) -
     try:
         yield
     finally:
-        del scheduler.step  # the class's own method shows again
+        del scheduler.step  # uncovers the class's own method
 
 
 def _keeps_predictions(scheduler: Any) -> bool:
-    """Multistep solvers "++" keep the predicted clean latents of their last steps."""
+    """Whether a scheduler keeps its last clean predictions, as multistep "++" solvers do."""
     plus_plus = str(scheduler.config.get("algorithm_type", "")).endswith("dpmsolver++")
     return hasattr(scheduler, "model_outputs") and (plus_plus or scheduler.config.get("predict_x0", False))

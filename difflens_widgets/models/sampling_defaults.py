@@ -1,7 +1,7 @@
-"""A model's own sampling defaults: how many steps and how much guidance, where a caller names neither.
+"""A model's own default number of steps and guidance scale.
 
-A diffusers folder can state them in `FILE`: a small model is clean after fewer steps than a large one, and its pictures
-blotch at the guidance scale that is usual for Stable Diffusion.
+A diffusers folder can state them in `FILE`: a small model needs fewer steps than a large one, and at the usual guidance
+scale of Stable Diffusion its images get blotches.
 """
 
 from __future__ import annotations
@@ -16,25 +16,25 @@ FILE = "sampling_defaults.json"
 
 
 class SamplingDefaults(NamedTuple):
-    """What a model is sampled with unless told otherwise; the values here are for models that state none."""
+    """The sampling defaults of a model; the values here are for models that state none."""
 
     num_inference_steps: int = 20
     guidance_scale: float = 7.5
 
 
 def sampling_defaults(pipe: Any) -> SamplingDefaults:
-    """The defaults that the folder of `pipe` states, or the usual ones.
+    """The defaults in the folder of `pipe`, or the usual ones if it states none.
 
     Raises
     ------
     ValueError
-        If the folder's file is damaged.
+        If the file is damaged.
     """
     return read_sampling_defaults(Path(str(pipe.config.get("_name_or_path") or "")))
 
 
 def read_sampling_defaults(folder: Path) -> SamplingDefaults:
-    """The defaults that a diffusers folder states, or the usual ones; ValueError as `sampling_defaults`."""
+    """The defaults in a diffusers folder, or the usual ones; raises as `sampling_defaults`."""
     path = folder / FILE
     if not path.is_file():
         return SamplingDefaults()
@@ -49,5 +49,5 @@ def read_sampling_defaults(folder: Path) -> SamplingDefaults:
 
 
 def write_sampling_defaults(folder: Path, defaults: SamplingDefaults) -> None:
-    """State `defaults` in a diffusers folder."""
+    """Write `defaults` to a diffusers folder."""
     (folder / FILE).write_text(json.dumps(defaults._asdict(), indent=2) + "\n", encoding="utf-8")

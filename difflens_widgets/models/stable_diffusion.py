@@ -1,8 +1,8 @@
 """Stable Diffusion 1.x and 2.x: one CLIP text encoder, read after its final layer norm.
 
-Layer k is the state after block k (0: the embeddings), passed through `final_layer_norm`. SD 2.x uses the state before
-the last block of OpenCLIP-H; its diffusers weights leave that block out, so its layers are 0..23 and need no case of
-their own.
+Layer k is the state after block k (0: the embeddings), with `final_layer_norm` applied. SD 2.x reads the state before
+the last block of OpenCLIP-H. Its diffusers weights do not contain that block, so its layers are 0..23, and it needs no
+declaration of its own.
 """
 
 from __future__ import annotations

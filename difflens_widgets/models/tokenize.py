@@ -1,4 +1,4 @@
-"""The tokens that a text encoder reads of a prompt."""
+"""The tokens of a prompt that a text encoder reads."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from ..runs.tokens import Token, read_tokens
 
 
 def read_prompt(pipe: Any, tokenizer: Any, prompt: str) -> tuple[tuple[Token, ...], str]:
-    """The tokens that the text encoder behind `tokenizer` reads, and the part of `prompt` that did not fit."""
-    if hasattr(pipe, "maybe_convert_prompt"):  # textual inversion: one word, several vectors
+    """The tokens that the encoder of `tokenizer` reads, and the part of `prompt` that is cut off, or ""."""
+    if hasattr(pipe, "maybe_convert_prompt"):  # textual inversion: one word may have several vectors
         prompt = pipe.maybe_convert_prompt(prompt, tokenizer)
     limit = tokenizer.model_max_length
     ids = tokenizer(prompt, padding="max_length", max_length=limit, truncation=True).input_ids

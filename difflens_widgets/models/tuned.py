@@ -1,4 +1,4 @@
-"""Loads a tuned model: a whole pipeline, a LoRA file, or the weights that a DreamBooth training wrote."""
+"""Loads a tuned model: a whole pipeline, a LoRA file, or the weights that a DreamBooth training saved."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from safetensors.torch import load_file
 from .loading import TINY, dtype_keyword, load_pipeline, quiet_libraries
 from .weight_hash import weight_hash
 
-FACTS = "difflens.json"  # beside the weights that a DreamBooth training keeps
-EMBEDDING = "learned_embeds.safetensors"  # there too: the embedding of a token, by the token's word
-_LORA_NAME = "pytorch_lora_weights"  # as diffusers saves them
+FACTS = "difflens.json"  # next to the weights that a DreamBooth training saves
+EMBEDDING = "learned_embeds.safetensors"  # in the same folder: the embedding of a token, under the token's text
+_LORA_NAME = "pytorch_lora_weights"  # diffusers' file name
 _LORA = f"{_LORA_NAME}.safetensors"
 
 
@@ -27,20 +27,20 @@ def load_tuned_pipeline(
     dtype: torch.dtype | None = None,
     text_encoder: str | None = None,
 ) -> tuple[Any, str]:
-    """Load a tuned model, a pipeline of its own: a folder or hub id as `load_pipeline` takes, or a LoRA for `raw`.
+    """Load a tuned model: a folder or hub id as in `load_pipeline`, or `raw` with LoRA or trained weights.
 
     Parameters
     ----------
     raw : str or Path
-        The model that a LoRA belongs to; it is loaded anew.
+        The model that the LoRA or trained weights belong to.
     tuned : str or Path
         A diffusers folder, a hub id, a ``.safetensors`` file with LoRA weights, a folder with one, or a folder of
-        weights that `train_dreambooth` kept.
+        weights that `train_dreambooth` saved.
 
     Raises
     ------
     ValueError
-        If a folder is neither, or the weights do not belong to the model.
+        If a folder is none of these, or the weights do not belong to the model.
     OSError
         If a hub id cannot be loaded.
     """
@@ -56,7 +56,7 @@ def load_tuned_pipeline(
 
 
 def require_peft(file: Path) -> None:
-    """Refuse LoRA weights where nothing can load them, before a model is."""
+    """Refuse LoRA weights if peft is not installed, before a model is loaded."""
     if importlib.util.find_spec("peft") is None:
         raise ValueError(f'{file}: a LoRA needs peft: pip install "difflens_widgets[train]"')
 
@@ -67,7 +67,7 @@ def load_lora(pipe: Any, file: Path, name: str) -> None:
     Raises
     ------
     ValueError
-        If they do not belong to it, or the file is damaged.
+        If they do not belong to this model, or the file is damaged.
     """
     try:
         with quiet_libraries():
@@ -81,7 +81,7 @@ def load_lora(pipe: Any, file: Path, name: str) -> None:
 
 
 def _lora_file(path: Path) -> Path | None:
-    """The file with the LoRA weights that a path means; None where it means a whole model."""
+    """The file with LoRA weights at a path; None if the path is a whole model."""
     if path.is_file():
         if path.suffix != ".safetensors":
             raise ValueError(f"{path}: only .safetensors files are read as LoRA weights")
@@ -105,7 +105,7 @@ def load_tuned(
     device: str | torch.device | None = None,
     dtype: torch.dtype | None = None,
 ) -> Any:
-    """Load a model and put trained weights into it; returns the diffusers pipeline.
+    """Load a model, put trained weights into it, and return the diffusers pipeline.
 
     Raises
     ------
@@ -117,7 +117,7 @@ def load_tuned(
     if facts["use_lora"]:
         require_peft(path / _LORA)
     pipe, name = load_pipeline(model, device, dtype)
-    if facts.get("model_hash") and facts.get("dtype") == str(pipe.dtype):  # rounded to another dtype it differs
+    if facts.get("model_hash") and facts.get("dtype") == str(pipe.dtype):  # in another dtype the hash differs
         found = weight_hash(pipe)
         if found != facts["model_hash"]:
             raise ValueError(
@@ -140,7 +140,7 @@ def load_tuned(
 
 @torch.no_grad()
 def _load_embedding(pipe: Any, path: Path) -> None:
-    """Put the embedding of a token that a training kept into the table of the text encoder."""
+    """Write the token embeddings that a training saved into the embedding table of the text encoder."""
     if not (path / EMBEDDING).is_file():
         return
     table = pipe.text_encoder.get_input_embeddings().weight

@@ -1,4 +1,4 @@
-"""A view of a pipeline: what a run works on, so that nothing of the user's pipeline changes while it paints."""
+"""A view of a pipeline: a run works on it, so that the user's own pipeline does not change."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from .tokenize import read_prompt
 
 @dataclass(frozen=True)
 class Encoding:
-    """One prompt as the lensed text encoder leaves it.
+    """One prompt, encoded by the examined text encoder.
 
     Attributes
     ----------
@@ -29,7 +29,7 @@ class Encoding:
     states : Tensor (layer, position, width)
         The state after each block, before the final norm; layer 0 is the embeddings.
     normed_states : Tensor (layer, position, width)
-        The same as the denoiser is given them: after the final norm, where the family has one.
+        The same states as the denoiser gets them: after the final norm, if the family applies it.
     """
 
     prompt: str
@@ -39,22 +39,22 @@ class Encoding:
 
 
 class PipelineView:
-    """A pipeline with the user's modules, and with a scheduler, tokenizers and attributes of its own.
+    """A pipeline with the user's modules, but its own scheduler, tokenizers and attributes.
 
-    Its text encoders are stood for by proxies: what they return is edited row by row (`EncoderSession`). The user may
-    call his own pipeline meanwhile, or change its scheduler.
+    Proxies replace its text encoders: their output is edited row by row (`EncoderSession`). Meanwhile the user may call
+    the original pipeline, or change its scheduler.
 
     Parameters
     ----------
     pipe : the user's pipeline
     family : its family
-    encoder : the text encoder that is looked at
+    encoder : the text encoder to examine
 
     Attributes
     ----------
-    pipe : the view itself, a pipeline to call
+    pipe : the copy, a pipeline to call
     session : what its text encoders return
-    scheduler : a copy of the user's, as it was when the view was made
+    scheduler : a copy of the user's scheduler, made with the view
     """
 
     def __init__(self, pipe: Any, family: Family, encoder: TextEncoder) -> None:
@@ -62,9 +62,9 @@ class PipelineView:
         modules = {each.name: getattr(pipe, each.name, None) for each in family.encoders}
         self.session = EncoderSession(family, {name: module for name, module in modules.items() if module is not None})
         self.pipe = copy.copy(pipe)
-        own = vars(self.pipe)  # past the pipeline's own __setattr__, which would note the exchange in its config
+        own = vars(self.pipe)  # not by setattr: the pipeline would write the change to its config
         self.scheduler = own["scheduler"] = own_scheduler(pipe.scheduler)
-        own["maybe_free_model_hooks"] = pipe.maybe_free_model_hooks  # the user's offloading goes on as he set it up
+        own["maybe_free_model_hooks"] = pipe.maybe_free_model_hooks  # the user's offloading stays in use
         own["_progress_bar_config"] = {**getattr(pipe, "_progress_bar_config", {}), "disable": True}
         for each in family.encoders:
             if each.name in self.session.encoders:
@@ -72,19 +72,19 @@ class PipelineView:
                 own[each.tokenizer] = own_tokenizer(getattr(pipe, each.tokenizer))
 
     def call(self, **arguments: Any) -> Any:
-        """Call the stock pipeline, also where the user's is of a subclass with a call of its own."""
+        """Call the stock pipeline, even if the user's class overrides `__call__`."""
         try:
             return self._stock.__call__(self.pipe, **arguments)
         finally:
             self.pipe.maybe_free_model_hooks()
 
     def tokenize(self, prompt: str) -> tuple[tuple[Token, ...], str]:
-        """The tokens that the lensed encoder reads, and the part of `prompt` that did not fit ("" if all did)."""
+        """The tokens that the examined encoder reads, and the part of `prompt` that is cut off, or ""."""
         return read_prompt(self.pipe, getattr(self.pipe, self.encoder.tokenizer), prompt)
 
     @torch.inference_mode()
     def encode(self, prompt: str, lora_scale: float | None = None, source: Source = "prompt") -> Encoding:
-        """Encode one prompt as the stock pipeline does, and check that it reads what the family declares.
+        """Encode one prompt as the stock pipeline does, and check that it reads the states that the family declares.
 
         Parameters
         ----------
@@ -92,7 +92,7 @@ class PipelineView:
         lora_scale : float, optional
             The strength of LoRA weights in the text encoders.
         source : "prompt" or "empty"
-            What the session keeps it as.
+            The name under which the session keeps it.
 
         Raises
         ------
@@ -116,17 +116,17 @@ class PipelineView:
         return bool(torch.isfinite(self.session.encoded(name).read_states[-1]).all())
 
     def decode(self, latents: Tensor) -> Tensor:
-        """Pixels -1..1 (row, channel, height, width) of latents."""
+        """Decode latents to pixels -1..1 (row, channel, height, width)."""
         return self.family.decode(self.pipe, latents)
 
     @property
     def blocks(self) -> list[torch.nn.Module]:
-        """The lensed encoder's blocks that the stock picture depends on, in their order."""
+        """The blocks of the examined encoder that the stock image depends on, in order."""
         return blocks_of(self.session.encoders[self.encoder.name], self.encoder)
 
 
 def blocks_of(module: torch.nn.Module, encoder: TextEncoder) -> list[torch.nn.Module]:
-    """The blocks of a text encoder that the stock picture depends on, in their order."""
+    """The blocks of a text encoder that the stock image depends on, in order."""
     blocks = encoder.blocks_of(module)
     return blocks if encoder.pooled else blocks[: encoder.read_layers(len(blocks))[-1]]
 
@@ -134,7 +134,7 @@ def blocks_of(module: torch.nn.Module, encoder: TextEncoder) -> list[torch.nn.Mo
 def own_scheduler(scheduler: Any) -> Any:
     """A copy of a scheduler; every call of a pipeline resets its state.
 
-    Not made by `from_config`: that takes some values for defaults that were set, such as DDIM's `clip_sample`.
+    It is not made by `from_config`, which ignores some values that were set, such as DDIM's `clip_sample`.
     """
     return copy.deepcopy(scheduler)
 
@@ -143,11 +143,11 @@ _TOKENIZERS: weakref.WeakKeyDictionary[Any, tuple[int, Any]] = weakref.WeakKeyDi
 
 
 def own_tokenizer(tokenizer: Any) -> Any:
-    """A copy of a tokenizer: a fast one keeps its padding where every thread sees it; anew when words were added."""
+    """A copy of a tokenizer, made anew when words were added: fast ones share padding state between threads."""
     size, own = _TOKENIZERS.get(tokenizer, (None, None))
     if own is None or size != len(tokenizer):
         size, own = len(tokenizer), copy.deepcopy(tokenizer)
-        # reading ids back changes nothing, and a copy of CLIP's tokenizer would do it otherwise
+        # decoding changes no state, and a copy of CLIP's tokenizer decodes differently
         own.decode, own.batch_decode = tokenizer.decode, tokenizer.batch_decode
         _TOKENIZERS[tokenizer] = size, own
     return own

@@ -1,4 +1,4 @@
-"""A short hash of a pipeline's weights, cheap enough to be taken for every run."""
+"""A short hash of a pipeline's weights, fast enough to compute for every run."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from typing import Any
 
 import torch
 
-_SAMPLES = 32  # per tensor, evenly spread: training moves all of them
+_SAMPLES = 32  # values per tensor: training changes all of them
 
 
 @torch.inference_mode()
 def weight_hash(pipe: Any) -> str:
-    """16 hexadecimal digits that change when a weight of text encoder, denoiser or VAE changes.
+    """16 hexadecimal digits that change when the weights of a module of the pipeline are trained.
 
-    Every tensor's name and shape and `_SAMPLES` evenly spread values are hashed, not every value: reading a whole
-    SD 1.5 would take longer than many runs.
+    Hashes the name and shape of every tensor, and at most `_SAMPLES` of its values: to read all values
+    of SD 1.5 would take longer than many runs.
     """
     digest = hashlib.sha256()
     for name, module in sorted(pipe.components.items()):
@@ -24,7 +24,7 @@ def weight_hash(pipe: Any) -> str:
         samples = []
         for key, tensor in module.state_dict().items():
             digest.update(f"{name}.{key}{tuple(tensor.shape)}".encode())
-            if tensor.is_meta or tensor.numel() == 0:  # offloaded: the name and shape must do
+            if tensor.is_meta or tensor.numel() == 0:  # offloaded: only its name and shape are hashed
                 continue
             flat = tensor.reshape(-1)
             samples.append(flat[:: max(1, flat.numel() // _SAMPLES)][:_SAMPLES].float())
