@@ -1,1 +1,1 @@
-"""The record of one prompt: tokens, events, pictures, the job that fills it, its file and its renderings. No torch."""
+"""The record of one prompt: tokens, events, images, the job that fills it, its file, its drawings. Needs no torch."""

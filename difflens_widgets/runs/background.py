@@ -1,4 +1,4 @@
-"""What every job is: a `concurrent.futures.Future` that tells listeners how it goes, and can be stopped half-way."""
+"""The base of all jobs: a `concurrent.futures.Future` that sends events to listeners and can stop half-way."""
 
 from __future__ import annotations
 
@@ -18,69 +18,69 @@ from .worker import Worker
 
 log = logging.getLogger(__name__)
 
-_PATIENCE = 60  # seconds that a step may take at exit
+_PATIENCE = 60  # seconds to wait for running jobs at exit
 
 Record = TypeVar("Record")
 Listener = Callable[[Any], None]
-_OPEN: weakref.WeakSet[BackgroundJob[Any]] = weakref.WeakSet()  # started, and not over
+_OPEN: weakref.WeakSet[BackgroundJob[Any]] = weakref.WeakSet()  # jobs that were started and have not ended
 
 
 class BackgroundJob(Future[Record], Generic[Record]):
-    """Work that fills a record, perhaps still going on; what a lens run and a training share.
+    """Work in the background that fills a record; the base of lens runs and trainings.
 
-    It differs from other futures in one thing: one that was cancelled still has a result, the record with what was
-    finished before. A kind of job says what it does (`_do`), what an event means for its record (`_enter`), what the
-    record tells one who listens later (`_replay`), and how it ended (`_outcome`).
+    It differs from other futures in one way: a cancelled job still has a result, the unfinished record.
+    A subclass defines the work (`_do`), how an event enters the record (`_enter`), the events that a late listener gets
+    (`_replay`), and how the job ended (`_outcome`).
     """
 
-    _what = "run"  # for messages
+    _what = "run"  # the word for it in messages
 
     def __init__(self, record: Record) -> None:
         super().__init__()
         self._record = record
         self._stop = threading.Event()
-        self._listeners: dict[Listener, Any] = {}  # listener → what it asked for
+        self._listeners: dict[Listener, Any] = {}  # listener → its option
         self._lock = threading.RLock()
         self._queued = False
         self._running = False
 
     def cancelled(self) -> bool:
-        """True once `cancel` was called while there was something left to do."""
+        """True once `cancel` was called before the job ended."""
         return self._stop.is_set()
 
     def cancel(self) -> bool:
-        """Stop: at once if it has not begun, else within one step; what is done stays in the record.
+        """Stop: at once if the job has not begun, else within one step. The record keeps what is finished.
 
         Returns
         -------
         bool
-            False if it was over already. Cancelling twice does no harm.
+            False if the job has already ended. To cancel twice is allowed.
         """
         if self.done():
             return False
         self._stop.set()
         with self._lock:
             waiting = self._queued and not self._running
-            self._running = self._running or waiting  # then the worker passes it by
+            self._running = self._running or waiting  # then the worker skips this job
         if waiting:
             self._end(None)
         return True
 
     def result(self, timeout: float | None = None) -> Record:
-        """Wait for the work and return its record; one that was stopped is returned with what it has.
+        """Wait for the end and return the record; a stopped job returns what it has.
 
         Raises
         ------
         TimeoutError
-            If it is not done after `timeout` seconds; it goes on.
+            If the job is not done after `timeout` seconds; it goes on.
         Exception
-            What the work itself failed with.
+            The error that the work raised.
         """
         try:
             return super().result(timeout)
-        except FutureTimeoutError:  # on Python 3.10 no TimeoutError
+        except FutureTimeoutError:  # on Python 3.10 it is not the built-in TimeoutError
             if self.done():
-                raise  # the work's own
+                raise  # raised by the work
             raise TimeoutError(f"the {self._what} is not done after {timeout} s; it goes on") from None
 
     def _finish(self) -> Record:
@@ -96,7 +96,7 @@ class BackgroundJob(Future[Record], Generic[Record]):
         return asyncio.to_thread(self.result).__await__()
 
     def emit(self, event: Any) -> None:
-        """Enter an event into the record and pass it on; a listener that fails is dropped, never the work."""
+        """Enter an event into the record and send it to the listeners; if one raises, it is removed."""
         with self._lock:
             for told in (event, *self._enter(event)):
                 self._tell(told)
@@ -126,12 +126,12 @@ class BackgroundJob(Future[Record], Generic[Record]):
                 self._listeners.pop(listener, None)  # it may have unsubscribed itself
 
     def _begin(self) -> None:
-        """Note that the work was handed over.
+        """Note that the job was started.
 
         Raises
         ------
         RuntimeError
-            If it was before: a job runs once.
+            If it was started before: a job runs once.
         """
         with self._lock:
             if self._queued:
@@ -146,7 +146,7 @@ class BackgroundJob(Future[Record], Generic[Record]):
 
     def _main(self) -> None:
         with self._lock:
-            if self._running:  # cancelled while it waited
+            if self._running:  # cancelled while it was queued
                 return
             self._running = True
         self.set_running_or_notify_cancel()
@@ -160,7 +160,7 @@ class BackgroundJob(Future[Record], Generic[Record]):
     def _end(self, error: BaseException | None) -> None:
         try:
             self.emit(self._outcome() if error is None else Done("failed", f"{type(error).__name__}: {error}"))
-        except BaseException as late:  # noqa: BLE001 (the record could not be closed: that is how the job ended)
+        except BaseException as late:  # noqa: BLE001 (the last event failed: the job ends with this error)
             error = error or late
         _OPEN.discard(self)
         if error is not None:
@@ -170,24 +170,24 @@ class BackgroundJob(Future[Record], Generic[Record]):
 
     @abstractmethod
     def _do(self) -> None:
-        """Do the work; calls `emit` on the way and looks at `cancelled`."""
+        """Do the work: call `emit` on the way, and check `cancelled`."""
 
     @abstractmethod
     def _enter(self, event: Any) -> Iterator[Any]:
-        """Enter an event into the record; yields further events that this causes."""
+        """Enter an event into the record; yield the events that follow from it."""
 
     @abstractmethod
     def _replay(self) -> Iterator[Any]:
-        """What the record holds, as events; `Done` at the end if it is over."""
+        """The content of the record as events, with `Done` at the end if the job has ended."""
 
     @abstractmethod
     def _outcome(self) -> Done:
-        """How it ended, when `_do` returned."""
+        """How the job ended, if `_do` raised no error."""
 
 
 @atexit.register
 def _stop_all() -> None:
-    """Stop what still runs when the interpreter exits: a thread that computes then would crash it."""
+    """Stop running jobs when the interpreter exits: a thread that computes after that would crash it."""
     jobs = list(_OPEN)
     for job in jobs:
         job.cancel()

@@ -1,4 +1,4 @@
-"""What a lens run says while it works; the record, the widgets and the command line all listen to this one stream."""
+"""The events of a lens run; the record, the widgets and the command line all listen to this one stream."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ Status = Literal["empty", "running", "done", "stopped", "failed"]
 
 @dataclass(frozen=True, eq=False)
 class Encoded:
-    """The prompt went through the text encoder: the first event of a run.
+    """The text encoder has encoded the prompt: the first event of a run.
 
     Attributes
     ----------
     states : float16 array (layer, position, width)
-        The lensed text encoder's hidden states, before its final norm.
+        The hidden states of the examined text encoder, before its final norm.
     settings : mapping
-        What the run is made with, as it was when it began.
+        The settings of the run at its start.
     """
 
     states: np.ndarray
@@ -33,7 +33,7 @@ class Encoded:
 
 @dataclass(frozen=True)
 class Preview:
-    """An unfinished picture: the model's prediction of layer `layer` after `step` of `steps` denoising steps."""
+    """An unfinished image: the model's prediction for `layer` after `step` of `steps` denoising steps."""
 
     layer: int
     step: int
@@ -43,7 +43,7 @@ class Preview:
 
 @dataclass(frozen=True)
 class Snapshot:
-    """What the model predicted of layer `layer` at denoising step `step` (0 is the first); it is kept."""
+    """The model's prediction for `layer` at denoising step `step` (0 is the first), kept in the record."""
 
     layer: int
     step: int
@@ -52,10 +52,10 @@ class Snapshot:
 
 @dataclass(frozen=True, eq=False)
 class LayerImage:
-    """The finished picture of one layer.
+    """The finished image of one layer.
 
-    `latents` are its final latents, float32 (channel, height, width); `attention` where its words are looked at, where
-    that was asked for.
+    `latents` are its final latents, float32 (channel, height, width); `attention` holds its attention maps, if they
+    were requested.
     """
 
     layer: int
@@ -66,7 +66,7 @@ class LayerImage:
 
 @dataclass(frozen=True)
 class TokenImage:
-    """The finished picture of one layer with only `token` kept."""
+    """The finished image of one layer with only `token` kept."""
 
     layer: int
     token: TokenKey
@@ -75,11 +75,11 @@ class TokenImage:
 
 @dataclass(frozen=True)
 class Progress:
-    """Where the run stands.
+    """The progress of a run.
 
-    `running` are the layers in the batch that is denoised now, at `step` of `steps`; `seconds_left` is None until it
-    can be told. Pictures of single tokens, where asked for, are counted by themselves; `running_tokens` are those in
-    the batch, as (layer, token).
+    `running` are the layers in the current batch, at `step` of `steps`; `seconds_left` is None until it can be
+    estimated. Images of single tokens are counted separately; `running_tokens` are those in the current batch, as
+    (layer, token).
     """
 
     layers_done: int
@@ -94,15 +94,15 @@ class Progress:
 
     @property
     def complete(self) -> bool:
-        """True when nothing is left to paint."""
+        """True when all images are done."""
         return self.layers_done == self.layers_total and self.tokens_done == self.tokens_total
 
 
 @dataclass(frozen=True)
 class Message:
-    """Something the user should know and need not act on, such as a smaller batch after running out of memory.
+    """Information for the user that needs no action, such as a smaller batch after running out of memory.
 
-    `settings` are those of the run that it changes.
+    `settings` are the settings of the run that it changes.
     """
 
     message: str
@@ -111,7 +111,7 @@ class Message:
 
 @dataclass(frozen=True)
 class Failed:
-    """One layer has no picture (its latents were not finite, say); the others go on."""
+    """One layer has no image, for example because its latents are not finite; the other layers go on."""
 
     layer: int
     message: str
@@ -119,7 +119,7 @@ class Failed:
 
 @dataclass(frozen=True)
 class TokenFailed:
-    """One layer has no picture with only `token` kept; the others go on."""
+    """One layer has no image with only `token` kept; the others go on."""
 
     layer: int
     token: TokenKey
@@ -128,7 +128,7 @@ class TokenFailed:
 
 @dataclass(frozen=True)
 class Done:
-    """The last event of every run; `message` tells why one failed."""
+    """The last event of every run; `message` is the reason if it failed."""
 
     status: Status
     message: str = ""

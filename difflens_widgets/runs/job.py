@@ -1,4 +1,4 @@
-"""LensJob: a lens run in a worker thread: progress, cancel, result, await."""
+"""LensJob: a lens run in a worker thread, with progress, cancel, result and await."""
 
 from __future__ import annotations
 
@@ -23,20 +23,20 @@ from .worker import Worker
 
 
 class LensJob(BackgroundJob[LensRun]):
-    """A run that may still be going on.
+    """A lens run in the background.
 
     Attributes
     ----------
     run : LensRun
         The record so far; complete when `done()`.
     focus : int or None
-        The layer to paint next if it is still to do: the one on screen.
+        The displayed layer: the next one to generate, if it is not done.
     progress : Progress or None
-        The latest word on where the run stands.
+        The latest progress event.
     """
 
     def __init__(self, run: LensRun, work: Callable[[LensJob], None], worker: Worker | None = None) -> None:
-        """`work` calls `emit` on the way and looks at `cancelled`; it runs in `worker`, by default one of its own."""
+        """`work` must call `emit` on the way and check `cancelled`; it runs in `worker`, by default a new one."""
         super().__init__(run)
         self.run = run
         self.focus: int | None = None
@@ -46,30 +46,36 @@ class LensJob(BackgroundJob[LensRun]):
 
     @property
     def watched(self) -> bool:
-        """True while someone wants previews: they are decoded only then."""
+        """True while a listener wants previews: only then are they decoded."""
         return any(self._listeners.values())
 
     def subscribe(self, listener: Listener, *, previews: bool = True) -> Callable[[], None]:
-        """Call `listener` with every event from now on, after a replay of what is painted already.
+        """Call `listener` with the events of the finished images, and then with every new event.
 
-        The listener runs in the worker thread and should return soon. Without `previews` it gets those only if
-        another listener wants them. Returns a function that ends the subscription.
+        The listener runs in the worker thread and should return soon. Without `previews` it gets previews only if some
+        other listener wants them. Returns a function that ends the subscription.
         """
         return self._subscribe(listener, previews)
 
     def start(self) -> LensJob:
-        """Begin in the worker of its pipeline, after the jobs that were given before.
+        """Start in the worker of its pipeline, after the jobs that were started before.
 
         Raises
         ------
         RuntimeError
-            If it was started already, or is asked for from within a job of the same pipeline, which it would wait for.
+            If it was started already.
         """
         self._start(self._worker)
         return self
 
     def wait(self) -> LensRun:
-        """Start, and wait for the end; Ctrl-C stops the run within one step, and is raised then."""
+        """Start, and wait for the end; Ctrl-C stops the run within one step, and is raised again.
+
+        Raises
+        ------
+        RuntimeError
+            If called from a run of the same pipeline (it would wait for itself), or if the job was started already.
+        """
         self._worker.require_other_thread()
         self.start()
         return self._finish()

@@ -1,4 +1,4 @@
-"""A job that is waited for, with a progress bar."""
+"""Waits for a job with a progress bar."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ log = logging.getLogger(__name__)
 
 
 def with_progress_bar(job: LensJob) -> LensRun:
-    """Run `job` here; the bar counts pictures, and notices go to the log."""
+    """Start `job` and wait for it. The bar counts images; messages go to the log."""
     pictures = len(job.run.layers) * (1 + len(job.run.token_masks))
     with tqdm(total=pictures, desc="pictures" if job.run.token_masks else "layers", leave=False) as bar:
 

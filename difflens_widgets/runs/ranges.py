@@ -1,4 +1,4 @@
-"""Layers as they are written on a command line."""
+"""Layers in the syntax of the command line."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import argparse
 
 
 def parse_layers(text: str) -> list[int] | range:
-    """`0:13`, `0:13:3` (Python ranges), `5` or `0,4,12`."""
+    """Parse `0:13` or `0:13:3` (Python ranges), `5` or `0,4,12`."""
     try:
         if ":" in text:
             return range(*(int(part) for part in text.split(":")))

@@ -1,4 +1,4 @@
-"""RunRecord: what one lens run gave, as data; `LensRun` adds saving and drawing. Needs no torch."""
+"""RunRecord: the result of one lens run, as data; `LensRun` adds saving and drawing. Needs no torch."""
 
 from __future__ import annotations
 
@@ -14,45 +14,45 @@ from .maps.maps import LensAttention
 from .tokens import Token, TokenKey
 
 
-@dataclass(eq=False)  # compared and hashed by identity
+@dataclass(eq=False)  # equality and hash are those of the object itself
 class RunRecord:
-    """Everything one lens run gave; also while it is still running, and after it was stopped.
+    """The result of one lens run, also while it is running and after it was stopped.
 
     Attributes
     ----------
     prompt : str
     tokens : tuple of Token
-        The text encoder's input, start, end and padding included.
+        The text encoder's input, with start, end and padding tokens.
     layers : tuple of int
-        The layers asked for, in the order asked. 0 is the embedding, `num_layers - 1` the last block.
+        In the requested order. 0 is the embeddings, `num_layers - 1` the layer of the stock image.
     num_layers : int
-        How many layers there are: 13 for SD 1.x; the last one's picture is the stock pipeline's.
+        Number of all layers, requested or not: 13 for SD 1.x.
     seed : int
         All layers start from this seed's latents and get its noise.
     settings : dict
-        method ("lens" or "ablation"), num_inference_steps, snapshots (those asked for), guidance_scale, negative_prompt
-        (None: not given), height, width, scheduler, model, text_encoder, model_hash, dtype, batch_size, versions.
+        method ("lens" or "ablation"), num_inference_steps, snapshots (the requested steps), guidance_scale,
+        negative_prompt (None: not given), height, width, scheduler, model, text_encoder, model_hash, dtype, batch_size,
+        versions.
     states : float16 array (num_layers, tokens, width)
-        The lensed text encoder's hidden states, before the final layer norm.
+        The hidden states of the examined text encoder, before the final layer norm.
     images : dict of layer → PIL.Image
     latents : dict of layer → float32 array (channels, height, width)
-        The final latents, as the pipeline scales them.
+        The final latents, in the pipeline's scale.
     snapshots : dict of (layer, step) → PIL.Image
-        What the model predicted on the way, for the steps asked for; 0 is the first.
+        The model's predictions at the requested denoising steps; 0 is the first step.
     failures : dict of layer → str
-        Why a layer has no picture.
+        Why a layer has no image.
     token_masks : dict of token → tuple of int
-        The per-token lens: what was asked for, in the order asked, and the places kept for it besides the start
-        token. A token is the index of a word's first piece in `tokens`, or a `PromptPart`; empty where nothing
-        was asked.
+        The per-token lens: the requested items in the requested order, and the positions that each keeps besides the
+        start token. A token is the position of a word's first sub-word token, or a `PromptPart`.
     token_images : dict of (layer, token) → PIL.Image
-        The pictures with only that token kept; `images` are those of the whole prompt.
+        The images with only that token kept; `images` are those of the whole prompt.
     token_failures : dict of (layer, token) → str
     attention : LensAttention or None
-        Where each word is looked at in each layer's picture, where that was asked for.
+        The attention to each word in each layer's image, if requested.
     status : "running", "done", "stopped" or "failed"
     message : str
-        Why it failed.
+        Why the run failed.
     """
 
     prompt: str
@@ -74,13 +74,13 @@ class RunRecord:
     message: str = ""
 
     def name_of(self, layer: int) -> str:
-        """What a layer's picture is called: "layer 7"; of a `LayerAblation` "block 7 skipped", or "nothing skipped"."""
+        """The name of a layer's image: "layer 7", or for an ablation "block 7 skipped" or "nothing skipped"."""
         if self.settings.get("method") != "ablation":
             return f"layer {layer}"
         return f"block {layer} skipped" if layer else "nothing skipped"
 
     @property
     def caption(self) -> Mapping[str, Any]:
-        """The facts that a picture of this run is labelled with."""
+        """The prompt and settings in the caption of an image."""
         names = ("num_inference_steps", "guidance_scale", "model")
         return {"prompt": self.prompt, "seed": self.seed, **{name: self.settings.get(name) for name in names}}

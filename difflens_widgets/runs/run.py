@@ -1,4 +1,4 @@
-"""LensRun: the record of one prompt seen through the layers of a text encoder, with all that one does with it."""
+"""LensRun: the result of one lens run, with methods to save, load and draw it."""
 
 from __future__ import annotations
 
@@ -16,23 +16,23 @@ if TYPE_CHECKING:
 
 
 class LensRun(RunRecord):
-    """Everything one lens run gave; also while it is still running, and after it was stopped.
+    """The result of one lens run, also while it is running and after it was stopped.
 
-    See `RunRecord` for its attributes: images, latents, snapshots, states, tokens, attention and so on.
+    See `RunRecord` for its attributes: images, latents, snapshots, states, tokens, attention and others.
     """
 
     def save(self, path: str | Path) -> Path:
         """Write a ``.lens`` file (a zip of JSON, lossless WebP and safetensors; no pickle) and return its path.
 
-        The file appears under its name only when it is complete. Attention maps take as many bytes there as in memory;
+        The file gets its name only when it is complete. Attention maps take as many bytes there as in memory;
         `run.attention = None` leaves them out.
 
         Raises
         ------
         ValueError
-            If the run holds what a file cannot, more than 1 GB of attention maps or latents among it.
+            If the run holds what a file cannot hold, such as more than 1 GB of attention maps or of latents.
         OSError
-            If it cannot be written; a file that was there before is untouched.
+            If the file cannot be written; an existing file does not change.
         """
         return lens_file.save(self, Path(path))
 
@@ -43,24 +43,24 @@ class LensRun(RunRecord):
         Raises
         ------
         ValueError
-            If the file is damaged, of a newer version, or holds anything a run would not write; names the reason.
+            If the file is damaged, has a newer version, or holds anything that `save` does not write.
         """
         return cls(**lens_file.load(Path(path)))
 
     def grid(self, columns: int | None = None) -> Image.Image:
-        """All pictures in one, with their layer numbers."""
+        """Draw all images in one, with their layer numbers."""
         return grid.grid(self, columns)
 
     def plot(self) -> Figure:
-        """All pictures as a matplotlib figure, captioned with prompt and settings."""
+        """Draw all images in a matplotlib figure, with prompt and settings."""
         return figure.plot(self)
 
     def to_gif(self, path: str | Path, *, seconds_per_layer: float = 0.5) -> Path:
-        """Write the film from the first layer to the last as an animated GIF."""
+        """Write an animated GIF from the first layer to the last."""
         return gif.to_gif(self, Path(path), seconds_per_layer)
 
     def to_html(self, path: str | Path) -> Path:
-        """Write one self-contained HTML page with the working layer slider; it needs no network and no kernel."""
+        """Write one self-contained HTML page with a layer slider that works without network and kernel."""
         return page.to_html(self, Path(path))
 
     def _repr_png_(self) -> bytes | None:

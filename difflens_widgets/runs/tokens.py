@@ -1,4 +1,4 @@
-"""The tokens of a prompt as a person sees them: words, their sub-word joints, start, end and padding."""
+"""The tokens of a prompt: words, their sub-word tokens, start, end and padding."""
 
 from __future__ import annotations
 
@@ -11,40 +11,40 @@ Kind = Literal["bos", "word", "eos", "pad"]
 
 
 class PromptPart(Enum):
-    """Two parts of a prompt that the per-token lens can keep in place of a token; never the same as a word.
+    """Two parts of a prompt that the per-token lens can keep in place of a token; never equal to a word.
 
     Attributes
     ----------
     PADDING
-        Only the padding (and the start token): what the words have left there.
+        Only the padding and the start token: what the encoder wrote to the padding positions.
     PROMPT
-        Only the words and the end token (and the start token): what is lost without the padding.
+        Only the words, the end token and the start token: what is lost without the padding.
     """
 
     PADDING = "padding"
     PROMPT = "prompt"
 
 
-_SPACE = "▁"  # how SentencePiece marks that a piece begins a word
+_SPACE = "▁"  # SentencePiece's mark for the first token of a word
 
 TokenKey = (
     int | PromptPart
-)  # what names a picture of the per-token lens: the index of the (first) token that is kept, or a part
+)  # the key of an image of the per-token lens: the position of the (first) kept token, or a part
 
 
 @dataclass(frozen=True)
 class Token:
-    """One place of the text encoder's input.
+    """One position of the text encoder's input.
 
     Attributes
     ----------
     index : int
-        Its place, 0 is the start token.
+        The position; 0 is the start token.
     text : str
-        What it stands for, without the tokenizer's own marks.
+        The text of the token, without the tokenizer's marks.
     kind : "bos", "word", "eos" or "pad"
     is_continuation : bool
-        True where it goes on with the word of the token before ("fo" + "xes").
+        True if it continues the word of the token before it ("fo" + "xes").
     """
 
     index: int
@@ -54,10 +54,10 @@ class Token:
 
 
 def read_tokens(tokenizer: Any, input_ids: list[int]) -> tuple[Token, ...]:
-    """Name the ids that a CLIP or T5 tokenizer made of one prompt (padded to full length, or not).
+    """The tokens for the ids that a CLIP or T5 tokenizer made from one prompt, with or without padding.
 
-    CLIP marks where a word ends, T5 (SentencePiece) where one begins and leaves punctuation joined to it: there too a
-    word goes on only from letter to letter.
+    CLIP marks the end of a word, T5 (SentencePiece) the start of a word, but not of punctuation. So for T5 too, a word
+    continues only from letter or digit to letter or digit.
     """
     pieces = tokenizer.convert_ids_to_tokens(input_ids)
     marks_starts = any(piece.startswith(_SPACE) for piece in pieces)
@@ -84,7 +84,7 @@ def read_tokens(tokenizer: Any, input_ids: list[int]) -> tuple[Token, ...]:
 
 
 def read_words(tokens: Sequence[Token]) -> list[tuple[Token, ...]]:
-    """The words of a prompt, each with all its pieces."""
+    """The words of a prompt, each with all its sub-word tokens."""
     words: list[tuple[Token, ...]] = []
     for token in tokens:
         if token.kind == "word":
@@ -96,5 +96,5 @@ def read_words(tokens: Sequence[Token]) -> list[tuple[Token, ...]]:
 
 
 def word_text(word: Sequence[Token]) -> str:
-    """A word as a person writes it: its pieces joined."""
+    """The text of a word: that of its sub-word tokens, joined."""
     return "".join(token.text for token in word)

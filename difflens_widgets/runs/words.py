@@ -1,4 +1,4 @@
-"""Finds words in a prompt by its tokens alone: a record is read where there is no tokenizer."""
+"""Finds words in a prompt by its tokens; needs no tokenizer."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ _NAMED_WORDS = 40
 def positions_of(
     word: int | str | PromptPart, tokens: Sequence[Token], name: str = "word", cut: str = ""
 ) -> tuple[int, ...]:
-    """The positions of one word, or of several that follow one another, in `tokens`.
+    """The positions in `tokens` of one word, or of several consecutive words.
 
-    A word is found with all its pieces, whatever its capitals. An index is a position, and only that; a `PromptPart` is
-    that part of the prompt.
+    A word is found with all its sub-word tokens, in any case. An int is a position; a `PromptPart` is that part of
+    the prompt.
 
     Parameters
     ----------
     name : str
-        What errors call the argument.
+        The name of the argument in error messages.
     cut : str
-        What of the prompt did not fit, where that is known.
+        The part of the prompt that was cut off, if known.
 
     Raises
     ------
     ValueError, TypeError
-        If the prompt does not have it, or has it several times.
+        If the prompt does not contain it, or contains it several times.
     """
     if isinstance(word, PromptPart):
         return part_positions(word, tokens, name)
@@ -45,12 +45,12 @@ def positions_of(
 
 
 def occurrences(word: str, tokens: Sequence[Token], name: str = "word", cut: str = "") -> list[tuple[int, ...]]:
-    """The positions of every occurrence of a word, or of several words that follow one another.
+    """The positions of every occurrence of a word, or of several consecutive words.
 
     Raises
     ------
     ValueError
-        If there is none; says whether it stands in what was cut off.
+        If there is none; the message says if the word was cut off.
     """
     words = read_words(tokens)
     texts = [word_text(pieces) for pieces in words]
@@ -63,7 +63,7 @@ def occurrences(word: str, tokens: Sequence[Token], name: str = "word", cut: str
     ]
     if found:
         return found
-    # a word may be cut in two, or a group of words between two of them
+    # the cut may be inside a word, or between two words of a group
     if cut and any(_plain(word) in _plain(text) for text in (f"{texts[-1]}{cut}", f"{texts[-1]} {cut}")):
         raise ValueError(f"{name}: {word!r} is cut off: the text encoder reads the prompt up to {texts[-1]!r} only")
     there = ", ".join(dict.fromkeys(map(repr, texts[:_NAMED_WORDS]))) or "none"
@@ -76,7 +76,7 @@ def part_positions(part: PromptPart, tokens: Sequence[Token], name: str = "word"
     Raises
     ------
     ValueError
-        If the prompt fills every position, so that there is no padding.
+        If the prompt fills all positions and has no padding.
     """
     kinds = ("pad",) if part is PromptPart.PADDING else ("word", "eos")
     positions = tuple(token.index for token in tokens if token.kind in kinds)
@@ -93,7 +93,7 @@ def checked_position(value: int, tokens: Sequence[Token], name: str = "word") ->
     Raises
     ------
     TypeError, ValueError
-        If it is no whole number, or beyond the prompt.
+        If it is not an integer, or is beyond the prompt.
     """
     try:
         index = operator.index(value)
@@ -111,7 +111,7 @@ def _plain(text: str) -> str:
 
 
 def _spans(parts: list[str], texts: list[str]) -> list[tuple[int, int]]:
-    """Where `parts` stand in `texts` one behind the other, as (start, end)."""
+    """The ranges (start, end) in which consecutive `texts` spell `parts`."""
     found = []
     for start in range(len(texts) if parts else 0):
         end: int | None = start
@@ -123,7 +123,7 @@ def _spans(parts: list[str], texts: list[str]) -> list[tuple[int, int]]:
 
 
 def _spelled(part: str, texts: list[str], start: int) -> int | None:
-    """Behind the words that spell `part` from `start` on: tokenizers cut "dog's" and "v15", but not between letters."""
+    """The end of the words that spell `part` from `start` on, as tokenizers split "dog's" and "v15"; else None."""
     spelled = ""
     for index in range(start, len(texts)):
         if spelled and spelled[-1].isalpha() and texts[index][:1].isalpha():

@@ -1,4 +1,4 @@
-"""A worker: tasks one after another, in the order they were given, in one thread."""
+"""A worker: runs tasks one after another, in the order of submission, in one thread."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ Task = Callable[[], None]
 
 
 class Worker:
-    """Runs its tasks in a thread that is there only while there is something to do.
+    """Runs tasks in a thread that exists only while there are tasks.
 
-    The thread is a daemon: what still runs when the interpreter exits is stopped by `runs.background`, not waited for
-    without end, as the threads of `concurrent.futures` are. A task must not raise.
+    The thread is a daemon: when the interpreter exits, `runs.background` stops its job and waits for a limited time,
+    while `concurrent.futures` would wait without limit. A task must not raise.
     """
 
     def __init__(self) -> None:
@@ -24,12 +24,12 @@ class Worker:
         self._thread: threading.Thread | None = None
 
     def require_other_thread(self) -> None:
-        """Refuse to wait for this worker from within one of its own tasks.
+        """Raise an error if this is called in one of the worker's own tasks, which must not wait for the worker.
 
         Raises
         ------
         RuntimeError
-            Where waiting would never end.
+            If it is: to wait would never end.
         """
         if threading.current_thread() is self._thread:
             raise RuntimeError(
@@ -54,4 +54,4 @@ class Worker:
                     return
                 task = self._tasks.popleft()
             task()
-            del task  # it holds a run and its pictures
+            del task  # it holds a run and its images

@@ -1,1 +1,1 @@
-"""``.lens`` files: a run as a zip of JSON, lossless WebP and safetensors, read with suspicion."""
+"""``.lens`` files: a run as a zip of JSON, lossless WebP and safetensors. Readers check everything."""

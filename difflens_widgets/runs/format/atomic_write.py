@@ -1,4 +1,4 @@
-"""Files that appear under their name only when they are complete."""
+"""Writes files that get their name only when they are complete."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ from typing import BinaryIO
 
 @contextlib.contextmanager
 def replacing(path: Path, what: str) -> Iterator[BinaryIO]:
-    """Open a temporary file beside `path`; it takes that name when the block ends without an error.
+    """Open a temporary file next to `path`; it replaces `path` when the block ends without an error.
 
-    Whatever goes wrong, a full disk included, the former file stays as it was and nothing else is left behind.
+    After any error, such as a full disk, the existing file is unchanged and the temporary file is removed.
 
     Parameters
     ----------
     path : Path
-        The name to take; a symbolic link is followed, not replaced.
+        The final name; a symbolic link is followed, not replaced.
     what : str
-        What is being saved, for the error: "the lens run 'a red dog'".
+        The content, for error messages, such as "the lens run 'a red dog'".
 
     Raises
     ------
     OSError
-        Of the kind the system gave (FileNotFoundError, PermissionError, ...), naming `path` and `what`.
+        The system's error (FileNotFoundError, PermissionError, ...); the message names `path` and `what`.
     """
     target = Path(os.path.realpath(path))
     temporary = target.with_name(f".{target.stem[:40]}-{secrets.token_hex(4)}.part")
@@ -35,7 +35,7 @@ def replacing(path: Path, what: str) -> Iterator[BinaryIO]:
             with temporary.open("xb") as file:
                 yield file
                 file.flush()
-                os.fsync(file.fileno())  # some file systems tell only now that they are full
+                os.fsync(file.fileno())  # some file systems report only now that they are full
             os.replace(temporary, target)
         except BaseException:
             with contextlib.suppress(OSError):

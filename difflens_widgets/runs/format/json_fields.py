@@ -1,4 +1,4 @@
-"""JSON from anywhere, read field by field: every value has the type and the range that was asked for, or is refused."""
+"""Reads untrusted JSON field by field: a value of another type or range than expected is refused."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _MAX_DEPTH = 16
 
 
 def parse(data: bytes, source: str) -> Fields:
-    """Read a JSON object; `source` is what errors call it.
+    """Read a JSON object; `source` is its name in errors.
 
     Raises
     ------
@@ -28,12 +28,12 @@ def parse(data: bytes, source: str) -> Fields:
 
 
 def check_plain(value: Any, where: str, depth: int = 0) -> None:
-    """Check that JSON keeps a value as it is: str, int, finite float, bool, None, dict with str keys, list.
+    """Check that JSON can hold a value unchanged: str, int, finite float, bool, None, dict with str keys, list.
 
     Raises
     ------
     ValueError
-        Naming the place, such as ``settings['size'][0]``.
+        The message names the field, such as ``settings['size'][0]``.
     """
     if depth > _MAX_DEPTH:
         raise ValueError(f"{where[:80]} is nested too deep, at most {_MAX_DEPTH} levels are kept")
@@ -52,14 +52,14 @@ def check_plain(value: Any, where: str, depth: int = 0) -> None:
 
 
 class Fields:
-    """One JSON object, and where it stands, for errors."""
+    """One JSON object, and its path for error messages."""
 
     def __init__(self, values: Mapping[str, Any], where: str) -> None:
         self.values, self._where = values, where
 
     @classmethod
     def of(cls, value: Any, where: str) -> Fields:
-        """Take a value that has to be an object."""
+        """Check that a value is an object."""
         if not isinstance(value, dict):
             raise ValueError(f"{where} is {_brief(value)}, an object was expected")
         return cls(value, where)
@@ -70,7 +70,7 @@ class Fields:
         return list(self.values)
 
     def get(self, name: str) -> Any:
-        """The value as it is; None where there is none."""
+        """The value without a check; None if it is missing."""
         return self.values.get(name)
 
     def text(self, name: str) -> str:
@@ -84,33 +84,33 @@ class Fields:
         return value if isinstance(value, bool) else self._refuse(name, "true or false")
 
     def choice(self, name: str, options: Sequence[str]) -> str:
-        """One of some strings."""
+        """One of the strings in `options`."""
         value = self.get(name)
         return value if isinstance(value, str) and value in options else self._refuse(name, f"one of {list(options)}")
 
     def integer(self, name: str, low: int, high: int) -> int:
-        """A whole number from `low` to `high`."""
+        """An integer from `low` to `high`."""
         value = self.get(name)
         return value if _is_integer(value, low, high) else self._refuse(name, f"a whole number from {low} to {high}")
 
     def integers(self, name: str, low: int, high: int, at_most: int) -> list[int]:
-        """A list of at most so many whole numbers, each from `low` to `high`."""
+        """A list of at most `at_most` integers, each from `low` to `high`."""
         value = self._list(name, at_most)
         if not all(_is_integer(item, low, high) for item in value):
             self._refuse(name, f"a list of whole numbers from {low} to {high}")
         return value
 
     def mapping(self, name: str) -> dict[str, Any]:
-        """An object of any content."""
+        """An object with any content."""
         value = self.get(name)
         return value if isinstance(value, dict) else self._refuse(name, "an object")
 
     def child(self, name: str) -> Fields:
-        """An object, to be read in its turn."""
+        """An object, as `Fields`."""
         return Fields.of(self.get(name), f"{self._where}: {name!r}")
 
     def items(self, name: str, at_most: int) -> Iterable[Fields]:
-        """A list of at most so many objects."""
+        """A list of at most `at_most` objects."""
         for index, item in enumerate(self._list(name, at_most)):
             yield Fields.of(item, f"{self._where}: {name!r} number {index}")
 

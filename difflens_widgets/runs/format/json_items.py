@@ -1,4 +1,4 @@
-"""What the lists in run.json hold: pictures, arrays and tokens, each checked as it is read."""
+"""The items of the lists in run.json (images, arrays and tokens), checked as they are read."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Shape = tuple[int, ...]
 def keyed(
     root: Fields, name: str, key: tuple[str, ...], entry: Callable[..., str] | None, layers: tuple[int, ...]
 ) -> dict[tuple[Any, ...], Fields]:
-    """A list of objects by their layer (and step or token): each once, of a layer of the run, in its own entry."""
+    """A list of objects as a dict by layer (and step or token), refusing duplicates and unknown layers."""
     found: dict[tuple[Any, ...], Fields] = {}
     asked = set(layers)
     for item in root.items(name, MAX_ENTRIES):
@@ -43,7 +43,7 @@ def keyed(
 
 
 def picture_size(item: Fields) -> Size:
-    """The size of one picture, which no decoder would choke on."""
+    """The (width, height) of one image, within the limits of the decoder."""
     size = (item.integer("width", 1, webp.MAX_SIDE), item.integer("height", 1, webp.MAX_SIDE))
     if size[0] * size[1] > webp.MAX_PIXELS:
         raise ValueError(f"{ENTRY}: a picture of {size[0]} × {size[1]} pixels is larger than is allowed")
@@ -51,7 +51,7 @@ def picture_size(item: Fields) -> Size:
 
 
 def array_shape(item: Fields, entry: str, dimensions: int) -> Shape:
-    """The shape of one array, placed in the entry that it must have."""
+    """The shape of one array, after a check of its entry."""
     if item.text("entry") != entry:
         raise ValueError(f"{ENTRY}: an array is placed in {item.text('entry')[:80]!r}, not in {entry!r}")
     shape = tuple(item.integers("shape", 1, MAX_ARRAY_BYTES, at_most=dimensions))
@@ -61,7 +61,7 @@ def array_shape(item: Fields, entry: str, dimensions: int) -> Shape:
 
 
 def check_array_bytes(name: str, count: int) -> None:
-    """Refuse more bytes than any run has."""
+    """Raise a ValueError for more bytes than an array may have."""
     if count > MAX_ARRAY_BYTES:
         raise ValueError(f"{ENTRY}: {name!r} takes {count:,} bytes, at most {MAX_ARRAY_BYTES:,} are allowed")
 
@@ -73,7 +73,7 @@ def read_token(item: Fields) -> Token:
 
 
 def token_name(token: TokenKey) -> int | str:
-    """What a kept token is called in the file: its index, or the part's name."""
+    """The name of a kept token in the file: its position, or the name of the prompt part."""
     return token.value if isinstance(token, PromptPart) else operator.index(token)
 
 
@@ -84,7 +84,7 @@ def _token_key(item: Fields) -> TokenKey:
 
 
 def read_masks(root: Fields, length: int) -> dict[TokenKey, tuple[int, ...]]:
-    """The positions that the picture of each token keeps."""
+    """The positions that the image of each token keeps."""
     found: dict[TokenKey, tuple[int, ...]] = {}
     for item in root.items("token_masks", MAX_TOKENS):
         token = _token_key(item)
@@ -97,7 +97,7 @@ def read_masks(root: Fields, length: int) -> dict[TokenKey, tuple[int, ...]]:
 def of_masks(
     root: Fields, name: str, entry: Callable[..., str] | None, layers: tuple[int, ...], masks: Mapping[TokenKey, Any]
 ) -> dict[tuple[Any, ...], Fields]:
-    """A list of objects by their layer and token, which must be one of those kept."""
+    """A list of objects as a dict by layer and token; each token must be one of `masks`."""
     found = keyed(root, name, ("layer", "token"), entry, layers)
     for _, token in found:
         if token not in masks:

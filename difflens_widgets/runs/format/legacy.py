@@ -1,4 +1,4 @@
-"""Records that version 1 of the format wrote, in the words of version 2; nothing is checked here, only renamed."""
+"""Renames the fields of a version 1 record to those of version 2; checks nothing."""
 
 from __future__ import annotations
 
@@ -13,10 +13,9 @@ _KINDS = {"start": "bos", "end": "eos"}
 
 
 def upgrade(record: Mapping[str, Any], minor: int) -> dict[str, Any]:
-    """A run.json of version 1.`minor` as version 2 would have written it.
+    """Convert a run.json of version 1.`minor` to version 2.
 
-    Version 1.0 knew no pictures of single tokens, 1.1 no attention maps: what stands there under these names is not
-    theirs, and is left out.
+    Version 1.0 has no images of single tokens, 1.1 no attention maps: fields with these names are ignored there.
     """
     new = dict(record)
     new["settings"] = upgrade_settings(record.get("settings"))
@@ -30,7 +29,7 @@ def upgrade(record: Mapping[str, Any], minor: int) -> dict[str, Any]:
 
 
 def upgrade_settings(settings: Any) -> Any:
-    """The settings of a run, under the names of today."""
+    """The settings of a run, under their present names."""
     if not isinstance(settings, dict):
         return settings
     new = {_SETTINGS.get(name, name): value for name, value in settings.items()}

@@ -1,10 +1,10 @@
-"""``*.lens`` files: one run in one zip of JSON, lossless WebP and safetensors. Needs no torch, runs no pickle.
+"""``*.lens`` files: one run in one zip of JSON, lossless WebP and safetensors. Needs no torch, uses no pickle.
 
 Entries: ``run.json`` (see `run_json`), ``images/LAYER.webp``, ``snapshots/LAYER-STEP.webp``, ``states.safetensors``
 (float16), ``latents.safetensors`` (float32, one tensor per layer), ``tokens/LAYER-TOKEN.webp``, and
 ``attention.safetensors`` (float32, see `attention_json`). Files of version 1 are read too, see `legacy`.
-A later minor version may add entries; they are left alone. A picture of 512 × 512 takes about 0.5 MB and 20 ms to
-write, 5 ms to read.
+Entries that a later minor version adds are ignored. An image of 512 × 512 takes about 0.5 MB, 20 ms to write and
+5 ms to read.
 """
 
 from __future__ import annotations
@@ -33,14 +33,14 @@ _DTYPES: dict[str, np.dtype] = {"F16": np.dtype("<f2"), "F32": np.dtype("<f4")}
 
 
 def save(run: RunRecord, path: Path) -> Path:
-    """Write a run, also one that still goes on: what it has so far.
+    """Write a run; one that is still running is written as it is now.
 
     Raises
     ------
     ValueError
-        If the run holds what a ``.lens`` file cannot; nothing is written.
+        If the run holds what a ``.lens`` file cannot hold; nothing is written.
     OSError
-        If it cannot be written; a file that was there before is untouched.
+        If the file cannot be written; an existing file does not change.
     """
     run = _snapshot(run)
     what = f"the lens run {brief(run.prompt)}"
@@ -54,12 +54,12 @@ def save(run: RunRecord, path: Path) -> Path:
 
 
 def to_bytes(run: RunRecord) -> bytes:
-    """A run as the bytes of a ``.lens`` file, to be kept inside another file.
+    """A run as the bytes of a ``.lens`` file, to put inside another file.
 
     Raises
     ------
     ValueError
-        If the run holds what a ``.lens`` file cannot.
+        If the run holds what a ``.lens`` file cannot hold.
     """
     run, buffer = _snapshot(run), io.BytesIO()
     zip_archive.write(buffer, _entries(run, _checked_record(run)))
@@ -67,17 +67,17 @@ def to_bytes(run: RunRecord) -> bytes:
 
 
 def load(path: Path) -> dict[str, Any]:
-    """Read a run as the fields of a `RunRecord`. One that was saved while it was running is returned as stopped.
+    """Read a run as the fields of a `RunRecord`. One that was saved while it was running has the status "stopped".
 
     Raises
     ------
     ValueError
-        If the file is damaged, of a newer version, or holds anything that `save` never writes: names file and reason.
+        If the file is damaged, has a newer version, or holds anything that `save` never writes; names file and reason.
     FileNotFoundError, PermissionError, ...
-        If it cannot be opened.
+        If the file cannot be opened.
     """
     mode = path.stat().st_mode
-    if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):  # a pipe would wait for ever; a folder fails in open()
+    if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):  # open() would wait on a pipe, and fails for a folder
         raise ValueError(f"{path}: this is not a file")
     try:
         with path.open("rb") as file:
@@ -87,18 +87,18 @@ def load(path: Path) -> dict[str, Any]:
 
 
 def read(file: BinaryIO) -> dict[str, Any]:
-    """Read a run as the fields of a `RunRecord` from an open file, as `load` does.
+    """Read a run from an open file, as `load` does.
 
     Raises
     ------
     ValueError
-        With the reason, as `load`.
+        As `load`, without the file name.
     """
     return _read(zip_archive.Archive(file, _NAMES))
 
 
 def _checked_record(run: RunRecord) -> bytes:
-    """run.json; what would be refused later is refused now."""
+    """run.json, read back: what a reader would refuse is an error now."""
     record = run_json.to_json(run)
     run_json.from_json(record)
     if len(record) > _MAX_RECORD_BYTES:
@@ -108,7 +108,7 @@ def _checked_record(run: RunRecord) -> bytes:
 
 
 def _snapshot(run: RunRecord) -> RunRecord:
-    """A copy whose dicts the worker thread does not change while they are written."""
+    """A copy whose dicts do not change while they are written; the worker thread may change the run's own."""
     return replace(
         run,
         images=dict(run.images),
@@ -122,7 +122,7 @@ def _snapshot(run: RunRecord) -> RunRecord:
 
 
 def _check_contents(run: RunRecord) -> None:
-    """Check what run.json does not tell: colour modes and number types."""
+    """Check what run.json does not contain: color modes and dtypes."""
     for key, image in (*run.images.items(), *run.snapshots.items(), *run.token_images.items()):
         if image.mode != "RGB":
             raise ValueError(f"the picture of layer {key} is {image.mode}, RGB was expected")
@@ -146,7 +146,7 @@ def _entries(run: RunRecord, record: bytes) -> Iterator[tuple[str, bytes]]:
     if run.latents:
         latents = {str(layer): np.ascontiguousarray(array) for layer, array in run.latents.items()}
         yield run_json.LATENTS, safetensors.numpy.save(latents)
-    if run.attention:  # painted layers only
+    if run.attention:  # finished layers only
         yield attention_json.ATTENTION, safetensors.numpy.save(attention_json.tensors_of(run.attention))
 
 
@@ -179,7 +179,7 @@ def _read(archive: zip_archive.Archive) -> dict[str, Any]:
             k: _read_picture(archive, run_json.snapshot_entry(*k), size) for k, size in record.snapshots.items()
         },
     )
-    if fields["status"] == "running":  # nothing works on it any more
+    if fields["status"] == "running":  # no job fills it any more
         fields |= {"status": "stopped", "message": "saved while it was running"}
     return fields
 
@@ -195,7 +195,7 @@ def _read_picture(archive: zip_archive.Archive, entry: str, size: tuple[int, int
 def read_arrays(
     archive: zip_archive.Archive, entry: str, shapes: dict[str, tuple[int, ...]], kind: str
 ) -> dict[str, np.ndarray]:
-    """Read the tensors of one entry, which must be exactly these, of this kind ("F16", "F32")."""
+    """Read the tensors of one entry; their names, shapes and dtype ("F16" or "F32") must be exactly these."""
     dtype = _DTYPES[kind]
     size = sum(math.prod(shape) for shape in shapes.values()) * dtype.itemsize
     data = archive.read(entry, size + 4_096 + 256 * len(shapes))
@@ -211,10 +211,10 @@ def read_arrays(
             raise ValueError(
                 f"entry {entry!r}: {name!r} is {found[0]} of shape {found[1]}, expected {kind} of shape {shape}"
             )
-    # safetensors gives each tensor a buffer of its own: what is read may be written to
+    # safetensors gives each tensor its own buffer, so the arrays are writable
     return {name: np.frombuffer(tensors[name]["data"], dtype).reshape(shape) for name, shape in shapes.items()}
 
 
 def brief(prompt: str) -> str:
-    """A prompt as errors name it."""
+    """A prompt, shortened for error messages."""
     return repr(prompt if len(prompt) <= 40 else prompt[:39] + "…")

@@ -1,7 +1,7 @@
-"""run.json: what a .lens file says of its run, written and read field by field.
+"""run.json: the description of a run in a .lens file, written and read field by field.
 
-The same rules are applied on both sides, so nothing is written that would be refused later. Fields and entries that a
-later minor version adds are left alone; a later major version is refused.
+The writer applies the reader's rules, so it writes nothing that would be refused later. Fields and entries that a later
+minor version adds are ignored; a later major version is refused.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from .json_items import (
 from .legacy import upgrade
 
 FORMAT = "difflens-lens"
-VERSION = (2, 0)  # 2.0: diffusers' names; see `legacy` for the versions before
+VERSION = (2, 0)  # 2.0: diffusers' names; see `legacy` for earlier versions
 STATES = "states.safetensors"
 LATENTS = "latents.safetensors"
 _LAST_OF_1 = 2  # the last minor version of format 1
@@ -44,19 +44,19 @@ MAX_TOTAL_PIXELS = 2**30
 
 @dataclass(frozen=True)
 class Record:
-    """A run without its pictures and arrays, and what these have to look like.
+    """A run without its images and arrays, and the expected sizes and shapes of these.
 
     Attributes
     ----------
     fields : dict
-        RunRecord's arguments, except pictures and arrays.
+        Arguments of RunRecord, except images and arrays.
     images, snapshots, token_images : dict
-        (width, height) of each picture.
-    states : shape of the hidden states, or None where the file has none
+        (width, height) of each image.
+    states : shape of the hidden states, or None if the file has none
     latents : dict of layer → shape
-    attention : what is known of the attention maps, or None where the run has none
+    attention : description of the attention maps, or None if the run has none
     newer : bool
-        Written by a later minor version: there may be entries that are not known here.
+        Written by a later minor version: the file may have unknown entries.
     """
 
     fields: dict[str, Any]
@@ -79,17 +79,17 @@ class Record:
 
 
 def image_entry(layer: int) -> str:
-    """Where the picture of a layer stands in the file."""
+    """The entry of a layer's image."""
     return f"images/{layer}.webp"
 
 
 def snapshot_entry(layer: int, step: int) -> str:
-    """Where the picture of a layer at a denoising step stands in the file."""
+    """The entry of a layer's snapshot at a denoising step."""
     return f"snapshots/{layer}-{step}.webp"
 
 
 def token_entry(layer: int, token: TokenKey) -> str:
-    """Where the picture of a layer with only one token kept stands in the file."""
+    """The entry of a layer's image with only one token kept."""
     return f"tokens/{layer}-{token_name(token)}.webp"
 
 
@@ -99,7 +99,7 @@ def to_json(run: RunRecord) -> bytes:
     Raises
     ------
     ValueError
-        If the run holds what a file cannot: names the field.
+        If the run holds what a file cannot hold; names the field.
     """
     check_plain(run.settings, "settings")
     record = {
@@ -154,12 +154,12 @@ def to_json(run: RunRecord) -> bytes:
 
 
 def from_json(data: bytes) -> Record:
-    """Read what `to_json` wrote, believing nothing.
+    """Read what `to_json` wrote, and check every field.
 
     Raises
     ------
     ValueError
-        If a field is missing, of the wrong type or out of its range: names it.
+        If a field is missing, has the wrong type or is out of its range; names the field.
     """
     root = parse(data, ENTRY)
     major, minor = _check_version(root)
@@ -223,7 +223,7 @@ def from_json(data: bytes) -> Record:
 
 
 def _check_version(root: Fields) -> tuple[int, int]:
-    """Refuse what is no .lens record or of a later major version; return the version."""
+    """Return the version; refuse other formats and later major versions."""
     if root.get("format") != FORMAT:
         raise ValueError(f"{ENTRY} does not describe a lens run: its 'format' is not {FORMAT!r}")
     version = root.integers("version", 0, 1_000_000, at_most=2)

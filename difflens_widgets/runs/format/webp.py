@@ -1,4 +1,4 @@
-"""RGB pictures as lossless WebP, and back byte by byte."""
+"""RGB images as lossless WebP, and back to the same pixels."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ _HEADER_SIZE = 25
 
 
 def encode(picture: Image.Image) -> bytes:
-    """Pack an RGB picture; method 1 is several times faster than the default, and as small."""
+    """Encode an RGB image; method 1 is several times faster than the default, at the same size."""
     buffer = io.BytesIO()
     picture.save(buffer, "WEBP", lossless=True, method=1, quality=20)
     return buffer.getvalue()
 
 
 def packed_limit(size: tuple[int, int]) -> int:
-    """More bytes than lossless WebP ever needs for a picture of this size."""
+    """An upper limit in bytes for a lossless WebP image of this size."""
     return size[0] * size[1] * 4 + 65_536
 
 
 def decode(data: bytes, size: tuple[int, int]) -> Image.Image:
-    """Unpack a picture that must be RGB, lossless WebP and of this (width, height), known before a pixel is decoded.
+    """Decode an image; it must be RGB, lossless WebP and of this (width, height), which is checked first.
 
     Raises
     ------
@@ -36,8 +36,8 @@ def decode(data: bytes, size: tuple[int, int]) -> Image.Image:
         raise ValueError(f"is {found[0]} × {found[1]} pixels, {size[0]} × {size[1]} were expected")
     try:
         with Image.open(io.BytesIO(data), formats=["WEBP"]) as opened:
-            picture = opened.copy()  # decodes; a plain Image, no longer bound to the buffer
-            picture.info.clear()  # what WebP says of itself would make it differ from the picture that was written
+            picture = opened.copy()  # decodes to a plain Image without a reference to the buffer
+            picture.info.clear()  # WebP's metadata would make it unequal to the original image
     except (OSError, SyntaxError, EOFError, Image.DecompressionBombError) as error:
         raise ValueError(f"is damaged: {error}") from error
     if picture.mode != "RGB" or picture.size != size:
@@ -46,7 +46,7 @@ def decode(data: bytes, size: tuple[int, int]) -> Image.Image:
 
 
 def _declared_size(data: bytes) -> tuple[int, int]:
-    """The size in the header of a file that is one lossless WebP chunk and nothing else."""
+    """The size in the header of a file that is exactly one lossless WebP chunk."""
     chunk = int.from_bytes(data[16:20], "little")
     riff = int.from_bytes(data[4:8], "little")
     if len(data) < _HEADER_SIZE or data[:4] != b"RIFF" or data[8:16] != b"WEBPVP8L" or data[20] != 0x2F:

@@ -1,8 +1,8 @@
-"""Zip files read with suspicion: everything the directory declares is checked before anything is unpacked.
+"""Reads untrusted zip files: everything that the directory declares is checked before anything is unpacked.
 
-A file may come from anywhere. It is refused, with a ValueError that says why, when it is truncated or damaged, when an
-entry has a name that could lead out of a folder, when an entry is a link, is there twice or is encrypted, and when more
-is declared, or comes out, than the reader allows.
+A file is refused, with a ValueError that gives the reason, if it is truncated or damaged, if the name of an entry could
+lead out of a folder, if an entry is a link, a duplicate or encrypted, and if it declares or unpacks to more than the
+reader allows.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import BinaryIO
 
 MAX_ENTRIES = 65_000
 MAX_BYTES = 2**32 - 1
-"""Of the file, and of all its entries unpacked: what a plain zip can hold."""
+"""The limit of a plain zip; for the file, and for all its entries unpacked."""
 
 _END = struct.Struct(
     "<4s4H2LH"
@@ -27,27 +27,27 @@ _ZIP64_LOCATOR_SIZE = 20
 _LOCAL_HEADER_SIZE = 30
 _MAX_DIRECTORY_BYTES = MAX_ENTRIES * 128
 _PLAIN_FLAGS = 0x0002 | 0x0004 | 0x0008 | 0x0800  # deflate's level, sizes after the data, names in UTF-8
-_MAX_EXPANSION = 64  # JSON shrinks to a tenth, hidden states hardly at all; zeros to a thousandth
+_MAX_EXPANSION = 64  # JSON shrinks to 1/10, hidden states hardly at all, zeros to 1/1000
 _METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 _DAMAGE = (zipfile.BadZipFile, zlib.error, struct.error, EOFError, NotImplementedError, RuntimeError, UnicodeError)
 
 
 class Archive:
-    """A zip whose directory was found to be sound.
+    """A zip whose directory has passed all checks.
 
     Parameters
     ----------
     file : binary file
         Open for reading; stays open.
     names : compiled pattern
-        What every entry's whole name has to match. It must allow no "..", no absolute name and no folder.
+        Must match the whole name of every entry. It must not allow "..", absolute names or folders.
     what : str
-        What such a file is called in errors.
+        The name of this kind of file in errors.
 
     Raises
     ------
     ValueError
-        If the file is not such a zip; says what is wrong with it.
+        If the file is not such a zip; gives the reason.
     """
 
     def __init__(self, file: BinaryIO, names: re.Pattern[str], what: str = ".lens file") -> None:
@@ -73,12 +73,12 @@ class Archive:
         return set(self._by_name)
 
     def read(self, name: str, limit: int) -> bytes:
-        """Unpack one entry, never more than `limit` bytes of it.
+        """Unpack one entry of at most `limit` bytes.
 
         Raises
         ------
         ValueError
-            If there is no such entry, it declares more than `limit` bytes, or what comes out is not what was declared.
+            If the entry is missing, declares more than `limit` bytes, or unpacks to another size than declared.
         """
         info = self._by_name.get(name)
         if info is None:
@@ -87,16 +87,16 @@ class Archive:
             raise ValueError(f"entry {name!r} declares {info.file_size:,} bytes, at most {limit:,} are expected")
         try:
             with self._zip.open(info) as stream:
-                data = stream.read(info.file_size + 1)  # the cap holds whatever the compressed bytes would give
+                data = stream.read(info.file_size + 1)  # a limit, whatever the compressed bytes contain
         except _DAMAGE as error:
             raise ValueError(f"entry {name!r} is damaged: {error}") from error
-        if len(data) != info.file_size:  # the checksum was compared by zipfile
+        if len(data) != info.file_size:  # zipfile has checked the checksum
             raise ValueError(f"entry {name!r} is damaged: {len(data):,} bytes of {info.file_size:,} came out")
         return data
 
 
 def write(file: BinaryIO, entries: Iterable[tuple[str, bytes]]) -> None:
-    """Write a zip that `Archive` reads. The entries are stored as they are; equal entries give equal files.
+    """Write a zip that `Archive` reads. Entries are not compressed; equal entries give equal files.
 
     Raises
     ------
@@ -106,7 +106,7 @@ def write(file: BinaryIO, entries: Iterable[tuple[str, bytes]]) -> None:
     try:
         with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED, allowZip64=False) as archive:
             for name, data in entries:
-                info = zipfile.ZipInfo(name)  # dated 1980, so that the bytes do not depend on the hour
+                info = zipfile.ZipInfo(name)  # dated 1980, so that the bytes do not depend on the time
                 info.create_system, info.external_attr = 3, (stat.S_IFREG | 0o644) << 16
                 archive.writestr(info, data)
     except zipfile.LargeZipFile as error:
@@ -114,7 +114,7 @@ def write(file: BinaryIO, entries: Iterable[tuple[str, bytes]]) -> None:
 
 
 def _check_frame(file: BinaryIO, what: str) -> int:
-    """Check that the file begins and ends as a plain zip does; return where its directory of entries begins."""
+    """Check the start and the end of the file; return the offset of its directory."""
     size = file.seek(0, os.SEEK_END)
     if size == 0:
         raise ValueError("the file is empty")
@@ -138,7 +138,7 @@ def _check_frame(file: BinaryIO, what: str) -> int:
 
 
 def _check_entry(info: zipfile.ZipInfo, names: re.Pattern[str], directory: int, what: str) -> None:
-    name = info.orig_filename  # as it stands in the file: `filename` has lost what follows a zero byte
+    name = info.orig_filename  # the name in the file: `filename` is cut at a zero byte
     if not names.fullmatch(name):
         raise ValueError(f"entry {name[:80]!r} has a name that a {what} never has")
     if stat.S_IFMT(info.external_attr >> 16) not in (0, stat.S_IFREG) or info.external_attr & 0x10:
@@ -151,6 +151,6 @@ def _check_entry(info: zipfile.ZipInfo, names: re.Pattern[str], directory: int, 
         raise ValueError(f"entry {name!r} is damaged: it declares two different sizes")
     if info.file_size > _MAX_EXPANSION * info.compress_size + 65_536:
         raise ValueError(f"entry {name!r} would unpack to more than {_MAX_EXPANSION} times its size")
-    # also far offsets of a zip64 field, at which seeking itself would fail
+    # also for huge zip64 offsets, where seek itself would fail
     if info.header_offset + _LOCAL_HEADER_SIZE + info.compress_size > directory:
         raise ValueError(f"entry {name!r} is damaged: it would reach beyond the end of the data")

@@ -1,1 +1,1 @@
-"""A run as a grid, a figure, a GIF, a page, and as the trait values of a widget."""
+"""Draws a run: a grid, a figure, a GIF, a page, and the trait values of a widget."""

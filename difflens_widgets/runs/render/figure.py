@@ -1,4 +1,4 @@
-"""A run as a matplotlib figure, made without pyplot: no global state, no window, works in threads."""
+"""Draws a run as a matplotlib figure, without pyplot: no global state, no window, works in threads."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _CELL = 1.7  # inches
-_CHARACTER = 0.095  # inches of one at the title's size
-AS_IT_IS: dict[str, Any] = {"parse_math": False, "usetex": False}  # a prompt is data: "$" begins no formula in it
+_CHARACTER = 0.095  # inches, width of a character in the title
+AS_IT_IS: dict[str, Any] = {"parse_math": False, "usetex": False}  # a prompt is plain text: "$" starts no formula
 
 
 def plot(run: RunRecord) -> Figure:
-    """Draw all pictures, each titled with its layer, under the prompt and over the settings they were made with.
+    """Draw all images with their layers, the prompt above them and the settings below.
 
     Returns
     -------
     matplotlib.figure.Figure
-        Shown by a notebook as it is; ``figure.savefig(path)`` writes it. `figure.axes` are in the order of the layers.
+        A notebook shows it; ``figure.savefig(path)`` writes it. `figure.axes` are in the order of the layers.
 
     Raises
     ------
     ValueError
-        If the run has no pictures yet.
+        If the run has no images yet.
     """
     images = painted(run)
     layers = sorted({*run.layers, *images})
@@ -41,10 +41,10 @@ def plot(run: RunRecord) -> Figure:
     head, foot = 0.3 + 0.22 * len(title), 0.4
 
     figure = figure_class()(figsize=(width, rows * (_CELL + 0.2) + head + foot), facecolor="white")
-    figure.set_layout_engine("none")  # whatever the user's own settings are
+    figure.set_layout_engine("none")  # overrides the user's own settings
     top = 1 - 0.12 / figure.get_figheight()
     heading = figure.suptitle("\n".join(title), y=top, va="top", fontsize=12, color="0.1", **AS_IT_IS)
-    # letters wider than most would leave the page
+    # wide letters would not fit on the page
     heading.set_fontsize(12 * min(1.0, 0.96 * figure.bbox.width / max(heading.get_window_extent().width, 1.0)))
     figure.subplots_adjust(
         left=0.02,
@@ -71,7 +71,7 @@ def plot(run: RunRecord) -> Figure:
 
 
 def _caption(run: RunRecord) -> str:
-    """Steps, seed, guidance and model; what is not known is left out."""
+    """Steps, seed, guidance and model, without those that are not known."""
     facts = run.caption
     names = (("steps", "num_inference_steps"), ("seed", "seed"), ("guidance", "guidance_scale"))
     parts = [f"{word} {facts[name]}" for word, name in names if facts.get(name) is not None]
@@ -82,11 +82,11 @@ def _caption(run: RunRecord) -> str:
 
 @functools.cache
 def figure_class() -> type[Figure]:
-    """The class of the figures, made when the first is drawn: importing matplotlib takes a second."""
+    """The class of the figures, created with the first figure: to import matplotlib takes a second."""
     from matplotlib.figure import Figure
 
     class LensFigure(Figure):
-        """A figure that notebooks show also where pyplot was never imported."""
+        """A figure that notebooks show even if pyplot was never imported."""
 
         def _repr_png_(self) -> bytes:
             buffer = io.BytesIO()

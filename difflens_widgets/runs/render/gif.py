@@ -1,4 +1,4 @@
-"""Pictures as an animated GIF, each under its name."""
+"""Images as an animated GIF, each with its name."""
 
 from __future__ import annotations
 
@@ -14,32 +14,32 @@ from ..record import RunRecord
 from .grid import enlarged, painted
 from .labelled_grid import INK, PAPER, font
 
-_FASTEST, _SLOWEST = 0.02, 300.0  # seconds a layer: what browsers show, and what GIF can count twice
+_FASTEST, _SLOWEST = 0.02, 300.0  # seconds per layer: the browsers' minimum, and half of GIF's maximum
 
 
 def to_gif(run: RunRecord, path: Path, seconds_per_layer: float) -> Path:
-    """Write the film from the first layer to the last, at least 128 pixels a side, the layer's number in a corner.
+    """Write an animated GIF from the first layer to the last, at least 128 pixels a side, with the layer in a corner.
 
-    It loops for ever; the last picture stays twice as long.
+    It loops forever; the last image stays twice as long.
 
     Raises
     ------
     ValueError
-        If the run has no pictures yet, or `seconds_per_layer` is not between 0.02 and 300.
+        If the run has no images yet, or `seconds_per_layer` is not between 0.02 and 300.
     OSError
-        If it cannot be written; a file that was there before is untouched.
+        If the file cannot be written; an existing file does not change.
     """
     pictures = {run.name_of(layer): picture for layer, picture in enlarged(painted(run)).items()}
     return write_film(pictures, path, seconds_per_layer, f"the film of {run.prompt[:40]!r}", "seconds_per_layer")
 
 
 def write_film(pictures: dict[str, Image.Image], path: Path, seconds: float, what: str, speed: str) -> Path:
-    """Write pictures as a GIF, each under its name; `what` it is and what its `speed` is called, for errors."""
+    """Write images as a GIF, each with its name; `what` is the content and `speed` the argument's name, for errors."""
     if not _FASTEST <= seconds <= _SLOWEST:
         raise ValueError(f"{speed} is {seconds!r}, expected {_FASTEST} to {_SLOWEST:g}")
     longest = max(pictures, key=len)
     frames = [_frame(picture, name, longest) for name, picture in pictures.items()]
-    duration = round(seconds * 100) * 10  # GIF counts in hundredths of a second
+    duration = round(seconds * 100) * 10  # GIF counts in units of 10 ms
     durations = [*[duration] * (len(frames) - 1), 2 * duration]
     buffer = io.BytesIO()
     frames[0].save(buffer, "GIF", save_all=True, append_images=frames[1:], duration=durations, loop=0, optimize=False)
@@ -49,7 +49,7 @@ def write_film(pictures: dict[str, Image.Image], path: Path, seconds: float, wha
 
 
 def _frame(picture: Image.Image, name: str, longest: str) -> Image.Image:
-    """Burn the name into the lower left corner, as wide as the `longest`; find the frame's own 256 colours."""
+    """Draw the name in the lower left corner, on paper as wide as `longest`; reduce the frame to its own 256 colors."""
     frame = picture.copy()
     size = max(13, frame.width // 20)
     pen = ImageDraw.Draw(frame)
@@ -59,7 +59,7 @@ def _frame(picture: Image.Image, name: str, longest: str) -> Image.Image:
     pen.text((size / 2, (top + frame.height) / 2), name, INK, font(size), anchor="lm")
     palette = frame.quantize(256, Image.Quantize.MEDIANCUT)
     colours = np.array(palette.getpalette(), np.uint8).reshape(-1, 3)
-    # Pillow looks white up as 252, 252, 252: a soft picture's palest shades would be nearer, and tint the name's paper
+    # Pillow looks up white as 252, 252, 252: another pale color could be nearer, and tint the paper of the name
     apart = np.linalg.norm(colours - 252.0, axis=1)
     colours[apart <= max(3 * 3**0.5, apart.min())] = PAPER
     palette.putpalette(colours.tobytes())

@@ -1,6 +1,6 @@
-"""The pictures of a run as one picture, in the order of their layers, whatever order was asked.
+"""Draws the images of a run in one grid, in ascending order of the layers.
 
-Small pictures are enlarged by a whole factor without smoothing, to at least 128 pixels a side.
+Small images are enlarged by an integer factor without smoothing, to at least 128 pixels a side.
 """
 
 from __future__ import annotations
@@ -17,21 +17,21 @@ _SMALLEST_SIDE = 128
 
 
 def painted(run: RunRecord) -> dict[int, Image.Image]:
-    """The pictures so far, by ascending layer.
+    """The images so far, by ascending layer.
 
     Raises
     ------
     ValueError
         If there are none.
     """
-    images = dict(run.images)  # a worker thread may add to the run's own
+    images = dict(run.images)  # a worker thread may change the original
     if not images:
         raise ValueError("this run has no pictures yet")
     return dict(sorted(images.items()))
 
 
 def enlarged(images: dict[int, Image.Image]) -> dict[int, Image.Image]:
-    """RGB, all by the one whole factor that brings the smallest to at least 128 pixels."""
+    """The images as RGB, all enlarged by one integer factor, so that the smallest has at least 128 pixels a side."""
     factor = max(1, math.ceil(_SMALLEST_SIDE / min(min(image.size) for image in images.values())))
     return {
         layer: image.convert("RGB").resize((image.width * factor, image.height * factor), Image.Resampling.NEAREST)
@@ -40,29 +40,29 @@ def enlarged(images: dict[int, Image.Image]) -> dict[int, Image.Image]:
 
 
 def columns_for(count: int) -> int:
-    """How many pictures of `count` stand in a row: about twice as many as there are rows."""
+    """Number of columns for `count` images: about twice the number of rows."""
     return math.ceil(count / max(1, round(math.sqrt(count / 2))))
 
 
 def missing(run: RunRecord, layer: int) -> str:
-    """Why a layer that was asked for has no picture, in a word or two."""
+    """Why a requested layer has no image, in a word or two."""
     return "failed" if layer in run.failures else "not computed"
 
 
 def grid(run: RunRecord, columns: int | None = None) -> Image.Image:
-    """Place the pictures of all layers asked for on white, each over its layer number.
+    """Draw the images of all requested layers on white, each above its layer number.
 
-    A layer without a picture is a hollow cell that says "not computed", or "failed".
+    A layer without an image is an empty cell with the word "not computed" or "failed".
 
     Parameters
     ----------
     columns : int, optional
-        Pictures in a row; by default about twice as many as there are rows.
+        Number of columns; by default about twice the number of rows.
 
     Raises
     ------
     ValueError
-        If the run has no pictures yet, or `columns` is not a positive whole number.
+        If the run has no images yet, or `columns` is not a positive integer.
     """
     pictures = enlarged(painted(run))
     layers = sorted({*run.layers, *pictures})

@@ -1,4 +1,4 @@
-"""Pictures in rows and columns on white paper, with labels; a cell without a picture is hollow and says why."""
+"""Draws images in rows and columns on white, with labels; a cell without an image is an outline with a word in it."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ _HOLLOW = (208, 208, 208)
 
 
 def font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
-    """Return Pillow's own font, which is there on every machine."""
+    """Return Pillow's built-in font, which exists on every machine."""
     return ImageFont.load_default(size)
 
 
 def draw_cell(
     sheet: Image.Image, left: int, top: int, size: tuple[int, int], content: Image.Image | str, text_size: int
 ) -> None:
-    """Paste a picture, or draw the outline of a cell of this `size` with a word in its middle."""
+    """Paste an image, or draw the outline of a cell of this `size` with a word in the middle."""
     if isinstance(content, Image.Image):
         sheet.paste(content, (left, top))
         return
@@ -40,21 +40,21 @@ def labelled_grid(
     gutter: int,
     text_size: int,
 ) -> Image.Image:
-    """Draw a grid of pictures with a label before each row and above each column.
+    """Draw a grid of images with a label before each row and above each column.
 
     Parameters
     ----------
     cells : sequence of rows, each a sequence of PIL.Image or str
-        An RGB picture, or the word of a hollow cell ("" for none). At least one is a picture; all cells are as large
-        as the largest picture.
+        An RGB image, or the word in an empty cell (may be ""). At least one is an image; all cells have the size of the
+        largest image.
     rows, columns : sequence of str
         Labels; those of rows may have several lines.
     left, top : int
         Margins for the labels, in pixels.
     label_y : float
-        Height of the middle of the column labels, in pixels from above.
+        Vertical center of the column labels, in pixels from the top.
     gutter : int
-        Pixels between cells.
+        Space between cells, in pixels.
     text_size : int
         In pixels.
     """

@@ -27,7 +27,7 @@ _HERE = Path(__file__).parent
 _STATIC = _HERE.parents[2] / "widgets" / "static"
 _BUNDLE = _STATIC / "layer_slider.js"
 _STYLES = _STATIC / "difflens.css"
-_STILL_WIDTH = 128  # CSS pixels; twice as many are kept for dense screens
+_STILL_WIDTH = 128  # CSS pixels; images are stored at twice this width for dense screens
 
 
 def to_html(run: RunRecord, path: Path) -> Path:
@@ -38,14 +38,14 @@ def to_html(run: RunRecord, path: Path) -> Path:
 def runs_to_html(runs: Sequence[RunRecord], path: Path, title: str | None = None) -> Path:
     """Write one self-contained HTML page with a working layer slider for each run, one below the other.
 
-    Where scripts are switched off, the pictures of the layers are shown side by side.
+    If scripts are switched off, the page shows the images of the layers side by side.
 
     Parameters
     ----------
     runs : sequence of RunRecord
-        At least one; each with at least one picture.
+        At least one; each with at least one image.
     path : Path
-        The file to write. A file that is there is replaced, once the page is complete.
+        The file to write. An existing file is replaced when the page is complete.
     title : str, optional
         The heading of the page; by default the prompt of the first run.
 
@@ -57,9 +57,9 @@ def runs_to_html(runs: Sequence[RunRecord], path: Path, title: str | None = None
     Raises
     ------
     ValueError
-        If there is no run, or if a run has no pictures yet.
+        If there is no run, or if a run has no images yet.
     OSError
-        If the file cannot be written (a file that was there before is unchanged), or if the bundle is not built.
+        If the file cannot be written (an existing file is unchanged), or if the bundle is not built.
     """
     if not runs:
         raise ValueError("there is no run to write a page of")
@@ -84,7 +84,7 @@ def _render(runs: Sequence[RunRecord], title: str) -> str:
         "data": _json_for_html(data),
         "runs": "\n".join(_section(run, run_is_title=len(runs) == 1 and title == _name(run)) for run in runs),
     }
-    # all at once, so that a prompt with {{data}} in it is not filled in
+    # in one pass, so that {{data}} in a prompt is not replaced
     return re.sub(r"\{\{(\w+)\}\}", lambda match: parts[match[1]], (_HERE / "page.html").read_text("utf-8"))
 
 
@@ -97,7 +97,7 @@ def _policy(script: str) -> str:
 
 
 def _packed(state: dict[str, Any]) -> dict[str, Any]:
-    """A state without its bytes, and beside it the path and the base64 text of each of them, as in kernel messages."""
+    """A state without its bytes, and a list of the path and base64 text of each of them, as in kernel messages."""
     buffers: list[dict[str, Any]] = []
 
     def strip(value: Any, path: list[str | int]) -> Any:
@@ -120,7 +120,7 @@ def _json_for_html(value: Any) -> str:
 
 
 def _section(run: RunRecord, run_is_title: bool) -> str:
-    """The section of one slider, and its pictures for a browser without scripts."""
+    """The HTML section of one slider, with its images for a browser without scripts."""
     name = html.escape(_name(run))
     heading = "" if run_is_title else f"<h2>{name}</h2>"
     stills = "".join(
