@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from ._version import __version__ as __version__
 
-# loaded when first used: opening a .lens file needs no torch, and `import difflens_widgets` stays quick
+# imported on first use: to open a .lens file needs no torch, and `import difflens_widgets` stays fast
 _HOMES = {
     "DiffusionLens": ".lens.diffusion_lens",
     "DreamBoothConfig": ".dreambooth.config",

@@ -1,4 +1,4 @@
-"""The ``difflens`` command, and what it runs: the tutorials and the benches."""
+"""The ``difflens`` command, with the tutorials and the benchmarks that it runs."""
 
 from .commands import main
 

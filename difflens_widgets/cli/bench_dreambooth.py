@@ -1,4 +1,4 @@
-"""What cached latents save in training, side by side in one run: ``difflens bench dreambooth``."""
+"""Measures how much time cached latents save in training: ``difflens bench dreambooth``."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ _WARM_UP = 2
 
 
 def bench_dreambooth(model: str, steps: int, repeats: int) -> Iterator[str]:
-    """Compare the training loop with cached latents and without; yields lines to print.
+    """Compare the training loop with and without cached latents; yields lines to print.
 
     Both train LoRA on the embedded subject with prior preservation and the text encoder, batch 4 + 4, from the same
-    start and on the same noise; they take turns, `repeats` times `steps` steps. Painting pictures of the class is
-    not counted, nor is the encoding of those that are cached.
+    start and on the same noise. They take turns, `repeats` times `steps` steps. The time to generate class images and
+    to encode the cached latents is not counted.
 
     Raises
     ------
     ValueError, TypeError
-        For steps or repeats that cannot be.
+        If `steps` or `repeats` is not valid.
     OSError
         If the model cannot be loaded.
     """

@@ -1,4 +1,4 @@
-"""Speed, side by side in one run: ``difflens bench lens``."""
+"""Measures the speed of the lens: ``difflens bench lens``."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ PROMPT = "a red circle and a blue square on a white background"
 def bench_lens(model: str, steps: int, repeats: int, batch_sizes: Sequence[int] = ()) -> Iterator[str]:
     """Compare the lens with a plain loop that calls the stock pipeline once per layer; yields lines to print.
 
-    The two take turns, `repeats` times, so that a busy machine slows both alike. The loop is given the states of all
-    layers for nothing; it only denoises, batch 2 (guidance).
+    The two take turns, `repeats` times, so that a busy machine slows both equally. The loop gets the layers' states
+    without their cost; it only denoises, batch 2 (guidance).
     """
     lens = DiffusionLens.from_pretrained(model)
     options: RunOptions = {"num_inference_steps": steps, "guidance_scale": 7.5, "seed": 0}
@@ -59,14 +59,14 @@ def bench_lens(model: str, steps: int, repeats: int, batch_sizes: Sequence[int] 
 
 
 def largest_difference(some: dict[int, Image.Image], others: dict[int, Image.Image]) -> int:
-    """Of all pixels of all layers, 0..255."""
+    """The largest difference of a pixel, over all layers, 0..255."""
     return max(int(np.abs(np.asarray(image, int) - np.asarray(others[k], int)).max()) for k, image in some.items())
 
 
 def plain_loop(lens: DiffusionLens, steps: int) -> dict[int, Image.Image]:
-    """What one writes without the lens: the stock pipeline, one layer after another."""
+    """The same images without the lens: calls the stock pipeline for one layer after another."""
     states = lens.encode(PROMPT).normed_states
-    width = states.shape[-1]  # SDXL: beside it stands the other encoder's
+    width = states.shape[-1]  # SDXL: concatenated with the other encoder's
     own = slice(-width, None) if lens.text_encoder == "text_encoder_2" else slice(width)
     with torch.inference_mode():
         stock = lens.pipe.encode_prompt(
@@ -87,17 +87,17 @@ def plain_loop(lens: DiffusionLens, steps: int) -> dict[int, Image.Image]:
 
 
 def in_background(lens: DiffusionLens, **options: Any) -> float:
-    """How much longer a job takes while the thread that waits for it keeps its OpenMP threads, see `_openmp`."""
+    """How many times as long a job takes if the waiting thread keeps its OpenMP threads, see `runs.openmp`."""
     times: dict[str, list[float]] = {"released": [], "kept": []}
     for name, spent in times.items():
-        lens(PROMPT, **{**options, "num_inference_steps": 1})  # now this thread has them
+        lens(PROMPT, **{**options, "num_inference_steps": 1})  # gives this thread OpenMP threads
         with mock.patch.object(_background, "release_threads") if name == "kept" else nullcontext():
             timed(spent, lambda: lens.start(PROMPT, **options).result())
     return times["kept"][0] / times["released"][0]
 
 
 def seconds_to_first_preview(lens: DiffusionLens, **options: Any) -> float:
-    """From `start` to the first picture a widget could show."""
+    """Seconds from `start` to the first preview."""
     seen = threading.Event()
 
     def listen(event: Event) -> None:
@@ -115,7 +115,7 @@ def seconds_to_first_preview(lens: DiffusionLens, **options: Any) -> float:
 
 
 def timed(times: list[float], work: Callable[[], Any]) -> Any:
-    """Do `work`, add the seconds it took to `times`, and give what it gave."""
+    """Call `work`, append the seconds it took to `times`, and return its result."""
     began = time.perf_counter()
     result = work()
     times.append(time.perf_counter() - began)

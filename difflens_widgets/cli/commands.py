@@ -21,7 +21,7 @@ DEMO_PROMPTS = (
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line; returns the exit status (2 for input that cannot work)."""
+    """Run the command line and return the exit status: 2 for an error, 130 after Ctrl-C."""
     options = _parser().parse_args(arguments)
     logging.basicConfig(level=logging.WARNING, format="difflens: %(message)s")
     warnings.showwarning = lambda message, *_, **__: print(f"difflens: {message}", file=sys.stderr)
@@ -131,7 +131,7 @@ def _lens(options: argparse.Namespace) -> None:
         options.out.mkdir(parents=True, exist_ok=True)
         for layer, image in run.images.items():
             image.save(options.out / f"layer_{layer:03d}.png")
-        for (layer, token), image in run.token_images.items():  # numbers only: a word may hold what no file name can
+        for (layer, token), image in run.token_images.items():  # numbers: file names cannot hold every word
             image.save(options.out / f"layer_{layer:03d}_token_{token:03d}.png")
         run.grid().save(options.out / "grid.png")
         run.to_gif(options.out / "film.gif")
@@ -183,7 +183,7 @@ def _train(options: argparse.Namespace) -> None:
     from ..dreambooth.training.trainer import train_dreambooth
 
     history = train_dreambooth(DreamBoothConfig.from_yaml(options.config), resume=options.resume)
-    if os.environ.get("RANK", "0") == "0":  # of many processes, one speaks
+    if os.environ.get("RANK", "0") == "0":  # only one of several processes prints
         print(history.folder.resolve())
 
 

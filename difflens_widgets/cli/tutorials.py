@@ -1,4 +1,4 @@
-"""Finds the tutorial notebooks, in the wheel or in the checkout, and gives the user copies to work in."""
+"""Finds the tutorial notebooks, in the wheel or in the checkout, and copies them for the user."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _PLACES = (_PACKAGE / "_notebooks", _PACKAGE.parent / "notebooks")  # installed,
 
 
 def copy_tutorials(folder: Path) -> Path:
-    """Copy the notebooks to `folder`; one that is there already is the user's own and stays as it is.
+    """Copy the notebooks to `folder`; a file that exists there is the user's own and is not changed.
 
     Raises
     ------
@@ -20,7 +20,7 @@ def copy_tutorials(folder: Path) -> Path:
     for place in _PLACES:
         notebooks = sorted(place.glob("*.ipynb"))
         if notebooks:
-            for file in (*notebooks, *sorted(place.glob("results/*"))):  # what long experiments found, drawn there
+            for file in (*notebooks, *sorted(place.glob("results/*"))):  # results that the notebooks show
                 copy = folder / file.relative_to(place)
                 copy.parent.mkdir(parents=True, exist_ok=True)
                 if not copy.exists():
