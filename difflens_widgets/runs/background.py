@@ -84,7 +84,7 @@ class BackgroundJob(Future[Record], Generic[Record]):
             raise TimeoutError(f"the {self._what} is not done after {timeout} s; it goes on") from None
 
     def _finish(self) -> Record:
-        """Wait for the end; Ctrl-C stops the work in good order, and is raised then."""
+        """Wait for the end; Ctrl-C cancels the job, waits until it has stopped, and is raised again."""
         try:
             return self.result()
         except KeyboardInterrupt:
