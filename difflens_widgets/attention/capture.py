@@ -12,8 +12,8 @@ from contextlib import ExitStack, contextmanager
 from typing import Any
 
 from ..models import checks, family_of, require_encoder
+from ..models.own_tokenizer import own_tokenizer
 from ..models.tokenize import read_prompt
-from ..models.view import own_tokenizer
 from ..runs.maps.maps import AttentionMaps, LensAttention
 from ..runs.maps.options import AttentionOptions, read_options
 from ..runs.maps.plan import Plan, plan_capture

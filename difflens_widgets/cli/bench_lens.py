@@ -16,7 +16,7 @@ from PIL import Image
 
 from ..lens.diffusion_lens import DiffusionLens
 from ..lens.settings import RunOptions
-from ..runs import background as _background
+from ..runs import worker
 from ..runs.events import Event, Preview
 
 PROMPT = "a red circle and a blue square on a white background"
@@ -91,7 +91,7 @@ def in_background(lens: DiffusionLens, **options: Any) -> float:
     times: dict[str, list[float]] = {"released": [], "kept": []}
     for name, spent in times.items():
         lens(PROMPT, **{**options, "num_inference_steps": 1})  # gives this thread OpenMP threads
-        with mock.patch.object(_background, "release_threads") if name == "kept" else nullcontext():
+        with mock.patch.object(worker, "release_threads") if name == "kept" else nullcontext():
             timed(spent, lambda: lens.start(PROMPT, **options).result())
     return times["kept"][0] / times["released"][0]
 

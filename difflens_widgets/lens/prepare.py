@@ -77,9 +77,10 @@ class Shared:
             view = PipelineView(self.pipe, self.family, self.encoder)
             lora_scale = self.settings.lora_scale
             run = job.run
-            encoding = view.encode(run.prompt, lora_scale)
+            skips = range(1, self.num_layers) if self.method == "ablation" else ()
+            encoding = view.encode(run.prompt, lora_scale, skips=skips)
             if run.token_masks:
-                view.encode("", lora_scale, "empty")
+                view.encode("", lora_scale, "empty", skips)
             states = self._states(view, encoding).half().cpu().numpy()
             settings = self._describe(negative_prompt)  # the pipeline may have changed while the job waited
             job.emit(Encoded(states, {**settings, "model_hash": weight_hash(self.pipe)}))

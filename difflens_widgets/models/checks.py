@@ -124,7 +124,7 @@ def snapshots(chosen: Iterable[int] | None, steps: int) -> frozenset[int]:
     """The denoising steps to keep, each within 0..steps-1."""
     if isinstance(chosen, int):
         raise TypeError(f"snapshots: expected several, such as [{chosen}], got the number {chosen}")
-    found = frozenset(_ints("snapshots", chosen or ()))
+    found = frozenset(_ints("snapshots", () if chosen is None else chosen))
     for step in sorted(found):
         if not 0 <= step < steps:
             raise ValueError(f"snapshots: step {step} is outside 0..{steps - 1}")

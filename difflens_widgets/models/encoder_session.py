@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
 import torch
@@ -32,14 +32,27 @@ class EncoderSession:
         self._source: Source = "prompt"
         self._probe = False
         self._seen: set[str] = set()
+        self._skips: dict[str, Sequence[int]] = {}
 
     def begin(self, edits: Sequence[RowEdit]) -> None:
         """Prepare for a call of the pipeline; there is one edit for each row."""
         self._edits, self._source, self._probe, self._seen = edits, "prompt", False, set()
 
-    def begin_encoding(self, source: Source, *, probe: bool = False) -> None:
-        """Prepare to encode one text; with `probe`, every state that the family does not declare as read is NaN."""
+    def begin_encoding(
+        self, source: Source, *, probe: bool = False, skips: Mapping[str, Sequence[int]] | None = None
+    ) -> None:
+        """Prepare to encode one text.
+
+        Parameters
+        ----------
+        source : "prompt" or "empty"
+        probe : bool
+            Return NaN in every state that the family does not declare as read.
+        skips : mapping of encoder → blocks, optional
+            Also run the encoder without each of these blocks, while the pipeline's LoRA scale is in force.
+        """
         self._edits, self._source, self._probe, self._seen = None, source, probe, set()
+        self._skips = dict(skips or {})
 
     def forward(self, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """The output of an encoder for a call by the pipeline."""
@@ -51,6 +64,8 @@ class EncoderSession:
             if rows != len(self._edits):
                 raise RuntimeError(f"{name} was given {rows} rows for {len(self._edits)} pictures; please report it")
             return stacked([edit(self, name) for edit in self._edits])
+        for block in self._skips.get(name, ()) if first else ():
+            self.encoded(name, self._source, block)
         outputs = [self._pass(name, *_row(args, kwargs, row)).output for row in range(rows)]
         return stacked([self._probed(name, output) for output in outputs] if self._probe else outputs)
 

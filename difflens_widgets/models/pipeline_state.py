@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import wraps
 from typing import Any
 
 import torch
-from torch import Tensor
 
 
 @contextmanager
@@ -33,30 +31,3 @@ def quiet(pipe: Any) -> Iterator[None]:
         yield
     finally:
         pipe.set_progress_bar_config(**before)
-
-
-@contextmanager
-def watched_predictions(scheduler: Any, keep: Callable[[Tensor | None], None]) -> Iterator[None]:
-    """Pass each step's prediction of the clean latents to `keep`; None if the scheduler does not return it."""
-    step = scheduler.step
-
-    @wraps(step)  # pipelines read the signature to find out whether it takes `generator` and `eta`
-    def watched(*args: Any, return_dict: bool = True, **kwargs: Any) -> Any:
-        output = step(*args, **kwargs, return_dict=True)
-        prediction = getattr(output, "pred_original_sample", None)
-        if prediction is None and _keeps_predictions(scheduler):
-            prediction = scheduler.model_outputs[-1]
-        keep(prediction)
-        return output if return_dict else (output.prev_sample,)
-
-    scheduler.step = watched
-    try:
-        yield
-    finally:
-        del scheduler.step  # uncovers the class's own method
-
-
-def _keeps_predictions(scheduler: Any) -> bool:
-    """Whether a scheduler keeps its last clean predictions, as multistep "++" solvers do."""
-    plus_plus = str(scheduler.config.get("algorithm_type", "")).endswith("dpmsolver++")
-    return hasattr(scheduler, "model_outputs") and (plus_plus or scheduler.config.get("predict_x0", False))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import inspect
-import weakref
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -15,6 +14,7 @@ from torch import Tensor
 from ..runs.tokens import Token
 from .encoder_session import EncoderProxy, EncoderSession, Source
 from .family import Family, TextEncoder
+from .own_tokenizer import own_tokenizer
 from .tokenize import read_prompt
 
 
@@ -83,7 +83,9 @@ class PipelineView:
         return read_prompt(self.pipe, getattr(self.pipe, self.encoder.tokenizer), prompt)
 
     @torch.inference_mode()
-    def encode(self, prompt: str, lora_scale: float | None = None, source: Source = "prompt") -> Encoding:
+    def encode(
+        self, prompt: str, lora_scale: float | None = None, source: Source = "prompt", skips: Iterable[int] = ()
+    ) -> Encoding:
         """Encode one prompt as the stock pipeline does, and check that it reads the states that the family declares.
 
         Parameters
@@ -93,36 +95,34 @@ class PipelineView:
             The strength of LoRA weights in the text encoders.
         source : "prompt" or "empty"
             The name under which the session keeps it.
+        skips : iterable of int
+            Also run the examined encoder without each of these blocks, 1 is the first.
 
         Raises
         ------
         RuntimeError
             If the pipeline reads other states of its text encoder than its family declares.
         """
-        self.session.begin_encoding(source, probe=True)
+        self.session.begin_encoding(source, probe=True, skips={self.encoder.name: tuple(skips)})
         given = {"prompt": prompt, "device": self.pipe._execution_device, "num_images_per_prompt": 1}
         given |= {"do_classifier_free_guidance": False, "lora_scale": lora_scale}
         accepted = inspect.signature(self.pipe.encode_prompt).parameters
         conditioning = self.pipe.encode_prompt(**{name: value for name, value in given.items() if name in accepted})
         found = self.session.encoded(self.encoder.name, source)
-        if not _finite(conditioning) and all(map(self._reads_finite, self.session.encoders)):
+        if not _finite(conditioning) and self._reads_finite(source):
             raise RuntimeError(
                 f"{type(self.pipe).__name__} reads its text encoder elsewhere than its family declares: this version "
                 "of diffusers or a method of your own changed it; please report it"
             )
         return Encoding(prompt, self.tokenize(prompt)[0], found.states, found.read_states)
 
-    def _reads_finite(self, name: str) -> bool:
-        return bool(torch.isfinite(self.session.encoded(name).read_states[-1]).all())
+    def _reads_finite(self, source: Source) -> bool:
+        read = [self.session.encoded(name, source).read_states[-1] for name in self.session.encoders]
+        return all(bool(torch.isfinite(states).all()) for states in read)
 
     def decode(self, latents: Tensor) -> Tensor:
         """Decode latents to pixels -1..1 (row, channel, height, width)."""
         return self.family.decode(self.pipe, latents)
-
-    @property
-    def blocks(self) -> list[torch.nn.Module]:
-        """The blocks of the examined encoder that the stock image depends on, in order."""
-        return blocks_of(self.session.encoders[self.encoder.name], self.encoder)
 
 
 def blocks_of(module: torch.nn.Module, encoder: TextEncoder) -> list[torch.nn.Module]:
@@ -137,20 +137,6 @@ def own_scheduler(scheduler: Any) -> Any:
     It is not made by `from_config`, which ignores some values that were set, such as DDIM's `clip_sample`.
     """
     return copy.deepcopy(scheduler)
-
-
-_TOKENIZERS: weakref.WeakKeyDictionary[Any, tuple[int, Any]] = weakref.WeakKeyDictionary()
-
-
-def own_tokenizer(tokenizer: Any) -> Any:
-    """A copy of a tokenizer, made anew when words were added: fast ones share padding state between threads."""
-    size, own = _TOKENIZERS.get(tokenizer, (None, None))
-    if own is None or size != len(tokenizer):
-        size, own = len(tokenizer), copy.deepcopy(tokenizer)
-        # decoding changes no state, and a copy of CLIP's tokenizer decodes differently
-        own.decode, own.batch_decode = tokenizer.decode, tokenizer.batch_decode
-        _TOKENIZERS[tokenizer] = size, own
-    return own
 
 
 def _finite(value: Any) -> bool:

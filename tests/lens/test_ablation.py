@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from diffusers import DDIMScheduler, EulerAncestralDiscreteScheduler, EulerDiscreteScheduler
+from peft import LoraConfig
 
 from difflens_widgets import DiffusionLens, LensRun
 from difflens_widgets.lens.edits import SkipBlock
@@ -136,3 +137,15 @@ def test_the_last_block_of_sdxls_second_encoder_works_on_the_pooled_vector_only(
 def test_a_block_that_is_not_there(lens) -> None:
     with pytest.raises(ValueError, match=r"layers: 5 is outside 0\.\.4"):
         lens.ablate(PROMPT, layers=[5])
+
+
+def test_the_strength_of_a_lora_counts_for_every_block() -> None:
+    """The passes without a block run while the pipeline has scaled its LoRA layers."""
+    lens = DiffusionLens(small_pipeline(DDIMScheduler), batch_size=2)
+    lens.pipe.text_encoder.add_adapter(LoraConfig(r=2, target_modules=["q_proj", "v_proj"], init_lora_weights=False))
+    weak, strong = (
+        lens.ablate(PROMPT, **SAME, layers=[0, 1], cross_attention_kwargs={"scale": scale}) for scale in (1e-4, 1.0)
+    )
+    for block in (0, 1):
+        assert np.abs(weak.states[block].astype(float) - strong.states[block]).max() > 1e-2
+        assert np.abs(pixels(weak.images[block]) - pixels(strong.images[block])).max() > 1
