@@ -15,10 +15,11 @@ from browser.lab import settled
 IMPORT = "import training; from difflens_widgets import EpochScrubber"
 SHOWN = "w = EpochScrubber(training.finished(range(0, 201, 50), config={})); w"  # 5 epochs
 REAL = """
+import tempfile
 from difflens_widgets import DreamBoothConfig, start_dreambooth
 config = DreamBoothConfig(
     instance_data_dir="difflens-dog", instance_prompt="a photo of xon dog", class_prompt="a photo of a dog",
-    output_dir="dog", num_train_epochs=4000, train_batch_size=4, diffusion_lens_epochs=2, keep_epoch_weights=False,
+    output_dir=tempfile.mkdtemp() + "/dog", num_train_epochs=4000, train_batch_size=4, diffusion_lens_epochs=2, keep_epoch_weights=False,
     diffusion_lens_layers=(0, 12), num_inference_steps=2, learning_rate=0.05, device="cpu")
 job = start_dreambooth(config)
 w = EpochScrubber(job)
