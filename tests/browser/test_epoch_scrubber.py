@@ -19,8 +19,8 @@ import tempfile
 from difflens_widgets import DreamBoothConfig, start_dreambooth
 config = DreamBoothConfig(
     instance_data_dir="difflens-dog", instance_prompt="a photo of xon dog", class_prompt="a photo of a dog",
-    output_dir=tempfile.mkdtemp() + "/dog", num_train_epochs=4000, train_batch_size=4, diffusion_lens_epochs=2, keep_epoch_weights=False,
-    diffusion_lens_layers=(0, 12), num_inference_steps=2, learning_rate=0.05, device="cpu")
+    output_dir=tempfile.mkdtemp() + "/dog", num_train_epochs=4000, train_batch_size=4, diffusion_lens_epochs=2,
+    keep_epoch_weights=False, diffusion_lens_layers=(0, 12), num_inference_steps=2, learning_rate=0.05, device="cpu")
 job = start_dreambooth(config)
 w = EpochScrubber(job)
 w
