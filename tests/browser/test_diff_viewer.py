@@ -356,9 +356,11 @@ display(DiffViewer(Comparison(raw, tuned)), DiffViewer())"""
 
 
 REAL = """
+import tempfile
 from difflens_widgets import DiffViewer, DreamBoothConfig, start_dreambooth
 config = DreamBoothConfig(
-    instance_data_dir="difflens-dog", instance_prompt="a photo of xon dog", output_dir="dog", num_train_epochs=4000,
+    instance_data_dir="difflens-dog", instance_prompt="a photo of xon dog", num_train_epochs=4000,
+    output_dir=tempfile.mkdtemp() + "/dog",
     train_batch_size=4, diffusion_lens_epochs=2, keep_epoch_weights=False, diffusion_lens_layers=(0, 12),
     num_inference_steps=2, learning_rate=0.05, device="cpu")
 job = start_dreambooth(config)
