@@ -34,6 +34,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 130
 
 
+def _add_run_arguments(parser: argparse.ArgumentParser, whose: str) -> None:
+    """Add the arguments of every command that paints; `whose` is the model in the help whose defaults hold."""
+    parser.add_argument("--device", help="default: cuda, mps or cpu, whichever is there")
+    parser.add_argument("--layers", type=parse_layers, help="0:13, 0:13:3, 5 or 0,4,12 (default: all)")
+    parser.add_argument("--negative-prompt")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--steps", type=int, help=f"default: the {whose}'s own, or 20")
+    parser.add_argument("--guidance-scale", type=float, help=f"default: the {whose}'s own, or 7.5")
+    parser.add_argument(
+        "--text-encoder", help="which one, where there are several: text_encoder (default), text_encoder_2"
+    )
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="difflens", description="A microscope for text-to-image models.")
     parser.add_argument("--version", action="version", version=f"difflens {__version__}")
@@ -42,15 +55,7 @@ def _parser() -> argparse.ArgumentParser:
     lens = commands.add_parser("lens", help="paint what each layer of the text encoder sees")
     lens.add_argument("prompt")
     lens.add_argument("--model", default="tiny", help='"tiny" (default), a diffusers folder or a hub id')
-    lens.add_argument("--device", help="default: cuda, mps or cpu, whichever is there")
-    lens.add_argument("--layers", type=parse_layers, help="0:13, 0:13:3, 5 or 0,4,12 (default: all)")
-    lens.add_argument("--negative-prompt")
-    lens.add_argument("--seed", type=int, default=0)
-    lens.add_argument("--steps", type=int, help="default: the model's own, or 20")
-    lens.add_argument("--guidance-scale", type=float, help="default: the model's own, or 7.5")
-    lens.add_argument(
-        "--text-encoder", help="which one, where there are several: text_encoder (default), text_encoder_2"
-    )
+    _add_run_arguments(lens, whose="model")
     lens.add_argument(
         "--keep-tokens", help='words of the prompt, such as "cat,blue", each looked at by itself, or "all"'
     )
@@ -65,15 +70,7 @@ def _parser() -> argparse.ArgumentParser:
     versus.add_argument("raw", help='"tiny", a diffusers folder or a hub id')
     versus.add_argument("tuned", help="the same, or LoRA weights for RAW: a .safetensors file or a folder with one")
     versus.add_argument("prompt")
-    versus.add_argument("--device", help="default: cuda, mps or cpu, whichever is there")
-    versus.add_argument("--layers", type=parse_layers, help="0:13, 0:13:3, 5 or 0,4,12 (default: all)")
-    versus.add_argument("--negative-prompt")
-    versus.add_argument("--seed", type=int, default=0)
-    versus.add_argument("--steps", type=int, help="default: the raw model's own, or 20")
-    versus.add_argument("--guidance-scale", type=float, help="default: the raw model's own, or 7.5")
-    versus.add_argument(
-        "--text-encoder", help="which one, where there are several: text_encoder (default), text_encoder_2"
-    )
+    _add_run_arguments(versus, whose="raw model")
     versus.add_argument(
         "--attribution", action="store_true", help="also cross the encoders and U-Nets of both; takes twice as long"
     )
