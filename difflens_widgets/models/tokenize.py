@@ -170,6 +170,10 @@ def _typed_span(piece: Piece, typed: Sequence[Range | None], call: TokenizerCall
     if piece.span is None:
         return None
     start, end = piece.span
+    # a tokenizer may also write the space in front of the text, and say that it stands for the first letter
+    if piece.text == "▁" or (start < end and not call.text[start:end].strip()):
+        at = typed[start] if start < len(typed) else None
+        return at and (at[0] + _spaces(prompt[at[0] :]),) * 2  # it belongs to the word after it
     ranges = [each for each in typed[start:end] if each is not None]
     seen = [(a, b) for a, b in ranges if prompt[a:b].strip()]
     if seen:
@@ -178,16 +182,12 @@ def _typed_span(piece: Piece, typed: Sequence[Range | None], call: TokenizerCall
         while last < len(prompt) and extends(prompt[last]):  # an accent that was joined to its letter
             last += 1
         return first, last
-    if start == end:  # the tokenizer does not tell what it stands for
-        ranges = [each for each in typed[max(0, start - 1) : start] if each is not None]
-    if not ranges:
+    # the pipeline wrote it, or the tokenizer does not tell what it stands for: it belongs to the word before it
+    before = [each for each in typed[max(0, start - 1) : max(start, end)] if each is not None]
+    if not before:
         return None
-    if call.text[start:end].strip() or start == end:  # written by the pipeline: it belongs to the word before
-        at = len(prompt[: max(b for _, b in ranges)].rstrip())
-    else:  # a space: it belongs to the word after it
-        at = max(a for a, _ in ranges)
-        at += _spaces(prompt[at:])
-    return at, at
+    at_end = len(prompt[: max(b for _, b in before)].rstrip())
+    return at_end, at_end
 
 
 def _spaces(text: str) -> int:
