@@ -1,4 +1,4 @@
-"""Tokenizers of the kinds that families have, made here: byte-level BPE with a chat, SentencePiece, and one in Python."""
+"""Tokenizers of the kinds that families have: byte-level BPE with a chat, SentencePiece, and one in Python."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ class PythonTokenizer(PreTrainedTokenizer):
     def __init__(self, **options: Any) -> None:
         known = sorted({word for text in TEXTS for word in text.lower().split()})
         pieces = ["<|startoftext|>", "<|endoftext|>", *(f"{word}</w>" for word in known)]
-        self._bytes = {byte: chr(0x100 + byte) for byte in range(256)}
+        self._bytes = {byte: chr(0xE000 + byte) for byte in range(256)}
         pieces += [mark for char in self._bytes.values() for mark in (char, f"{char}</w>")]
         self._ids = {piece: number for number, piece in enumerate(pieces)}
         self._pieces = pieces

@@ -226,7 +226,8 @@ def test_alignment_stays_inside_the_text(read_text, typed) -> None:
     found = align(read_text, typed)
     assert len(found) == len(read_text)
     assert all(0 <= start <= end <= len(typed) for start, end in found)
-    assert found == sorted(found)
+    visible = [(start, end) for start, end in found if start < end]
+    assert visible == sorted(visible)
     assert align(typed, typed) == [(at, at + 1) for at in range(len(typed))]
 
 
@@ -302,7 +303,7 @@ def test_each_encoder_has_its_own_positions(sdxl) -> None:
 
 
 def test_the_denoiser_is_given_each_encoders_own_word(sdxl) -> None:
-    lens = DiffusionLens(sdxl)
+    lens = DiffusionLens(sdxl, batch_size=1)
     given: list[torch.Tensor] = []
     hook = sdxl.unet.register_forward_pre_hook(
         lambda _, args, kwargs: given.append(kwargs["encoder_hidden_states"]), with_kwargs=True
