@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import inspect
-from typing import Any
+from typing import Any, ClassVar
 
 import diffusers
 import pytest
@@ -12,7 +12,7 @@ import torch
 from diffusers import EulerDiscreteScheduler
 from hypothesis import given
 from hypothesis import strategies as st
-from transformers import Qwen3Config, Qwen3Model
+from transformers import ProcessorMixin, Qwen3Config, Qwen3Model
 
 from difflens_widgets import DiffusionLens, PromptPart
 from difflens_widgets.analysis.similarity import similarity_report, token_similarity
@@ -26,7 +26,7 @@ from difflens_widgets.runs.tokens import Token, read_words, word_text
 from difflens_widgets.runs.words import occurrences, part_positions, plain
 from joint_pipelines import t5_tokenizer
 from pipelines import small_pipeline, small_sdxl_pipeline, tokenizer, tokenizer_padded_with_exclamation_marks
-from tokenizers_of_families import PythonTokenizer, byte_level, sentence_pieces
+from tokenizers_of_families import CHAT, PythonTokenizer, byte_level, sentence_pieces
 
 ENCODER = TextEncoder("text_encoder", "tokenizer", "layers", "norm")
 PROMPT = "a Red 猫 beside the assistant user"
@@ -129,6 +129,27 @@ def test_a_long_prompt_is_cut_where_the_pipeline_cuts_it(family) -> None:
     end = max(token.span[1] for token in tokens if token.span)
     assert prompt[end:].strip() == cut
     assert cut.endswith("Circle") != any(word == "Circle" for word in words_of(tokens))
+
+
+class Processor(ProcessorMixin):
+    """A processor of text only."""
+
+    attributes: ClassVar = ["tokenizer"]
+    tokenizer_class = "AutoTokenizer"
+
+    def __call__(self, images: Any = None, text: Any = None, **options: Any) -> Any:
+        return self.tokenizer(text, **options)
+
+
+def test_the_tokenizer_inside_a_processor_is_heard() -> None:
+    original = Processor(tokenizer=copy.deepcopy(byte_level()), chat_template=CHAT)
+    own = own_tokenizer(original)
+    assert own_tokenizer(original) is own
+    with recorded_calls() as calls:
+        message = [{"role": "user", "content": [{"type": "text", "text": PROMPT}]}]
+        own.apply_chat_template([message], add_generation_prompt=True, tokenize=True, return_dict=True)
+    assert [PROMPT in call.text for call in calls] == [True]
+    assert own.tokenizer is not original.tokenizer
 
 
 # every kind of tokenizer
