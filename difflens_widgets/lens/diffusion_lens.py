@@ -70,7 +70,7 @@ class DiffusionLens:
         self.pipe = pipe
         self.family = family_of(pipe)
         self._encoder = require_encoder(pipe, self.family, text_encoder)
-        self.batch_size = default_batch_size(pipe)
+        self.batch_size = default_batch_size(pipe, self.family.denoiser_of(pipe))
         if batch_size is not None:
             self.batch_size = checks.as_int("batch_size", batch_size, at_least=1)
         self.model = model or getattr(pipe.config, "_name_or_path", None) or type(pipe).__name__
@@ -288,7 +288,7 @@ class DiffusionLens:
         texts = checks.prompts(prompt, asked["negative_prompt"])
         count = self.num_layers if method == "lens" else len(self.blocks) + 1
         layers = checks.layers(asked["layers"], count)
-        settings = read_settings(self.pipe, self.family, self.batch_size, asked)
+        settings = read_settings(self.pipe, self.batch_size, asked, len(self._encoder.reads) or 1)
         keep = asked["keep_tokens"]
         if isinstance(keep, Iterator):  # it is read again for each prompt
             keep = list(keep)

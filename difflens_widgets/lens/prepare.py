@@ -22,6 +22,7 @@ from .denoise import denoise
 from .edits import Edit, Layer, SkipBlock
 from .settings import SamplingSettings, describe
 from .sharing import modules_in_use, worker_of
+from .stored_states import stored_states
 
 Method = Literal["lens", "ablation"]
 
@@ -81,9 +82,9 @@ class Shared:
             encoding = view.encode(run.prompt, lora_scale, skips=skips)
             if run.token_masks:
                 view.encode("", lora_scale, "empty", skips)
-            states = self._states(view, encoding).half().cpu().numpy()
+            states, kept = stored_states(self._states(view, encoding), run.tokens)
             settings = self._describe(negative_prompt)  # the pipeline may have changed while the job waited
-            job.emit(Encoded(states, {**settings, "model_hash": weight_hash(self.pipe)}))
+            job.emit(Encoded(states, {**settings, **kept, "model_hash": weight_hash(self.pipe)}))
             denoise(self._batch(view, run, negative_prompt), self.settings, job.emit, job)
 
     def _batch(self, view: PipelineView, run: LensRun, negative_prompt: str | None) -> Batch:
@@ -101,7 +102,11 @@ class Shared:
         )
 
     def _edit(self, layer: int) -> Edit:
-        return Layer(self.encoder.name, layer) if self.method == "lens" else SkipBlock(self.encoder.name, layer)
+        return (
+            Layer(self.encoder.name, layer, self.settings.slots)
+            if self.method == "lens"
+            else SkipBlock(self.encoder.name, layer)
+        )
 
     def _states(self, view: PipelineView, encoding: Encoding) -> torch.Tensor:
         if self.method == "lens":

@@ -59,7 +59,7 @@ def run_encoder(
             hooks.enter_context(_skipped(blocks[skip - 1]))
         norm = declared.norm_of(encoder)
         hooks.enter_context(_pre_hook(norm, lambda given: before_norm.append(given[0])))
-        output = encoder(*args, **{**kwargs, "output_hidden_states": True})
+        output = _without_large(encoder(*args, **{**kwargs, "output_hidden_states": True}))
     hidden = hidden_states_of(output)
     # whether the last one is normed depends on the version of transformers: take the norm's input
     raw = [*hidden[:-1], before_norm[-1] if before_norm else hidden[-1]]
@@ -140,6 +140,14 @@ def tensors_of(output: Any) -> list[Tensor]:
 
     map_tensors(keep, output)
     return found
+
+
+def _without_large(output: Any) -> Any:
+    """The output of a language model without its predictions and its cache, which no pipeline reads."""
+    for name in ("logits", "past_key_values"):
+        if getattr(output, name, None) is not None:
+            output[name] = None
+    return output
 
 
 def _map_parts(change: Callable[[Any], Any], output: Any) -> Any:

@@ -8,7 +8,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
+from diffusers.image_processor import VaeImageProcessor
 from torch import Tensor
 
 from ..runs.tokens import Token
@@ -104,10 +106,7 @@ class PipelineView:
             If the pipeline reads other states of its text encoder than its family declares.
         """
         self.session.begin_encoding(source, probe=True, skips={self.encoder.name: tuple(skips)})
-        given = {"prompt": prompt, "device": self.pipe._execution_device, "num_images_per_prompt": 1}
-        given |= {"do_classifier_free_guidance": False, "lora_scale": lora_scale}
-        accepted = inspect.signature(self.pipe.encode_prompt).parameters
-        conditioning = self.pipe.encode_prompt(**{name: value for name, value in given.items() if name in accepted})
+        conditioning = self.encode_stock(prompt, lora_scale)
         found = self.session.encoded(self.encoder.name, source)
         if not _finite(conditioning) and self._reads_finite(source):
             raise RuntimeError(
@@ -116,13 +115,25 @@ class PipelineView:
             )
         return Encoding(prompt, self.tokenize(prompt)[0], found.states, found.read_states)
 
+    def encode_stock(self, prompt: str | list[str], lora_scale: float | None = None) -> Any:
+        """What the pipeline's own `encode_prompt` returns for a prompt, with the arguments that its call would give."""
+        given: dict[str, Any] = {"device": self.pipe._execution_device, "num_images_per_prompt": 1}
+        given |= {"do_classifier_free_guidance": False, "lora_scale": lora_scale}
+        call = {**self.family.call_defaults(self.pipe), **self.family.arguments}
+        accepted = inspect.signature(self.pipe.encode_prompt).parameters
+        for name, parameter in accepted.items():  # such as a longer template, or another length
+            if name in call and name not in ("prompt", *given) and call[name] != parameter.default:
+                given[name] = None if call[name] is inspect.Parameter.empty else call[name]
+        return self.pipe.encode_prompt(prompt, **{name: value for name, value in given.items() if name in accepted})
+
     def _reads_finite(self, source: Source) -> bool:
         read = [self.session.encoded(name, source).read_states[-1] for name in self.session.encoders]
         return all(bool(torch.isfinite(states).all()) for states in read)
 
-    def decode(self, latents: Tensor) -> Tensor:
-        """Decode latents to pixels -1..1 (row, channel, height, width)."""
-        return self.family.decode(self.pipe, latents)
+    def decode(self, latents: Tensor) -> np.ndarray:
+        """Decode latents to pixels 0..1 (row, height, width, channel)."""
+        pixels = self.family.decode(self.pipe, latents)
+        return np.asarray(VaeImageProcessor.pt_to_numpy(VaeImageProcessor.denormalize(pixels)))
 
 
 def blocks_of(module: torch.nn.Module, encoder: TextEncoder) -> list[torch.nn.Module]:
