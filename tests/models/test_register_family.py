@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 import torch
 from diffusers import DDIMScheduler, StableDiffusionImg2ImgPipeline, ZImagePipeline
@@ -40,9 +38,9 @@ def my_family(*reads: int) -> Family:
 
 
 @pytest.fixture
-def mine(monkeypatch: pytest.MonkeyPatch) -> Iterator[MyPipeline]:
+def mine(monkeypatch: pytest.MonkeyPatch) -> MyPipeline:
     monkeypatch.setattr(families, "_REGISTERED", {})
-    yield MyPipeline(**small_z_image_pipeline().components)
+    return MyPipeline(**small_z_image_pipeline().components)
 
 
 def test_a_family_of_ones_own(mine: MyPipeline) -> None:
