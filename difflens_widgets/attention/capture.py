@@ -13,7 +13,7 @@ from typing import Any
 
 from ..models import checks, family_of, require_encoder
 from ..models.own_tokenizer import own_tokenizer
-from ..models.tokenize import read_prompt
+from ..models.tokenize import read_typed
 from ..runs.maps.maps import AttentionMaps, LensAttention
 from ..runs.maps.options import AttentionOptions, read_options
 from ..runs.maps.plan import Plan, plan_capture
@@ -240,7 +240,7 @@ def _denoiser(pipe: Any, text_encoder: str | None) -> tuple[Denoiser, Callable[[
         return joint, joint.tokenize
     encoder = require_encoder(pipe, family_of(pipe), text_encoder)
     tokenizer = own_tokenizer(getattr(pipe, encoder.tokenizer))
-    return UNetDenoiser(pipe), lambda prompt, forward: read_prompt(pipe, tokenizer, prompt)[0]
+    return UNetDenoiser(pipe), lambda prompt, forward: read_typed(pipe, tokenizer, prompt)[0]
 
 
 def lens_attention(

@@ -53,6 +53,8 @@ class Batch:
         The positions that each image of the per-token lens keeps.
     words : frozenset of int
         The positions of the prompt's words.
+    kept : mapping of token → encoder → positions
+        For each of `token_masks` what each encoder keeps, its start token among it; see `kept_positions`.
     plan : Plan or None
         How attention is captured; None: it is not captured.
     """
@@ -66,6 +68,7 @@ class Batch:
     name_of: Callable[[int], str]
     token_masks: Mapping[TokenKey, Sequence[int]] = field(default_factory=dict)
     words: frozenset[int] = frozenset()
+    kept: Mapping[TokenKey, Mapping[str, frozenset[int]]] = field(default_factory=dict)
     plan: Plan | None = None
 
     @property
@@ -78,8 +81,9 @@ class Batch:
         edit = self.edit(row.layer)
         if row.token is None:
             return edit
-        positions = frozenset(self.token_masks[row.token])
-        return KeepTokens(edit.encoder, edit, positions, whole=positions >= self.words)
+        kept = dict(self.kept[row.token])
+        positions = kept.pop(edit.encoder)
+        return KeepTokens(edit.encoder, edit, positions, positions >= self.words, tuple(kept.items()))
 
 
 def next_rows(remaining: Sequence[BatchRow], size: int, focus: int | None, num_layers: int) -> dict[int, BatchRow]:

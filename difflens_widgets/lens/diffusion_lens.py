@@ -199,7 +199,7 @@ class DiffusionLens:
             (its padding; at position 1 its end token). A word or several consecutive words include all sub-word tokens;
             each occurrence gives its own images. An integer is a position in `run.tokens` (0, the start token alone,
             is the empty prompt). "all" means each word in turn, ["all"] the word "all". `PromptPart.PADDING` and
-            `PromptPart.PROMPT` keep these parts. SDXL: both encoders keep this encoder's positions; the pooled vector
+            `PromptPart.PROMPT` keep these parts. SDXL: each encoder keeps its own tokens of the word; the pooled vector
             is the prompt's if all its words are kept, else the empty prompt's. Snapshots and latents are kept for
             the whole prompt only. Toker et al., "Padding Tone", NAACL 2025.
         attention : bool, "mean", "daam" or AttentionOptions

@@ -98,7 +98,10 @@ class KeepTokens(Edit):
     ----------
     edit : Edit
     positions : frozenset of int
-        Kept in addition to position 0, the start token. Applies to all encoders that the denoiser reads.
+        The kept positions of the examined encoder, its start token among them.
+    others : tuple of (encoder, frozenset of int)
+        The kept positions of the other encoders that the denoiser reads; those of the examined one, where it is not
+        named.
     whole : bool
         Whether all words of the prompt are kept. A pooled vector holds removed words too, so it is the prompt's only
         if this is true, and otherwise the empty prompt's.
@@ -111,11 +114,13 @@ class KeepTokens(Edit):
     edit: Edit
     positions: frozenset[int]
     whole: bool
+    others: tuple[tuple[str, frozenset[int]], ...] = ()
 
     def output(self, session: EncoderSession, name: str, source: Source) -> Any:
         """Merge the two outputs position by position."""
         kept = self.edit.output(session, name, "prompt")
         clean = iter(tensors_of(self.edit.output(session, name, "empty")))
+        positions = dict(self.others).get(name, self.positions)
 
         def merge(tensor: Tensor) -> Tensor:
             other = next(clean)
@@ -123,7 +128,7 @@ class KeepTokens(Edit):
                 return tensor if self.whole else other
             if tensor.ndim > 3 or tensor is other:  # attention weights, which no pipeline reads
                 return tensor
-            mask = _mask(tensor.shape[1], self.positions).to(tensor.device)
+            mask = _mask(tensor.shape[1], positions).to(tensor.device)
             return torch.where(mask, tensor, other)
 
         return map_tensors(merge, kept)
@@ -134,5 +139,5 @@ class KeepTokens(Edit):
 
 def _mask(length: int, positions: Iterable[int]) -> Tensor:
     kept = torch.zeros(length, dtype=torch.bool)
-    kept[[0, *positions]] = True
+    kept[[*positions]] = True
     return kept[:, None]

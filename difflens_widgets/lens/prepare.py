@@ -23,6 +23,7 @@ from .edits import Edit, Layer, SkipBlock
 from .settings import SamplingSettings, describe
 from .sharing import modules_in_use, worker_of
 from .stored_states import stored_states
+from .token_mask import kept_positions
 
 Method = Literal["lens", "ablation"]
 
@@ -88,6 +89,8 @@ class Shared:
             denoise(self._batch(view, run, negative_prompt), self.settings, job.emit, job)
 
     def _batch(self, view: PipelineView, run: LensRun, negative_prompt: str | None) -> Batch:
+        others = [name for name in view.session.encoders if name != self.encoder.name and run.token_masks]
+        tokens = {self.encoder.name: run.tokens, **{name: view.tokenize(run.prompt, name)[0] for name in others}}
         return Batch(
             view=view,
             prompt=run.prompt,
@@ -98,6 +101,7 @@ class Shared:
             name_of=run.name_of,
             token_masks=run.token_masks,
             words=frozenset(token.index for token in run.tokens if token.kind == "word"),
+            kept=kept_positions(run.token_masks, self.encoder.name, tokens),
             plan=None if run.attention is None else run.attention.plan,
         )
 
