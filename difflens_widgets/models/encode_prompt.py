@@ -20,7 +20,7 @@ from .tokenizer_call import TokenizerCall, first_row
 
 
 def encode_prompt(pipe: Any, prompt: str | list[str], **options: Any) -> Any:
-    """Call `pipe.encode_prompt` for one prompt (or several) without guidance, and with the defaults of the pipeline's call.
+    """Call `pipe.encode_prompt` for prompts without guidance, and with the defaults of the pipeline's call.
 
     Parameters
     ----------
