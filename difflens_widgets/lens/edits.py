@@ -102,6 +102,9 @@ class KeepTokens(Edit):
     others : tuple of (encoder, frozenset of int)
         The kept positions of the other encoders that the denoiser reads; those of the examined one, where it is not
         named.
+    empty : tuple of (encoder, tuple of int)
+        For each position of an encoder the position of the empty prompt that takes its place; see
+        `positions_in_empty`. The same position, where it is not named.
     whole : bool
         Whether all words of the prompt are kept. A pooled vector holds removed words too, so it is the prompt's only
         if this is true, and otherwise the empty prompt's.
@@ -115,12 +118,13 @@ class KeepTokens(Edit):
     positions: frozenset[int]
     whole: bool
     others: tuple[tuple[str, frozenset[int]], ...] = ()
+    empty: tuple[tuple[str, tuple[int, ...]], ...] = ()
 
     def output(self, session: EncoderSession, name: str, source: Source) -> Any:
         """Merge the two outputs position by position."""
         kept = self.edit.output(session, name, "prompt")
         clean = iter(tensors_of(self.edit.output(session, name, "empty")))
-        positions = dict(self.others).get(name, self.positions)
+        positions, places = dict(self.others).get(name, self.positions), dict(self.empty).get(name)
 
         def merge(tensor: Tensor) -> Tensor:
             other = next(clean)
@@ -129,7 +133,7 @@ class KeepTokens(Edit):
             if tensor.ndim > 3 or tensor is other:  # attention weights, which no pipeline reads
                 return tensor
             mask = _mask(tensor.shape[1], positions).to(tensor.device)
-            return torch.where(mask, tensor, other)
+            return torch.where(mask, tensor, other if places is None else other[:, list(places)])
 
         return map_tensors(merge, kept)
 

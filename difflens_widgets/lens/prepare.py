@@ -20,6 +20,7 @@ from .batch import Batch
 from .caller import warn_caller
 from .denoise import denoise
 from .edits import Edit, Layer, SkipBlock
+from .empty_positions import positions_in_empty
 from .settings import SamplingSettings, describe
 from .sharing import modules_in_use, worker_of
 from .stored_states import stored_states
@@ -91,6 +92,8 @@ class Shared:
     def _batch(self, view: PipelineView, run: LensRun, negative_prompt: str | None) -> Batch:
         others = [name for name in view.session.encoders if name != self.encoder.name and run.token_masks]
         tokens = {self.encoder.name: run.tokens, **{name: view.tokenize(run.prompt, name)[0] for name in others}}
+        clean = {name: view.tokenize("", name)[0] for name in tokens if run.token_masks}
+        empty = {name: positions_in_empty(tokens[name], without) for name, without in clean.items()}
         return Batch(
             view=view,
             prompt=run.prompt,
@@ -102,6 +105,7 @@ class Shared:
             token_masks=run.token_masks,
             words=frozenset(token.index for token in run.tokens if token.kind == "word"),
             kept=kept_positions(run.token_masks, self.encoder.name, tokens),
+            empty=empty,
             plan=None if run.attention is None else run.attention.plan,
         )
 

@@ -71,6 +71,13 @@ __all__ = [
 def register_family(family: Family) -> Family:
     """Make a family of your own known to the lens; `check_family` then tests what it declares.
 
+    The lens exchanges what a text encoder's `forward` returns, and calls your pipeline with a list of prompts. So the
+    pipeline needs `encode_prompt`, one `scheduler.step` in each step, and the usual arguments `prompt`,
+    `num_inference_steps`, `generator` (a list) and `output_type="np"`; templates, masks and guidance stay its own code.
+
+    To find out what to declare, read `encode_prompt`: which encoder it calls, and what it takes of the output. `[0]` or
+    `last_hidden_state` is ``reads=(), normed=True`` for nearly all encoders, `hidden_states[-2]` is ``reads=(-2,)``.
+
     Parameters
     ----------
     family : Family
@@ -87,6 +94,24 @@ def register_family(family: Family) -> Family:
         If it is no Family.
     ValueError
         If it names no pipeline class, or no text encoder with layers, or a class that this package declares itself.
+
+    Examples
+    --------
+    >>> from difflens_widgets import DiffusionLens, Family, TextEncoder, check_family
+    >>> from difflens_widgets.models.latents import PACKED, decode_scaled
+    >>> family = register_family(
+    ...     Family(
+    ...         pipeline_classes=("OvisImagePipeline",),
+    ...         encoders=(TextEncoder("text_encoder", "tokenizer", "layers", "norm", normed=True),),
+    ...         decode=decode_scaled,
+    ...         denoiser="transformer",
+    ...         latents=PACKED,
+    ...         multiple=16,
+    ...         dtype="bfloat16",
+    ...     )
+    ... )
+    >>> print(check_family(pipe, height=256, width=256))  # doctest: +SKIP
+    >>> lens = DiffusionLens(pipe)  # doctest: +SKIP
     """
     if not isinstance(family, Family):
         raise TypeError(f"family: expected a Family, got {type(family).__name__}: {family!r}")

@@ -18,6 +18,7 @@ from family_pipelines import (
     small_chroma_pipeline,
     small_cogview4_pipeline,
     small_flux2_klein_pipeline,
+    small_flux2_pipeline,
     small_if_pipeline,
     small_lumina2_pipeline,
     small_pixart_alpha_pipeline,
@@ -60,6 +61,7 @@ CASES = {
     "qwen-image": Case(small_qwen_image_pipeline, layers=4, guidance="true_cfg_scale"),
     "klein": Case(small_flux2_klein_pipeline, layers=28, negative=None, texts=2),
     "klein-distilled": Case(small_flux2_klein_pipeline, layers=28, negative=None, make_options={"is_distilled": True}),
+    "flux2": Case(small_flux2_pipeline, layers=31, negative=None),
     "chroma": Case(small_chroma_pipeline, layers=3),
     "pixart-sigma": Case(small_pixart_pipeline, layers=3, stock=_EXACT_SIZE),
     "pixart-alpha": Case(small_pixart_alpha_pipeline, layers=3, stock=_EXACT_SIZE),
@@ -210,3 +212,11 @@ def test_cancel_within_a_step(family: Family) -> None:
     assert job.result().status == "stopped"
     assert set(steps) == {0}
     assert not job.run.images
+
+
+def test_one_word_kept(family: Family) -> None:
+    last = family.lens.num_layers - 1
+    run = family.run(layers=[last], keep_tokens=["red"])
+    (image,) = run.token_images.values()
+    assert not run.token_failures
+    assert image.tobytes() != family.full.images[last].tobytes()
