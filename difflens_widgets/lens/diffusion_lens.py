@@ -36,8 +36,8 @@ class DiffusionLens:
     Parameters
     ----------
     pipe : diffusers.DiffusionPipeline
-        Of one of `difflens_widgets.models.FAMILIES`, from SD 1 to FLUX.2, or of a family that you registered
-        (`register_family`). The lens uses its scheduler, LoRA, offloading and dtype as you set them up.
+        Of one of `models.FAMILIES`, from SD 1 to FLUX.2, or of a family that you registered (`register_family`). The
+        lens uses its scheduler, LoRA, offloading and dtype as you set them up.
     batch_size : int, optional
         Number of images that are denoised at once, ≥ 1. Default: depends on the device and the size of the model. The
         last bits of an image depend on it; they do not depend on which other layers are requested.
@@ -56,7 +56,6 @@ class DiffusionLens:
     --------
     >>> lens = DiffusionLens.from_pretrained()
     >>> run = lens("a red circle on a blue background")
-    >>> run.images[12]  # doctest: +SKIP
     """
 
     def __init__(
@@ -181,7 +180,7 @@ class DiffusionLens:
         guidance_scale : float, optional
             Classifier-free or distilled guidance, ≥ 0. Default: the model's own, or the stock pipeline's.
         true_cfg_scale : float, optional
-            FLUX.1, which is distilled: > 1 is classifier-free guidance with `negative_prompt`, in a second forward.
+            FLUX.1: > 1 is classifier-free guidance with `negative_prompt`, in a second forward.
         guidance_rescale, eta : float
             As in the stock pipeline, both ≥ 0: a correction of over-exposure, and the amount of DDIM's noise.
         cross_attention_kwargs : mapping, optional
@@ -200,9 +199,8 @@ class DiffusionLens:
             (its padding; at position 1 its end token). A word or several consecutive words include all sub-word tokens;
             each occurrence gives its own images. An integer is a position in `run.tokens` (0, the start token alone,
             is the empty prompt). "all" means each word in turn, ["all"] the word "all". `PromptPart.PADDING` and
-            `PromptPart.PROMPT` keep these parts. SDXL: each encoder keeps its own tokens of the word; the pooled vector
-            is the prompt's if all its words are kept, else the empty prompt's. Snapshots and latents are kept for
-            the whole prompt only. Toker et al., "Padding Tone", NAACL 2025.
+            `PromptPart.PROMPT` keep these parts. Each encoder keeps its own tokens of the word; a pooled vector is the
+            prompt's if all words are kept, else the empty prompt's. Snapshots and latents are the whole prompt's only.
         attention : bool, "mean", "daam" or AttentionOptions
             Capture the attention to each word in each layer's image (of the whole prompt): `run.attention`, a
             `LensAttention`. The images stay the same to the bit. True means "mean".

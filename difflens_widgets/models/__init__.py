@@ -99,7 +99,7 @@ def register_family(family: Family) -> Family:
     --------
     >>> from difflens_widgets import DiffusionLens, Family, TextEncoder, check_family
     >>> from difflens_widgets.models.latents import PACKED, decode_scaled
-    >>> family = register_family(
+    >>> family = register_family(  # doctest: +SKIP
     ...     Family(
     ...         pipeline_classes=("OvisImagePipeline",),
     ...         encoders=(TextEncoder("text_encoder", "tokenizer", "layers", "norm", normed=True),),
