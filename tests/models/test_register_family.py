@@ -2,12 +2,24 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
-from diffusers import DDIMScheduler, StableDiffusionImg2ImgPipeline, ZImagePipeline
+from diffusers import DDIMScheduler, StableDiffusionImg2ImgPipeline, StableDiffusionPipeline, ZImagePipeline
 
-from difflens_widgets import DiffusionLens, Family, TextEncoder, check_family, register_family
+from difflens_widgets import (
+    DiffusionLens,
+    Family,
+    LayerSlider,
+    LensRun,
+    TextEncoder,
+    check_family,
+    layer_change,
+    register_family,
+)
 from difflens_widgets import models as families
+from difflens_widgets.lens import stored_states as stored
 from difflens_widgets.lens.stored_states import stored_states
 from difflens_widgets.models.latents import PACKED, PATCHES, decode_scaled
 from difflens_widgets.runs.tokens import Token
@@ -92,7 +104,7 @@ def test_the_way_out_of_an_image_to_image_pipeline_works() -> None:
     pipe = StableDiffusionImg2ImgPipeline(**small_pipeline(DDIMScheduler).components, requires_safety_checker=False)
     with pytest.raises(ValueError, match="from_pipe"):
         DiffusionLens(pipe)
-    DiffusionLens(families.FAMILIES[0].pipeline_classes and type(small_pipeline(DDIMScheduler)).from_pipe(pipe))
+    assert DiffusionLens(StableDiffusionPipeline.from_pipe(pipe)).num_layers == 5
 
 
 def test_sd3_without_t5() -> None:
@@ -173,3 +185,18 @@ def test_states_of_wide_encoders() -> None:
     whole, about = stored_states(torch.ones(2, 80, 64), tokens)
     assert whole.shape == (2, 80, 64)
     assert about == {}
+
+
+def test_a_run_of_a_wide_encoder_keeps_the_words(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(stored, "_WIDE", 16)
+    run = DiffusionLens(small_flux_pipeline(), batch_size=1)("a red circle", layers=[2], **SMALL)
+    words = tuple(token.index for token in run.tokens if token.kind in ("word", "eos"))
+    assert run.states.shape == (3, len(words), 32)
+    run.save(tmp_path / "a.lens")
+    again = LensRun.load(tmp_path / "a.lens")
+    assert again.state_positions == words
+    assert layer_change(again).cosine.shape == (2, len(words))
+    with pytest.raises(ValueError, match="of a wide encoder it keeps the words and the end token"):
+        layer_change(again, "pad")
+    slider = LayerSlider(again)
+    assert (slider.status, slider.layer) == ("done", 2)
