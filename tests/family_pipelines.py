@@ -195,26 +195,23 @@ def small_flux2_klein_pipeline(*, is_distilled: bool = False) -> Any:
 
 
 def small_flux2_pipeline() -> Any:
-    """The states after blocks 10, 20 and 30 are read, so it has as many blocks; its "tokenizer" is a processor."""
+    """The states after blocks 10, 20 and 30 are read, so it has as many blocks.
+
+    The real one's "tokenizer" is a processor of images too, which needs torchvision; this one is what it has inside.
+    """
     torch.manual_seed(0)
     parts = _flux2_parts(3, guidance_embeds=True)
-    words = PreTrainedTokenizerFast(
-        tokenizer_object=Tokenizer.from_str(chat_tokenizer().backend_tokenizer.to_str()),
-        model_max_length=131072,
-        pad_token="<|endoftext|>",
-        additional_special_tokens=["[IMG]", "[IMG_BREAK]", "[IMG_END]"],
-    )
-    template = (
+    copied = Tokenizer.from_str(chat_tokenizer().backend_tokenizer.to_str())
+    words = PreTrainedTokenizerFast(tokenizer_object=copied, model_max_length=131072, pad_token="<|endoftext|>")
+    words.chat_template = (
         "{% for message in messages %}[{{ message.role }}]{% for part in message.content %}{{ part.text }}{% endfor %}"
         "[/{{ message.role }}]{% endfor %}"
     )
-    images = getattr(transformers, "PixtralImageProcessorPil", None) or transformers.PixtralImageProcessor
-    processor = transformers.PixtralProcessor(image_processor=images(), tokenizer=words, chat_template=template)
     text = {**_LANGUAGE_MODEL, "vocab_size": len(words), "num_hidden_layers": 31, "model_type": "mistral"}
     vision = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
     config = transformers.Mistral3Config(text_config=text, vision_config={**vision, "model_type": "pixtral"})
     encoder = transformers.Mistral3ForConditionalGeneration(config).eval()
-    return diffusers.Flux2Pipeline(**parts, text_encoder=encoder, tokenizer=processor)
+    return diffusers.Flux2Pipeline(**parts, text_encoder=encoder, tokenizer=words)
 
 
 def small_chroma_pipeline() -> Any:
