@@ -186,7 +186,7 @@ def test_states_of_wide_encoders() -> None:
     kept, about = stored_states(states, tokens)
     assert kept.shape == (2, 2, 1032)
     assert about == {"state_positions": [3, 4], "states_scale": 16.0}
-    assert float(kept[1, 0, 0]) * about["states_scale"] == 1e6
+    assert float(kept[1, 0, 0]) * about["states_scale"] == pytest.approx(1e6, rel=1e-3)
     whole, about = stored_states(torch.ones(2, 80, 64), tokens)
     assert whole.shape == (2, 80, 64)
     assert about == {}
