@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     import torch
 
     from ..lens.batch import StepListener
-    from ..lens.edits import Slots
     from ..lens.diffusion_lens import DiffusionLens
+    from ..lens.edits import Slots
 
 log = logging.getLogger(__name__)
 _Key = tuple[str, str, int]  # task, prompt, seed
