@@ -85,7 +85,7 @@ def _tokens(
     prompt: str, call: TokenizerCall, pieces: Sequence[Piece], around: tuple[str, str]
 ) -> tuple[tuple[Token, ...], str]:
     typed = _typed_ranges(prompt, call, around)
-    spans = [_typed_span(piece, typed, call, prompt) for piece in pieces]
+    spans = _with_accents([_typed_span(piece, typed, call, prompt) for piece in pieces], prompt)
     words = [at for at, span in enumerate(spans) if span is not None]
     first, last = (words[0], words[-1]) if words else (len(spans), -1)
     added = set(call.tokenizer.get_added_vocab().values())
@@ -170,24 +170,33 @@ def _typed_span(piece: Piece, typed: Sequence[Range | None], call: TokenizerCall
     if piece.span is None:
         return None
     start, end = piece.span
+    # a tokenizer may also write the space in front of the text, and say that it stands for the first letter
+    if piece.text == "▁" or (start < end and not call.text[start:end].strip()):
+        at = typed[start] if start < len(typed) else None
+        return at and (at[0] + _spaces(prompt[at[0] :]),) * 2  # it belongs to the word after it
     ranges = [each for each in typed[start:end] if each is not None]
     seen = [(a, b) for a, b in ranges if prompt[a:b].strip()]
     if seen:
         first, last = min(a for a, _ in seen), max(b for _, b in seen)
-        first += _spaces(prompt[first:last])
-        while last < len(prompt) and extends(prompt[last]):  # an accent that was joined to its letter
-            last += 1
-        return first, last
-    if start == end:  # the tokenizer does not tell what it stands for
-        ranges = [each for each in typed[max(0, start - 1) : start] if each is not None]
-    if not ranges:
+        return first + _spaces(prompt[first:last]), last
+    # the pipeline wrote it, or the tokenizer does not tell what it stands for: it belongs to the word before it
+    before = ranges if start < end else [each for each in typed[max(0, start - 1) : start] if each is not None]
+    if not before:
         return None
-    if call.text[start:end].strip() or start == end:  # written by the pipeline: it belongs to the word before
-        at = len(prompt[: max(b for _, b in ranges)].rstrip())
-    else:  # a space: it belongs to the word after it
-        at = max(a for a, _ in ranges)
-        at += _spaces(prompt[at:])
-    return at, at
+    at_end = len(prompt[: max(b for _, b in before)].rstrip())
+    return at_end, at_end
+
+
+def _with_accents(spans: Sequence[Range | None], prompt: str) -> list[Range | None]:
+    """The spans with the accents that the tokenizer joined to their letter, so that no piece has them."""
+    taken = {at for span in spans if span for at in range(*span)}
+
+    def end_of(end: int) -> int:
+        while end < len(prompt) and end not in taken and extends(prompt[end]):
+            end += 1
+        return end
+
+    return [(span[0], end_of(span[1])) if span and span[0] < span[1] else span for span in spans]
 
 
 def _spaces(text: str) -> int:
