@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from diffusers import AutoencoderKL, DDIMScheduler, PNDMScheduler, UNet2DConditionModel
+from diffusers import AutoencoderKL, DDIMScheduler, DiffusionPipeline, PNDMScheduler, UNet2DConditionModel
 
 from difflens_widgets import DiffusionLens
+from difflens_widgets.models.loading import dtype_keyword
 from pipelines import small_pipeline, text_encoder, wrap
 
 
@@ -131,3 +132,26 @@ def test_the_full_geometry_of_stable_diffusion_1_5(tmp_path) -> None:
     assert run.images[12].size == (64, 64)
     assert run.states.shape == (13, 77, 768)
     assert len({image.tobytes() for image in run.images.values()}) == 13
+
+
+@pytest.mark.parametrize(
+    ("pipeline_class", "device", "expected"),
+    [
+        ("FluxPipeline", "cuda", torch.bfloat16),
+        ("StableDiffusionPipeline", "cuda", torch.float16),
+        ("FluxPipeline", "cpu", torch.float32),
+        ("ZImagePipeline", "cuda", torch.bfloat16),
+    ],
+)
+def test_the_dtype_is_that_of_the_family(pipeline_class, device, expected, tmp_path, monkeypatch) -> None:
+    (tmp_path / "model_index.json").write_text(json.dumps({"_class_name": pipeline_class}))
+    asked = {}
+
+    def note(source, **options):
+        asked.update(options)
+        raise OSError("far enough")
+
+    monkeypatch.setattr(DiffusionPipeline, "from_pretrained", note)
+    with pytest.raises(OSError, match="far enough"):
+        DiffusionLens.from_pretrained(tmp_path, device=device)
+    assert asked[dtype_keyword()] == expected

@@ -244,3 +244,16 @@ def test_an_ablation(make: Callable[..., Any]) -> None:
     assert_same_picture(run.images[0], last.images[lens.num_layers - 1])
     for block in range(1, len(lens.blocks) + 1):
         assert np.abs(run.latents[block] - run.latents[0]).max() > 1e-4
+
+
+@pytest.mark.parametrize("make", [small_flux_pipeline, small_chroma_pipeline], ids=["flux", "chroma"])
+def test_bfloat16(make: Callable[..., Any]) -> None:
+    lens = DiffusionLens(make().to(torch.bfloat16), batch_size=2)
+    lens.pipe.set_progress_bar_config(disable=True)
+    options = {"height": SIZE, "width": SIZE, "num_inference_steps": STEPS, "guidance_scale": 3.0}
+    run = lens(PROMPT, layers=[0, 2], **options)
+    assert run.settings["dtype"] == "bfloat16"
+    generators = [torch.Generator().manual_seed(0) for _ in range(2)]
+    assert_same_picture(run.images[2], lens.pipe([PROMPT] * 2, generator=generators, **options).images[0])
+    assert run.images[0].tobytes() != run.images[2].tobytes()
+    assert np.isfinite(run.states).all()
