@@ -23,9 +23,17 @@ from difflens_widgets import (
 from difflens_widgets import models as families
 from difflens_widgets.lens import stored_states as stored
 from difflens_widgets.lens.stored_states import stored_states
+from difflens_widgets.models.checks import latents, size
 from difflens_widgets.models.latents import PACKED, PATCHES, decode_scaled
+from difflens_widgets.models.sampling_defaults import sampling_defaults
 from difflens_widgets.runs.tokens import Token
-from family_pipelines import small_chroma_pipeline, small_flux2_klein_pipeline
+from family_pipelines import (
+    small_chroma_pipeline,
+    small_flux2_klein_pipeline,
+    small_if_pipeline,
+    small_pixart_pipeline,
+    small_sana_pipeline,
+)
 from joint_pipelines import small_flux_pipeline, small_sd3_pipeline
 from pipelines import small_pipeline
 from stock import PROMPT
@@ -205,3 +213,16 @@ def test_a_run_of_a_wide_encoder_keeps_the_words(monkeypatch: pytest.MonkeyPatch
         layer_change(again, "pad")
     slider = LayerSlider(again)
     assert (slider.status, slider.layer) == ("done", 2)
+
+
+def test_the_defaults_are_those_of_the_stock_pipeline() -> None:
+    schnell, chroma = small_flux_pipeline(), small_chroma_pipeline()
+    assert sampling_defaults(schnell) == (4, 0.0)  # its transformer takes no guidance
+    assert sampling_defaults(chroma) == (35, 5.0)
+    assert sampling_defaults(small_pixart_pipeline()) == (20, 4.5)
+    assert size(chroma, None, None) == (512, 512)  # 128 latents of 4 pixels
+    assert size(small_sana_pipeline(), None, 64) == (1024, 64)
+    with pytest.raises(ValueError, match="width: 48 is not divisible by 32; the nearest are 32, 64"):
+        size(small_sana_pipeline(), None, 48)
+    with pytest.raises(ValueError, match="latents: IFPipeline takes none"):
+        latents(small_if_pipeline(), torch.zeros(3, 32, 32), 32, 32)
