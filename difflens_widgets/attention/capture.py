@@ -276,6 +276,11 @@ def lens_attention(
     options = read_options(attention)
     if options is None:
         return None
+    if getattr(pipe, "unet", None) is None or getattr(pipe, "vae", None) is None:
+        raise ValueError(
+            f"attention: the lens captures no attention of {type(pipe).__name__} yet; leave it out, or take "
+            "capture_attention around a call of the pipeline (SD 3 and FLUX.1)"
+        )
     factor = pipe.vae_scale_factor
     plan = plan_capture(
         cross_attention_layers(pipe.unet),

@@ -55,6 +55,8 @@ class Batch:
         The positions of the prompt's words.
     kept : mapping of token → encoder → positions
         For each of `token_masks` what each encoder keeps, its start token among it; see `kept_positions`.
+    empty : mapping of encoder → positions
+        The position of the empty prompt for each position of the prompt, see `positions_in_empty`.
     plan : Plan or None
         How attention is captured; None: it is not captured.
     """
@@ -69,6 +71,7 @@ class Batch:
     token_masks: Mapping[TokenKey, Sequence[int]] = field(default_factory=dict)
     words: frozenset[int] = frozenset()
     kept: Mapping[TokenKey, Mapping[str, frozenset[int]]] = field(default_factory=dict)
+    empty: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     plan: Plan | None = None
 
     @property
@@ -83,7 +86,8 @@ class Batch:
             return edit
         kept = dict(self.kept[row.token])
         positions = kept.pop(edit.encoder)
-        return KeepTokens(edit.encoder, edit, positions, positions >= self.words, tuple(kept.items()))
+        others, empty = tuple(kept.items()), tuple(self.empty.items())
+        return KeepTokens(edit.encoder, edit, positions, positions >= self.words, others, empty)
 
 
 def next_rows(remaining: Sequence[BatchRow], size: int, focus: int | None, num_layers: int) -> dict[int, BatchRow]:

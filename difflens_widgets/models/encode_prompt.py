@@ -19,13 +19,13 @@ from .own_tokenizer import recorded_calls
 from .tokenizer_call import TokenizerCall, first_row
 
 
-def encode_prompt(pipe: Any, prompt: str, **options: Any) -> Any:
-    """Call `pipe.encode_prompt` for one prompt without guidance, and with the defaults of the pipeline's call.
+def encode_prompt(pipe: Any, prompt: str | list[str], **options: Any) -> Any:
+    """Call `pipe.encode_prompt` for prompts without guidance, and with the defaults of the pipeline's call.
 
     Parameters
     ----------
     pipe : a pipeline, or a view's copy of one
-    prompt : str
+    prompt : str or list of str
     **options
         Other arguments, such as `device` and `lora_scale`; those that this pipeline does not take are left out.
     """

@@ -80,7 +80,8 @@ class EncoderSession:
         return self._passes[key]
 
     def _probed(self, name: str, output: Any) -> Any:
-        read = {id(state) for state in read_of(self.family.encoder(name), output)}
+        declared = self.family.encoder(name)
+        read = set() if declared.only_pooled else {id(state) for state in read_of(declared, output)}
 
         def spoiled(tensor: Tensor) -> Tensor:
             is_state = tensor.ndim == 3  # a pooled vector has two dimensions

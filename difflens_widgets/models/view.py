@@ -7,7 +7,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
+from diffusers.image_processor import VaeImageProcessor
 from torch import Tensor
 
 from ..runs.tokens import Token
@@ -113,7 +115,7 @@ class PipelineView:
             If the pipeline reads other states of its text encoder than its family declares.
         """
         self.session.begin_encoding(source, probe=True, skips={self.encoder.name: tuple(skips)})
-        conditioning = encode_prompt(self.pipe, prompt, device=self.pipe._execution_device, lora_scale=lora_scale)
+        conditioning = self.encode_stock(prompt, lora_scale)
         found = self.session.encoded(self.encoder.name, source)
         if not _finite(conditioning) and self._reads_finite(source):
             raise RuntimeError(
@@ -122,13 +124,18 @@ class PipelineView:
             )
         return Encoding(prompt, self.tokenize(prompt)[0], found.states, found.read_states)
 
+    def encode_stock(self, prompt: str | list[str], lora_scale: float | None = None) -> Any:
+        """What the pipeline's own `encode_prompt` returns for a prompt, with the arguments that its call would give."""
+        return encode_prompt(self.pipe, prompt, device=self.pipe._execution_device, lora_scale=lora_scale)
+
     def _reads_finite(self, source: Source) -> bool:
         read = [self.session.encoded(name, source).read_states[-1] for name in self.session.encoders]
         return all(bool(torch.isfinite(states).all()) for states in read)
 
-    def decode(self, latents: Tensor) -> Tensor:
-        """Decode latents to pixels -1..1 (row, channel, height, width)."""
-        return self.family.decode(self.pipe, latents)
+    def decode(self, latents: Tensor) -> np.ndarray:
+        """Decode latents to pixels 0..1 (row, height, width, channel)."""
+        pixels = self.family.decode(self.pipe, latents)
+        return np.asarray(VaeImageProcessor.pt_to_numpy(VaeImageProcessor.denormalize(pixels)))
 
 
 def blocks_of(module: torch.nn.Module, encoder: TextEncoder) -> list[torch.nn.Module]:
