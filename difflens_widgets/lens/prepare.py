@@ -2,28 +2,27 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, Literal
+from typing import Any
 
 import torch
 
 from ..attention.capture import AttentionChoice, lens_attention
 from ..models import Family, TextEncoder
-from ..models.view import Encoding, PipelineView
+from ..models.view import PipelineView
 from ..models.weight_hash import weight_hash
-from ..runs.events import Encoded
+from ..runs.events import Encoded, Event, Failed, LayerImage, Preview, Progress, Snapshot
 from ..runs.job import LensJob
 from ..runs.run import LensRun
 from ..runs.tokens import Token, TokenKey
+from ..runs.variant import Variant
 from .batch import Batch
 from .caller import warn_caller
 from .denoise import denoise
-from .edits import Edit, Layer, SkipBlock
+from .methods import Method
 from .settings import SamplingSettings, describe
 from .sharing import modules_in_use, worker_of
-
-Method = Literal["lens", "ablation"]
 
 
 @dataclass(frozen=True)
@@ -55,7 +54,7 @@ class Shared:
         run = LensRun(
             prompt, tokens, self.layers, self.num_layers, settings.seed_number, self._describe(negative_prompt)
         )
-        run.token_masks = token_masks
+        run.token_masks = {**token_masks, **self.method.variants}
         run.attention = lens_attention(
             attention,
             self.pipe,
@@ -68,7 +67,7 @@ class Shared:
         return LensJob(run, partial(self._work, negative_prompt), worker_of(self.pipe))
 
     def _describe(self, negative_prompt: str | None) -> dict[str, Any]:
-        about = {"model": self.model, "method": self.method, "text_encoder": self.encoder.name}
+        about = {"model": self.model, "text_encoder": self.encoder.name, **self.method.settings}
         return {**about, **describe(self.pipe, self.settings, negative_prompt)}
 
     def _work(self, negative_prompt: str | None, job: LensJob) -> None:
@@ -76,35 +75,46 @@ class Shared:
         with modules_in_use(self.pipe), torch.inference_mode():
             view = PipelineView(self.pipe, self.family, self.encoder)
             lora_scale = self.settings.lora_scale
-            run = job.run
-            skips = range(1, self.num_layers) if self.method == "ablation" else ()
-            encoding = view.encode(run.prompt, lora_scale, skips=skips)
-            if run.token_masks:
-                view.encode("", lora_scale, "empty", skips)
-            states = self._states(view, encoding).half().cpu().numpy()
+            run, method = job.run, self.method
+            encoding = view.encode(run.prompt, lora_scale, skips=method.skips)
+            if any(not isinstance(token, Variant) for token in run.token_masks):
+                view.encode("", lora_scale, "empty", method.skips)
+            begun = method.begin(view, lora_scale)
+            kept = method.states(view, encoding)
+            states = None if kept is None else kept.half().cpu().numpy()
             settings = self._describe(negative_prompt)  # the pipeline may have changed while the job waited
             job.emit(Encoded(states, {**settings, "model_hash": weight_hash(self.pipe)}))
-            denoise(self._batch(view, run, negative_prompt), self.settings, job.emit, job)
+            emit = partial(_emit_for_all, job) if method.one_truth else job.emit
+            denoise(self._batch(view, run, negative_prompt, begun), self.settings, emit, job)
 
-    def _batch(self, view: PipelineView, run: LensRun, negative_prompt: str | None) -> Batch:
+    def _batch(
+        self, view: PipelineView, run: LensRun, negative_prompt: str | None, begun: torch.Tensor | None
+    ) -> Batch:
         return Batch(
             view=view,
             prompt=run.prompt,
             negative_prompt=negative_prompt,
             layers=run.layers,
             num_layers=run.num_layers,
-            edit=self._edit,
+            edit=lambda layer, variant: self.method.edit(layer, variant, begun),
             name_of=run.name_of,
             token_masks=run.token_masks,
             words=frozenset(token.index for token in run.tokens if token.kind == "word"),
             plan=None if run.attention is None else run.attention.plan,
+            one_truth=self.method.one_truth,
+            denoiser=self.method.denoiser(view, begun),
         )
 
-    def _edit(self, layer: int) -> Edit:
-        return Layer(self.encoder.name, layer) if self.method == "lens" else SkipBlock(self.encoder.name, layer)
 
-    def _states(self, view: PipelineView, encoding: Encoding) -> torch.Tensor:
-        if self.method == "lens":
-            return encoding.states
-        skipped = [view.session.encoded(self.encoder.name, skip=block or None) for block in range(self.num_layers)]
-        return torch.stack([found.states[-1] for found in skipped])
+def _emit_for_all(job: LensJob, event: Event) -> None:
+    """Emit what happens to the one picture of the whole prompt for each layer of the run; all else as it is."""
+    layers = job.run.layers
+    if isinstance(event, (LayerImage, Snapshot, Failed)):
+        for layer in layers:
+            job.emit(replace(event, layer=layer))
+    elif isinstance(event, Preview):
+        job.emit(replace(event, layer=job.focus if job.focus in layers else layers[-1]))
+    elif isinstance(event, Progress) and event.running:
+        job.emit(replace(event, running=layers))
+    else:
+        job.emit(event)

@@ -93,7 +93,7 @@ class PipelineView:
         prompt : str
         lora_scale : float, optional
             The strength of LoRA weights in the text encoders.
-        source : "prompt" or "empty"
+        source : Source
             The name under which the session keeps it.
         skips : iterable of int
             Also run the examined encoder without each of these blocks, 1 is the first.
@@ -104,10 +104,7 @@ class PipelineView:
             If the pipeline reads other states of its text encoder than its family declares.
         """
         self.session.begin_encoding(source, probe=True, skips={self.encoder.name: tuple(skips)})
-        given = {"prompt": prompt, "device": self.pipe._execution_device, "num_images_per_prompt": 1}
-        given |= {"do_classifier_free_guidance": False, "lora_scale": lora_scale}
-        accepted = inspect.signature(self.pipe.encode_prompt).parameters
-        conditioning = self.pipe.encode_prompt(**{name: value for name, value in given.items() if name in accepted})
+        conditioning = self._encode_prompt(prompt, lora_scale)
         found = self.session.encoded(self.encoder.name, source)
         if not _finite(conditioning) and self._reads_finite(source):
             raise RuntimeError(
@@ -115,6 +112,18 @@ class PipelineView:
                 "of diffusers or a method of your own changed it; please report it"
             )
         return Encoding(prompt, self.tokenize(prompt)[0], found.states, found.read_states)
+
+    @torch.inference_mode()
+    def conditioning(self, prompt: str, lora_scale: float | None = None, source: Source = "prompt") -> Any:
+        """What the stock pipeline's `encode_prompt` returns for a prompt, without guidance."""
+        self.session.begin_encoding(source)
+        return self._encode_prompt(prompt, lora_scale)
+
+    def _encode_prompt(self, prompt: str, lora_scale: float | None) -> Any:
+        given = {"prompt": prompt, "device": self.pipe._execution_device, "num_images_per_prompt": 1}
+        given |= {"do_classifier_free_guidance": False, "lora_scale": lora_scale}
+        accepted = inspect.signature(self.pipe.encode_prompt).parameters
+        return self.pipe.encode_prompt(**{name: value for name, value in given.items() if name in accepted})
 
     def _reads_finite(self, source: Source) -> bool:
         read = [self.session.encoded(name, source).read_states[-1] for name in self.session.encoders]

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any, Literal
 
+from .variant import Variant
+
 Kind = Literal["bos", "word", "eos", "pad"]
 
 
@@ -27,9 +29,8 @@ class PromptPart(Enum):
 
 _SPACE = "▁"  # SentencePiece's mark for the first token of a word
 
-TokenKey = (
-    int | PromptPart
-)  # the key of an image of the per-token lens: the position of the (first) kept token, or a part
+TokenKey = int | PromptPart | Variant
+"""The key of a row of pictures: the position of the (first) kept token, a part of the prompt, or a variant."""
 
 
 @dataclass(frozen=True)
