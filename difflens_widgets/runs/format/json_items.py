@@ -97,9 +97,9 @@ def read_masks(root: Fields, length: int) -> dict[TokenKey, tuple[int, ...]]:
     return found
 
 
-def read_variants(root: Fields, length: int) -> dict[Variant, tuple[int, ...]]:
+def read_variants(root: Fields, length: int) -> dict[TokenKey, tuple[int, ...]]:
     """The variants, numbered in their order, and the positions that each changes."""
-    found: dict[Variant, tuple[int, ...]] = {}
+    found: dict[TokenKey, tuple[int, ...]] = {}
     for number, item in enumerate(root.items("variants", MAX_TOKENS)):
         variant = Variant(item.text("label"), number)
         if variant in found:
@@ -113,7 +113,7 @@ def of_variants(
     name: str,
     entry: Callable[..., str] | None,
     layers: tuple[int, ...],
-    variants: Mapping[Variant, Any],
+    variants: Mapping[TokenKey, Any],
 ) -> dict[tuple[Any, ...], Fields]:
     """A list of objects as a dict by layer and variant."""
     found = keyed(root, name, ("layer", "variant"), entry, layers)
