@@ -235,7 +235,7 @@ class View extends Instrument<Traits> {
     const tokens = this.tokens();
     const painted = tokens.reduce<number>((sum, token) => sum + this.painted(token), 0);
     const total = tokens.length * this.get("layers").length;
-    const unit = tokens.length > 1 ? "pictures" : "layers";
+    const unit = tokens.length > 1 || this.get("settings").without_text ? "pictures" : "layers";
     return progressText(status, painted, total, unit, this.get("progress").seconds_left);
   }
 }

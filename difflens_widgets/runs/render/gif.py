@@ -7,7 +7,7 @@ import math
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageDraw
+from PIL import Image, ImageDraw, ImageOps
 
 from ..format.atomic_write import replacing
 from ..record import RunRecord
@@ -42,9 +42,9 @@ def _variant_frames(run: RunRecord) -> dict[str, Image.Image]:
     pictures, rows = variant_cells(run), (None, *run.variants)
     width = max(picture.width for picture in pictures.values())
     names = [run.name_of(0) if row is None else str(row) for row in rows]
-    text_size = max(8, min(width // 10, round(1.6 * width / max(map(len, names)))))
+    text_size = max(13, width // 12)
     gutter, top = max(4, width // 32), round(text_size * 1.7)
-    return {
+    sheets = {
         run.place_of(layer): labelled_grid(
             [[pictures.get((layer, row), variant_missing(run, layer, row)) for row in rows]],
             [""],
@@ -57,6 +57,8 @@ def _variant_frames(run: RunRecord) -> dict[str, Image.Image]:
         )
         for layer in sorted(run.layers)
     }
+    # below the images there is room for the name of the frame
+    return {name: ImageOps.expand(sheet, (0, 0, 0, sheet.height // 4), PAPER) for name, sheet in sheets.items()}
 
 
 def write_film(pictures: dict[str, Image.Image], path: Path, seconds: float, what: str, speed: str) -> Path:
@@ -77,7 +79,7 @@ def write_film(pictures: dict[str, Image.Image], path: Path, seconds: float, wha
 def _frame(picture: Image.Image, name: str, longest: str) -> Image.Image:
     """Draw the name in the lower left corner, on paper as wide as `longest`; reduce the frame to its own 256 colors."""
     frame = picture.copy()
-    size = max(13, frame.width // 20)
+    size = max(13, min(frame.width // 20, frame.height // 8))
     pen = ImageDraw.Draw(frame)
     width = math.ceil(pen.textlength(longest, font(size))) + size
     top = frame.height - round(size * 1.6)

@@ -14,7 +14,7 @@ from PIL import Image, ImageDraw
 
 from ..record import RunRecord
 from ..tokens import TokenKey
-from .labelled_grid import INK, PAPER, draw_cell, font, labelled_grid
+from .labelled_grid import INK, PAPER, draw_cell, fitting, labelled_grid
 
 _SMALLEST_SIDE = 128
 _LABEL_LETTERS = 18
@@ -92,7 +92,9 @@ def grid(run: RunRecord, columns: int | None = None) -> Image.Image:
     for place, layer in enumerate(layers):
         left, top = gutter + place % columns * across, gutter + place // columns * down
         draw_cell(sheet, left, top, (width, height), pictures.get(layer, missing(run, layer)), text_size)
-        pen.text((left + width / 2, top + height + label / 2), run.name_of(layer), INK, font(text_size), anchor="mm")
+        name = run.name_of(layer)
+        middle = (left + width / 2, top + height + label / 2)
+        pen.text(middle, name, INK, fitting(name, across - 4, text_size), anchor="mm")
     return sheet
 
 
