@@ -35,9 +35,12 @@ export interface Settings {
   model?: string;
   negative_prompt?: string;
   method?: string;
+  source?: string;
+  direction?: string[];
+  without_text?: string[];
 }
 
-/** The name of a layer's picture, as `RunRecord.name_of`. */
+/** The name of a layer's picture of the lens or an ablation, as `RunRecord.name_of`. */
 export function layerName(settings: Settings, layer: number): string {
   if (settings.method !== "ablation") return `layer ${layer}`;
   return layer ? `block ${layer} skipped` : "nothing skipped";
