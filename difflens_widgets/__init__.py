@@ -20,6 +20,7 @@ _HOMES = {
     "DiffViewer": ".widgets.diff_viewer",
     "EpochScrubber": ".widgets.epoch_scrubber",
     "LayerSlider": ".widgets.layer_slider",
+    "Microscope": ".widgets.microscope",
     "StableDiffusionGlassPipeline": ".lens.glass",
     "TokenAttentionGrid": ".widgets.token_attention_grid",
     "TrainingHistory": ".dreambooth.history.history",
@@ -59,6 +60,7 @@ __all__ = [
     "LayerSlider",
     "LensJob",
     "LensRun",
+    "Microscope",
     "PromptPart",
     "SceneJudge",
     "StableDiffusionGlassPipeline",
@@ -116,6 +118,7 @@ if TYPE_CHECKING:
     from .widgets.diff_viewer import DiffViewer
     from .widgets.epoch_scrubber import EpochScrubber
     from .widgets.layer_slider import LayerSlider
+    from .widgets.microscope import Microscope
     from .widgets.token_attention_grid import TokenAttentionGrid
 
 

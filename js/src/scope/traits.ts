@@ -1,0 +1,39 @@
+// The synced traits of a Microscope; `widgets/microscope.py` is the other side.
+import type { CommonTraits } from "../shared/model";
+
+export const VIEWS = ["layers", "tokens", "attention", "compare"] as const;
+export type ViewName = (typeof VIEWS)[number];
+/** The names of the widgets within it: a LayerSlider, a TokenAttentionGrid, and a LayerSlider of the second prompt. */
+export type PartName = "lens" | "attention" | "second";
+
+export interface Entry {
+  number: number;
+  prompt: string;
+  seed: number;
+  second: string;
+  words: boolean;
+  status: string;
+}
+
+/** What the boxes hold. */
+export interface Form {
+  prompt: string;
+  negative_prompt: string;
+  seed: number;
+  num_inference_steps: number | null;
+  guidance_scale: number | null;
+  layers: string;
+  second_prompt: string;
+}
+
+export interface ScopeTraits extends CommonTraits, Omit<Form, "prompt"> {
+  view: ViewName;
+  layer: number;
+  step: number | null;
+  _defaults: { num_inference_steps: number; guidance_scale: number; num_layers: number; model: string };
+  _examples: [question: string, prompt: string, second: string][];
+  _entries: Entry[];
+  _entry: number;
+  _has: (PartName | "tokens")[];
+  _parts: Record<PartName, Record<string, unknown>>;
+}
