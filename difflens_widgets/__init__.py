@@ -128,5 +128,10 @@ def __getattr__(name: str) -> Any:
     return getattr(import_module(_HOMES[name], __name__), name)
 
 
+def load_ipython_extension(shell: Any) -> None:
+    """Add the magics ``%lens`` and ``%%lens`` to a notebook: ``%load_ext difflens_widgets``."""
+    import_module(".cli.magics", __name__).register(shell)
+
+
 def __dir__() -> list[str]:
     return [*globals(), *__all__]
