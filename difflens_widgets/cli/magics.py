@@ -91,7 +91,7 @@ def run_magic(line: str, cell: str | None = None) -> Any:
 
 
 def _parse(line: str, in_cell: bool) -> argparse.Namespace:
-    name = "%%lens" if in_cell else "%lens"
+    name = "%%%%lens" if in_cell else "%%lens"  # argparse formats it
     parser = _Parser(prog=name, description="Show what each layer of the text encoder sees.", allow_abbrev=False)
     if not in_cell:
         parser.add_argument("prompt", nargs="*", help="quotes are not needed; none: a prompt box")

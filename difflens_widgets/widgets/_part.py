@@ -8,6 +8,7 @@ from typing import Any
 
 import anywidget
 import traitlets as t
+from PIL import Image
 
 from .layer_slider import LayerSlider
 from .token_attention_grid import TokenAttentionGrid
@@ -53,6 +54,11 @@ class Part:
                 log.warning("refused from the browser: %s", error)
         if "content" in message:
             self._on_message(self, message["content"], [])  # type: ignore[attr-defined]
+
+    def still(self) -> Image.Image | None:
+        """Return the picture that stands for the widget where none can run."""
+        run = self._shown  # type: ignore[attr-defined]
+        return self._draw_still(run) if run is not None and run.images else None  # type: ignore[attr-defined,no-any-return]
 
     def notify_change(self, change: Any) -> None:
         """Send a changed trait, as ipywidgets does for a widget with a comm."""

@@ -11,7 +11,7 @@ from ..runs.job import LensJob
 from ..runs.ranges import parse_layers
 from ..runs.run import LensRun
 
-PARTS_WITH_RUNS = ("lens", "second")
+PARTS_WITH_RUNS = ("lens", "second", "patch")
 EXAMPLES = (
     ("Which color belongs to which shape?", "a red circle and a blue square", "a blue circle and a red square"),
     ("When does a color arrive?", "a pink cat on a blue background", "a green cat on a blue background"),
@@ -83,8 +83,8 @@ class Entry:
         1 for the first of the session.
     form : Form
     second : str
-        The second prompt, once it was painted.
-    sources : dict of "lens", "second" → LensRun or LensJob
+        The second prompt, once it was painted, or the source of a patch.
+    sources : dict of "lens", "second", "patch" → LensRun or LensJob
         A job while it runs, then its run: a job is not kept.
     """
 
@@ -105,25 +105,26 @@ class Entry:
                 self.sources[part] = source.run
 
     def parts(self) -> list[str]:
-        """Return what can be shown: "lens", "tokens", "attention", "second"."""
+        """Return what can be shown: "lens", "tokens", "attention", "second", "patch"."""
         run = self.run("lens")
         has = {
             "lens": run is not None,
             "tokens": run is not None and bool(run.token_masks),
             "attention": run is not None and run.attention is not None,
             "second": "second" in self.sources,
+            "patch": "patch" in self.sources,
         }
         return [part for part, there in has.items() if there]
 
     def describe(self) -> dict[str, Any]:
         """Return the line as the browser gets it."""
-        run = self.run("lens")
+        run = self.run("lens") or self.run("patch")
         return {
             "number": self.number,
             "prompt": self.form.prompt,
             "seed": self.form.seed,
             "second": self.second,
-            "words": run is not None and bool(run.token_masks),
+            "parts": self.parts(),
             "status": run.status if run is not None else "empty",
         }
 
@@ -182,6 +183,12 @@ class History:
                 return entry
         raise ValueError("this run is no longer kept")
 
+    def entry_of(self, form: Form) -> Entry | None:
+        """Return the entry on screen if it is complete and was painted with these boxes."""
+        run = None if self.current is None else self.current.run("lens")
+        same = run is not None and run.status == "done" and self.current is not None and self.current.form == form
+        return self.current if same else None
+
     def settle(self) -> set[Status]:
         """Forget the jobs that have ended, but not their runs; return how they ended, {} while others run."""
         ended = {job: entry for job, entry in self.jobs.items() if job.done()}
@@ -191,6 +198,6 @@ class History:
         return {job.run.status for job in ended}
 
     def runs(self) -> list[LensRun]:
-        """Return all runs, the oldest first, each followed by that of its second prompt."""
+        """Return all runs, the oldest first, each followed by its second prompt's and its patch."""
         runs = [entry.run(part) for entry in list(self.entries) for part in PARTS_WITH_RUNS]
         return [run for run in runs if run is not None]

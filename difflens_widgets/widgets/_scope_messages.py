@@ -62,7 +62,7 @@ class ScopeMessages(LensWidget):
 
     def _run_form(self, form: Any) -> None:
         """Run with what the boxes held when the button was pressed: traits may arrive later than the message."""
-        names = {*(each.name for each in dataclasses.fields(Form)), "second_prompt", "view"}
+        names = {*(each.name for each in dataclasses.fields(Form)), "second_prompt", "patch_words", "view"}
         with self._lock:
             for name, value in (form if isinstance(form, dict) else {}).items():
                 if name in names:

@@ -8,11 +8,18 @@ from functools import partial
 from typing import Any
 
 import traitlets as t
+from PIL import Image
 
+from ..runs.render.encoding import small_png
 from ._part import AttentionPart, Part, SliderPart
 from ._scope_history import Entry
 
-_CLASSES: dict[str, type[Part]] = {"lens": SliderPart, "attention": AttentionPart, "second": SliderPart}
+_CLASSES: dict[str, type[Part]] = {
+    "lens": SliderPart,
+    "attention": AttentionPart,
+    "second": SliderPart,
+    "patch": SliderPart,
+}
 
 
 class Views:
@@ -37,14 +44,10 @@ class Views:
         if part is not None:
             part.take(message)
 
-    def words(self) -> list[str]:
-        """Return the tokens of the prompt on screen; none before the first run."""
-        return [token["text"] for token in self._parts["lens"].tokens]
-
     def show(self, entry: Entry, linked: Mapping[str, Any]) -> None:
         """Show all that an entry has. In Colab this waits for its jobs: there nothing arrives from a thread."""
         has = entry.parts()
-        sources = {name: entry.sources.get("second" if name == "second" else "lens") for name in self._parts}
+        sources = {name: entry.sources.get("lens" if name == "attention" else name) for name in self._parts}
         for name, source in sources.items():
             if source is not None and name in has:
                 self._parts[name].show(source)
@@ -55,10 +58,21 @@ class Views:
         for part in self._parts.values():
             self._link(part, linked)
 
-    def still_png(self) -> bytes | None:
-        """Return a picture of the layers; None while there is none."""
-        png: bytes | None = self._parts["lens"]._still_png()
-        return png
+    def still_png(self, view: str, entry: Entry) -> bytes | None:
+        """Return what a tab shows of an entry as a still picture; None while there is none."""
+        attended = view == "attention" and "attention" in entry.parts()
+        of_view = {"compare": ["lens", "second"], "patch": ["patch"]}
+        names = ["attention"] if attended else of_view.get(view, ["lens"])
+        stills = [self._parts[name].still() for name in names if name in entry.parts()]
+        pictures = [still for still in stills if still is not None]
+        if not pictures:
+            return None
+        sheet = Image.new("RGB", (max(each.width for each in pictures), sum(each.height for each in pictures)), "white")
+        down = 0
+        for each in pictures:
+            sheet.paste(each, (0, down))
+            down += each.height
+        return small_png(sheet)
 
     def close(self) -> None:
         """End the threads of the parts."""

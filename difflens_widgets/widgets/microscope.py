@@ -12,7 +12,8 @@ from ..runs.job import LensJob
 from ..runs.run import LensRun
 from ._base import CHOICE, read_static
 from ._part import LINKED
-from ._scope_history import EXAMPLES, MOST_SEED, Entry, Form, History, require_text
+from ._scope_history import EXAMPLES, MOST_SEED, Entry, Form, History
+from ._scope_jobs import start_lens, start_patch, start_second
 from ._scope_messages import ScopeMessages
 from ._scope_views import Views
 from ._token import TokenTrait
@@ -20,15 +21,16 @@ from ._token import TokenTrait
 if TYPE_CHECKING:
     from ..lens.diffusion_lens import DiffusionLens
 
-VIEWS = ("layers", "tokens", "attention", "compare")
+VIEWS = ("layers", "tokens", "attention", "compare", "patch")
 
 
 class Microscope(ScopeMessages):
     """A prompt box, and what each layer of the text encoder makes of the prompt.
 
     Type a prompt and press Run. The tabs show the images of all layers, the same for each word by itself, where the
-    denoiser looks for each word, and a second prompt from the same noise. Layer, step and word are the same in all
-    tabs. What was painted in the session can be shown again, saved as a ``.lens`` file, and opened from one.
+    denoiser looks for each word, a second prompt from the same noise, and the prompt with states of the second one.
+    Layer, step and word are the same in all tabs. What was painted in the session can be shown again, saved as a
+    ``.lens`` file, and opened from one.
 
     Parameters
     ----------
@@ -54,8 +56,11 @@ class Microscope(ScopeMessages):
     layers : str
         As on the command line: "0:13:3", "5" or "0,4,12"; "" means all.
     second_prompt : str
-        The prompt of the tab "compare".
-    view : "layers", "tokens", "attention" or "compare"
+        The prompt of the tab "compare", and the source of the tab "patch".
+    patch_words : str
+        Which words get the states of which words of the second prompt: "red = blue, circle = square". "" means all
+        tokens.
+    view : "layers", "tokens", "attention", "compare" or "patch"
         The open tab.
     layer : int
         The layer on screen in every tab; where a run does not have it, the nearest below is shown.
@@ -85,6 +90,7 @@ class Microscope(ScopeMessages):
     guidance_scale = t.Float(None, allow_none=True).tag(**CHOICE)
     layers = t.Unicode().tag(**CHOICE)
     second_prompt = t.Unicode().tag(**CHOICE)
+    patch_words = t.Unicode().tag(**CHOICE)
     view = t.Enum(VIEWS, default_value="layers").tag(**CHOICE)
     layer = t.Int(0).tag(**CHOICE)
     step = t.Int(None, allow_none=True).tag(**CHOICE)
@@ -92,6 +98,7 @@ class Microscope(ScopeMessages):
 
     _defaults = t.Dict().tag(sync=True)
     _examples = t.List(t.List()).tag(sync=True)
+    _tabs = t.List(t.Unicode()).tag(sync=True)
     _entries = t.List(t.Dict()).tag(sync=True)
     _entry = t.Int(0).tag(sync=True)  # the number of the entry on screen; 0: none yet
     _has = t.List(t.Unicode()).tag(sync=True)  # what that entry can show
@@ -110,7 +117,11 @@ class Microscope(ScopeMessages):
         self._attention = attention
         self._history = History(history_limit)
         self._views = Views(self._deliver)
-        super().__init__(prompt=prompt, _defaults=self._read_defaults(), _examples=[list(each) for each in EXAMPLES])
+        self._words: list[str] = []  # the tokens of the prompt on screen
+        tabs = [view for view in VIEWS if view != "patch" or hasattr(lens, "start_patch")]
+        super().__init__(
+            prompt=prompt, _defaults=self._read_defaults(), _examples=[list(each) for each in EXAMPLES], _tabs=tabs
+        )
 
     # -- what can be done in a cell as well
 
@@ -118,11 +129,11 @@ class Microscope(ScopeMessages):
     def run(self) -> LensRun | None:
         """The run on screen; in the tab "compare" that of the first prompt. None if there is none."""
         entry = self._history.current
-        return None if entry is None else entry.run("lens")
+        return None if entry is None else entry.run("patch" if self.view == "patch" else "lens")
 
     @property
     def runs(self) -> list[LensRun]:
-        """The runs of the history, the oldest first, each followed by that of its second prompt."""
+        """The runs of the history, the oldest first, each followed by its second prompt's and its patch."""
         return self._history.runs()
 
     def start(self) -> LensJob:
@@ -195,19 +206,11 @@ class Microscope(ScopeMessages):
     def _started(self) -> tuple[Entry, list[LensJob]]:
         """Start the jobs of the open tab, and make the entry that they belong to."""
         form = Form(*(getattr(self, each.name) for each in dataclasses.fields(Form)))
-        options = form.options()
-        if self.view != "compare":
-            words = "all" if self.view == "tokens" else None
-            job = self.lens.start(form.prompt, **options, attention=self._attention, keep_tokens=words)
-            return self._history.new(form, lens=job), [job]
-        require_text("second prompt", self.second_prompt)
-        entry, first = self._history.current, self.run
-        if entry is None or first is None or entry.form != form or first.status != "done":
-            first_job = self.lens.start(form.prompt, **options, attention=self._attention)
-            entry = self._history.new(form, lens=first_job)
-        entry.second = self.second_prompt
-        entry.sources["second"] = self.lens.start(self.second_prompt, **options)
-        return entry, [source for source in entry.sources.values() if isinstance(source, LensJob)]
+        if self.view == "patch":
+            return start_patch(self.lens, self._history, form, self.second_prompt, self.patch_words)
+        if self.view == "compare":
+            return start_second(self.lens, self._history, form, self.second_prompt, self._attention)
+        return start_lens(self.lens, self._history, form, self._attention, words=self.view == "tokens")
 
     def _on_end(self, _: Any) -> None:
         self._task_thread.post(self._settle)
@@ -247,15 +250,16 @@ class Microscope(ScopeMessages):
             self.second_prompt = entry.second
 
     def _show(self, entry: Entry) -> None:
-        run = entry.run("lens")
+        run = entry.run("lens") or entry.run("patch")
         if run is None:
             return
-        before = self._views.words()
+        words = [token.text for token in run.tokens]
         with self._lock:
-            if before != [token.text for token in run.tokens]:
+            if words != self._words:
                 self.token = None
-            if not before or self.layer not in run.layers:
+            if not self._words or self.layer not in run.layers:
                 self.layer = max(run.layers)
+            self._words = words
         self._views.show(entry, self._linked())
 
     def _linked(self) -> dict[str, Any]:
@@ -286,7 +290,8 @@ class Microscope(ScopeMessages):
         run.save(path)
 
     def _still_png(self) -> bytes | None:
-        return None if self.run is None else self._views.still_png()
+        entry = self._history.current
+        return None if entry is None else self._views.still_png(self.view, entry)
 
     def __repr__(self) -> str:
         return f"Microscope({self.lens.model!r}, {self.prompt!r}, {len(self._history.entries)} runs, {self.status})"

@@ -40,6 +40,14 @@ const PANES: Record<ViewName, { parts: PartName[]; needs: PartName | "tokens"; h
     hole: "Type a related prompt in the second box and press Run: both are painted from the same noise.",
     folded: true,
   },
+  patch: {
+    parts: ["patch"],
+    needs: "patch",
+    hole:
+      "What if a word had the state of another one? After each block, words of the prompt get the states that the " +
+      "second prompt has there, and the later blocks run on. Type a related prompt and press Run.",
+    folded: false,
+  },
 };
 
 class View {
@@ -79,7 +87,7 @@ class View {
     });
     this.#open = button("Open…", "Open a .lens file", () => this.#file.click());
     const tools = h("div", { class: "dlw-group" }, this.#history, this.#save, this.#open, this.#file);
-    const bar = h("div", { class: "dlw-bar" }, this.#tabs.el, tools);
+    const bar = h("div", { class: "dlw-views" }, this.#tabs.el, tools);
     put(this.#root, this.#form.el, this.#notice.el, bar, this.#tabs.pane, this.#live);
     this.#listenToUser();
     this.#offs.push(
@@ -133,7 +141,7 @@ class View {
     const status: Status = model.get("status") === "running" && gone ? "stopped" : model.get("status");
     const able = !gone && !asked;
     this.#form.update(status === "running", able);
-    this.#tabs.update(model.get("view"));
+    this.#tabs.update(model.get("view"), model.get("_tabs"));
     this.#updateNotice(gone);
     this.#updateHistory(able);
     const run = model.get("_entries").find(({ number }) => number === model.get("_entry"));
@@ -199,8 +207,9 @@ class View {
 }
 
 /** An entry of the history in one line. */
-function title({ number, prompt, seed, second, words, status }: Entry): string {
-  const facts = [`seed ${seed}`, words && "words", second && `and “${second}”`, status !== "done" && status];
+function title({ number, prompt, seed, second, parts, status }: Entry): string {
+  const more = [parts.includes("tokens") && "words", parts.includes("patch") && "patch"];
+  const facts = [`seed ${seed}`, ...more, second && `and “${second}”`, status !== "done" && status];
   return `${number} · ${prompt} · ${facts.filter(Boolean).join(" · ")}`;
 }
 

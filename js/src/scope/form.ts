@@ -6,13 +6,14 @@ import type { Form } from "./traits";
 
 type Name = keyof Form;
 const NUMBERS: Name[] = ["seed", "num_inference_steps", "guidance_scale"];
-const NAMES: Name[] = ["prompt", "negative_prompt", ...NUMBERS, "layers", "second_prompt"];
+const NAMES: Name[] = ["prompt", "negative_prompt", ...NUMBERS, "layers", "second_prompt", "patch_words"];
 const MOST_SEED = 2 ** 31; // of the dice
 
 export class FormBoxes {
-  readonly el: HTMLFormElement;
-  /** The row of the second prompt, for the tab "compare". */
+  readonly el: HTMLElement;
+  /** The row of the second prompt, for the tabs "compare" and "patch". */
   readonly second: HTMLElement;
+  readonly #words: HTMLElement;
   readonly #boxes = {} as Record<Name, HTMLInputElement>;
   readonly #run: HTMLButtonElement;
   readonly #stop: HTMLButtonElement;
@@ -30,13 +31,14 @@ export class FormBoxes {
         this.#box(trait, { placeholder: hint, ...more }),
       );
     const number = { type: "number", min: 0, step: 1 };
-    this.#run = h("button", { type: "submit", class: "dlw-button dlw-run", [SUPPRESS]: "true" }, "Run");
+    this.#run = button("Run", "", () => this.#submit());
+    this.#run.classList.add("dlw-run");
     this.#stop = button("Stop", "Stop the run; what is painted stays", () => session.kernel.stop());
     this.#stop.classList.add("dlw-run");
     this.#dice = button("⚂", "Another seed, by chance", () => this.#roll());
     this.#dice.setAttribute("aria-label", "Another seed");
     const examples = h("select", {
-      class: "dlw-select",
+      class: "dlw-select dlw-examples",
       "aria-label": "Examples",
       title: "A prompt, and a related one to compare it with",
       [SUPPRESS]: "true",
@@ -55,9 +57,12 @@ export class FormBoxes {
       button("⇄", "Exchange the two prompts", () => this.#exchange()),
     );
     this.second.lastElementChild!.setAttribute("aria-label", "Exchange the two prompts");
+    const title = "Which words of the prompt get the states of which words of the second one";
+    this.#words = small("patch_words", "words", "dlw-wide", "all, or red = blue, circle = square", title);
+    this.second.append(this.#words);
     this.el = h(
-      "form",
-      { class: "dlw-form", "aria-label": "What is painted", submit: (event) => this.#submit(event) },
+      "div", // no form: notebooks and the frames of their outputs keep forms from being submitted
+      { class: "dlw-form", role: "group", "aria-label": "What is painted" },
       h(
         "div",
         { class: "dlw-prompt-row" },
@@ -95,7 +100,9 @@ export class FormBoxes {
     this.#run.title = able ? "Paint it (Enter)" : "";
     this.#stop.disabled = kernel.stopping;
     write(this.#stop, kernel.stopping ? "Stopping…" : "Stop");
-    this.second.hidden = model.get("view") !== "compare";
+    const view = model.get("view");
+    this.second.hidden = view !== "compare" && view !== "patch";
+    this.#words.hidden = view !== "patch";
   }
 
   /** Give the focus back to the box that had it in the output that this one replaces. */
@@ -119,6 +126,7 @@ export class FormBoxes {
       ...attributes,
       [SUPPRESS]: "true",
       input: () => this.#set(trait),
+      keydown: (event) => event.key === "Enter" && !event.isComposing && (event.preventDefault(), this.#submit()),
       focus: () => (this.session.focused = trait),
       blur: ({ target }) => target.isConnected && (this.session.focused = ""),
     }));
@@ -143,8 +151,7 @@ export class FormBoxes {
     }
   }
 
-  #submit(event: Event): void {
-    event.preventDefault();
+  #submit(): void {
     if (this.#run.hidden || this.#run.disabled) return;
     const form = Object.fromEntries(NAMES.map((trait) => [trait, this.#value(trait)])) as unknown as Form;
     this.session.run(form);

@@ -16,6 +16,7 @@ const DEFINITIONS: Record<PartName, () => Definition> = {
   lens: slider,
   attention: attention as unknown as () => Definition,
   second: slider,
+  patch: slider,
 };
 
 export class ScopeSession extends Session<ScopeTraits> {
@@ -62,8 +63,8 @@ export class ScopeSession extends Session<ScopeTraits> {
     this.refused = "";
     if (!form.prompt.trim()) return this.refuse("Type a prompt first: what is to be painted?");
     const view = this.model.get("view");
-    if (view === "compare" && !form.second_prompt.trim()) {
-      return this.refuse("Type a second prompt first: what is the first one compared with?");
+    if ((view === "compare" || view === "patch") && !form.second_prompt.trim()) {
+      return this.refuse("Type a second prompt first: one that is related to the first.");
     }
     this.#ask("run", { form: { ...form, view } });
   }

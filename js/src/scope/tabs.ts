@@ -7,6 +7,7 @@ const LABELS: Record<ViewName, string> = {
   tokens: "Words",
   attention: "Attention",
   compare: "Compare",
+  patch: "Patch",
 };
 let count = 0; // of all tabs on the page, for ids
 
@@ -15,18 +16,22 @@ export class Tabs {
   readonly pane: HTMLElement;
   readonly #tabs: Record<ViewName, HTMLButtonElement>;
 
+  #shown: ViewName[] = [];
+
   constructor(private readonly choose: (view: ViewName) => void) {
     const id = `dlw-tabs-${count++}`;
-    this.pane = h("div", { class: "dlw-pane", role: "tabpanel", id });
+    this.pane = h("div", { class: "dlw-tabpanel", role: "tabpanel", id });
     const tabs = VIEWS.map((view) => [view, this.#tab(view, id)] as const);
     this.#tabs = Object.fromEntries(tabs) as Record<ViewName, HTMLButtonElement>;
     put(this.el, ...tabs.map(([, tab]) => tab));
     this.el.addEventListener("keydown", (event) => this.#onKey(event));
   }
 
-  update(view: ViewName): void {
+  update(view: ViewName, shown: ViewName[]): void {
+    this.#shown = shown;
     for (const each of VIEWS) {
       const tab = this.#tabs[each];
+      tab.hidden = !shown.includes(each);
       tab.setAttribute("aria-selected", String(each === view));
       tab.tabIndex = each === view ? 0 : -1;
     }
@@ -39,13 +44,13 @@ export class Tabs {
   }
 
   #onKey(event: KeyboardEvent): void {
-    const at = VIEWS.findIndex((view) => this.#tabs[view] === event.target);
-    const last = VIEWS.length - 1;
+    const at = this.#shown.findIndex((view) => this.#tabs[view] === event.target);
+    const last = this.#shown.length - 1;
     const to = { ArrowLeft: at ? at - 1 : last, ArrowRight: at < last ? at + 1 : 0, Home: 0, End: last }[event.key];
     if (at < 0 || to === undefined) return;
     event.preventDefault();
     event.stopPropagation();
-    this.choose(VIEWS[to]!);
-    this.#tabs[VIEWS[to]!].focus();
+    this.choose(this.#shown[to]!);
+    this.#tabs[this.#shown[to]!].focus();
   }
 }
