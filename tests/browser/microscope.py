@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
-import scripted
-
 from difflens_widgets.runs.job import LensJob
 from difflens_widgets.runs.maps.options import AttentionOptions
 from difflens_widgets.runs.tokens import read_words, word_text
 from difflens_widgets.widgets.microscope import Microscope
+
+try:
+    from browser import scripted
+except ImportError:  # in the kernel of a notebook, which has this folder on its path
+    import scripted  # type: ignore[no-redef]
 
 
 class Lens:

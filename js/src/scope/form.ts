@@ -74,7 +74,7 @@ export class FormBoxes {
       h(
         "div",
         { class: "dlw-fields" },
-        small("negative_prompt", "without", "dlw-wide", "nothing", "Negative prompt: what guidance moves away from"),
+        small("negative_prompt", "negative", "dlw-wide", "none", "Negative prompt: what guidance moves away from"),
         h("span", { class: "dlw-group" }, small("seed", "seed", "", "", "Where the noise comes from", number), this.#dice),
         small("num_inference_steps", "steps", "", String(num_inference_steps), "Denoising steps", { ...number, min: 1 }),
         small("guidance_scale", "guidance", "", String(guidance_scale), "How strongly the prompt is followed", {
