@@ -58,7 +58,7 @@ class Part:
     def still(self) -> Image.Image | None:
         """Return the picture that stands for the widget where none can run."""
         run = self._shown  # type: ignore[attr-defined]
-        return self._draw_still(run) if run is not None and run.images else None  # type: ignore[attr-defined,no-any-return]
+        return self._draw_still(run) if run is not None and run.images else None  # type: ignore[attr-defined]
 
     def notify_change(self, change: Any) -> None:
         """Send a changed trait, as ipywidgets does for a widget with a comm."""

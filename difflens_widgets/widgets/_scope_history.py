@@ -101,7 +101,7 @@ class Entry:
     def settle(self) -> None:
         """Replace the jobs that have ended by their runs."""
         for part, source in self.sources.items():
-            if isinstance(source, LensJob) and source.done():
+            if isinstance(source, LensJob) and source.run.status != "running":
                 self.sources[part] = source.run
 
     def parts(self) -> list[str]:
@@ -191,7 +191,7 @@ class History:
 
     def settle(self) -> set[Status]:
         """Forget the jobs that have ended, but not their runs; return how they ended, {} while others run."""
-        ended = {job: entry for job, entry in self.jobs.items() if job.done()}
+        ended = {job: entry for job, entry in self.jobs.items() if job.run.status != "running"}
         for job, entry in ended.items():
             del self.jobs[job]
             entry.settle()

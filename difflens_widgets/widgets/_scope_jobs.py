@@ -50,7 +50,7 @@ def start_second(lens: DiffusionLens, history: History, form: Form, second: str,
     return entry, jobs
 
 
-def start_patch(lens: DiffusionLens, history: History, form: Form, source: str, words: str) -> Started:
+def start_patch(lens: Any, history: History, form: Form, source: str, words: str) -> Started:
     """Paint the prompt with states of a second one.
 
     Raises
@@ -61,7 +61,7 @@ def start_patch(lens: DiffusionLens, history: History, form: Form, source: str, 
     options = form.options()
     require_text("second prompt", source)
     pairs = parse_pairs(words)
-    job: LensJob = lens.start_patch(form.prompt, source=source, tokens=pairs, **options)  # type: ignore[attr-defined]
+    job: LensJob = lens.start_patch(form.prompt, source=source, tokens=pairs, **options)
     entry = history.entry_of(form) or history.new(form)
     entry.second, entry.sources["patch"] = source, job
     return entry, [job]

@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 import traitlets as t
 
+from ..runs.events import Done, Event
 from ..runs.job import LensJob
 from ..runs.run import LensRun
 from ._base import CHOICE, read_static
 from ._part import LINKED
+from ._run_widget import DONE_PATIENCE
 from ._scope_history import EXAMPLES, MOST_SEED, Entry, Form, History
 from ._scope_jobs import start_lens, start_patch, start_second
 from ._scope_messages import ScopeMessages
@@ -161,7 +163,7 @@ class Microscope(ScopeMessages):
             self._put(entry)
         self._show(entry)
         for job in jobs:
-            job.add_done_callback(self._on_end)
+            job.subscribe(self._on_job_event, previews=False)
         return jobs[-1]
 
     def show(self, source: LensRun | LensJob) -> None:
@@ -186,7 +188,7 @@ class Microscope(ScopeMessages):
         self._fill(entry)
         self._show(entry)
         if isinstance(source, LensJob):
-            source.add_done_callback(self._on_end)
+            source.subscribe(self._on_job_event, previews=False)
 
     def close(self) -> None:
         """Remove the widget from the page and end its threads. A running job continues."""
@@ -212,8 +214,10 @@ class Microscope(ScopeMessages):
             return start_second(self.lens, self._history, form, self.second_prompt, self._attention)
         return start_lens(self.lens, self._history, form, self._attention, words=self.view == "tokens")
 
-    def _on_end(self, _: Any) -> None:
-        self._task_thread.post(self._settle)
+    def _on_job_event(self, event: Event) -> None:
+        if isinstance(event, Done):  # tell the browser before `result()` returns, as the views do
+            self._task_thread.post(self._settle)
+            self._task_thread.flush(DONE_PATIENCE)
 
     def _settle(self) -> None:
         """Note which jobs have ended."""
@@ -268,8 +272,6 @@ class Microscope(ScopeMessages):
     @t.observe(*LINKED)
     def _on_linked(self, _: dict[str, Any]) -> None:
         self._views.link(self._linked())
-
-    # -- files and the still image
 
     def _take_part(self, message: dict[str, Any]) -> None:
         self._views.take(message)

@@ -148,7 +148,9 @@ def test_stop_a_busy_kernel_a_reload_and_a_restart(open_notebook) -> None:
     expect(scope.parts.first.locator(".dlw-split")).to_be_visible()
 
 
-def test_save_and_open_a_file(open_notebook, tmp_path) -> None:
+def test_save_and_open_a_file_and_a_saved_notebook(open_notebook, server, tmp_path) -> None:
+    manager = {"scope": "@jupyter-widgets", "plugin": "jupyterlab-manager/plugin"}
+    server.setting(**manager, saveState=True)
     notebook, scope = show(open_notebook, "seconds=0.3")
     run = finished_run("a red star", words=["star"])
     file = run.save(tmp_path / "star.lens")
@@ -187,3 +189,13 @@ def test_save_and_open_a_file(open_notebook, tmp_path) -> None:
     expect(scope.seed).not_to_have_value(before)
     scope.root.get_by_role("combobox", name="Examples").select_option(index=1)
     expect(scope.prompt).to_have_value("a red circle and a blue square")
+
+    notebook.save()
+    notebook.page.close()
+    server.end_kernels()
+    server.setting(**manager, saveState=False)
+    scope = scope_of(open_notebook(name=notebook.name))
+    expect(scope.part().done_marks).to_have_count(13)
+    assert settled(scope.parts.first.locator(".dlw-picture")) == first
+    expect(scope.notice).to_contain_text("There is no kernel behind this Microscope")
+    expect(scope.run).to_be_disabled()
