@@ -110,6 +110,7 @@ class View {
     cancelAnimationFrame(this.#frame);
     this.#form.dispose();
     this.#root.remove();
+    put(this.#root);
   }
 
   // -- the user
