@@ -50,6 +50,8 @@ const PANES: Record<ViewName, { parts: PartName[]; needs: PartName | "tokens"; h
   },
 };
 
+const CELL = ".jp-Cell";
+
 class View {
   readonly #root = h("div", { class: "dlw-root dlw-scope" });
   readonly #form: FormBoxes;
@@ -62,6 +64,7 @@ class View {
   readonly #open: HTMLButtonElement;
   readonly #offs: Off[] = [];
   #shown = "";
+  #wasInCell = false;
   #panes: Off[] = [];
   #frame = 0;
   #lines = "";
@@ -102,6 +105,7 @@ class View {
   attach(el: HTMLElement): void {
     put(el, this.#root);
     const { session } = this;
+    this.#schedule(); // then it is on the page
     if (session.focused) requestAnimationFrame(() => this.#form.focus(session.focused));
   }
 
@@ -110,7 +114,11 @@ class View {
     cancelAnimationFrame(this.#frame);
     this.#form.dispose();
     this.#root.remove();
-    put(this.#root);
+  }
+
+  /** Its output was replaced: a cell that is scrolled away is off the page as well, but its output is in the cell. */
+  get replaced(): boolean {
+    return this.#wasInCell && !this.#root.isConnected && !this.#root.closest(CELL);
   }
 
   // -- the user
@@ -138,6 +146,7 @@ class View {
 
   #update(): void {
     const { model, kernel, asked } = this.session;
+    this.#wasInCell ||= !!this.#root.closest(CELL);
     const gone = kernel.liveness === "absent";
     const status: Status = model.get("status") === "running" && gone ? "stopped" : model.get("status");
     const able = !gone && !asked;
@@ -214,7 +223,35 @@ function title({ number, prompt, seed, second, parts, status }: Entry): string {
   return `${number} · ${prompt} · ${facts.filter(Boolean).join(" · ")}`;
 }
 
+/**
+ * Holds a view until its output is replaced, which happens once for each run. JupyterLab does not say so, and keeps what
+ * it was given for the output: this, and no view.
+ */
+class Outlet {
+  #view: View | null;
+
+  constructor(private readonly session: ScopeSession) {
+    this.#view = new View(session);
+  }
+
+  attach(el: HTMLElement): void {
+    for (const each of this.session.outlets) each.leaveIfReplaced();
+    this.session.outlets.add(this);
+    this.#view?.attach(el);
+  }
+
+  leaveIfReplaced(): void {
+    if (this.#view?.replaced) this.dispose();
+  }
+
+  dispose(): void {
+    this.session.outlets.delete(this);
+    this.#view?.dispose();
+    this.#view = null;
+  }
+}
+
 export default widget<ScopeTraits>(
   (model) => new ScopeSession(model),
-  (session) => new View(session as ScopeSession),
+  (session) => new Outlet(session as ScopeSession),
 );

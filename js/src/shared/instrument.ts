@@ -67,7 +67,6 @@ export abstract class Instrument<T extends CommonTraits> {
     this.#observer.disconnect();
     this.film.dispose();
     this.root.remove();
-    put(this.root); // JupyterLab keeps the element of an output that was replaced
   }
 
   /** Draw the current state. */
