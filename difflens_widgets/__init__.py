@@ -20,6 +20,7 @@ _HOMES = {
     "DiffViewer": ".widgets.diff_viewer",
     "EpochScrubber": ".widgets.epoch_scrubber",
     "LayerSlider": ".widgets.layer_slider",
+    "Microscope": ".widgets.microscope",
     "StableDiffusionGlassPipeline": ".lens.glass",
     "TokenAttentionGrid": ".widgets.token_attention_grid",
     "TrainingHistory": ".dreambooth.history.history",
@@ -59,6 +60,7 @@ __all__ = [
     "LayerSlider",
     "LensJob",
     "LensRun",
+    "Microscope",
     "PromptPart",
     "SceneJudge",
     "StableDiffusionGlassPipeline",
@@ -116,6 +118,7 @@ if TYPE_CHECKING:
     from .widgets.diff_viewer import DiffViewer
     from .widgets.epoch_scrubber import EpochScrubber
     from .widgets.layer_slider import LayerSlider
+    from .widgets.microscope import Microscope
     from .widgets.token_attention_grid import TokenAttentionGrid
 
 
@@ -123,6 +126,11 @@ def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(import_module(_HOMES[name], __name__), name)
+
+
+def load_ipython_extension(shell: Any) -> None:
+    """Add the magics ``%lens`` and ``%%lens`` to a notebook: ``%load_ext difflens_widgets``."""
+    import_module(".cli.magics", __name__).register(shell)
 
 
 def __dir__() -> list[str]:

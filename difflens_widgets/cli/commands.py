@@ -9,6 +9,7 @@ import sys
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from .._version import __version__
 from ..runs.ranges import parse_layers
@@ -49,6 +50,33 @@ def _add_run_arguments(parser: argparse.ArgumentParser, whose: str) -> None:
     )
 
 
+def add_lens_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add what `difflens lens` and ``%lens`` have in common: all but the prompt and where to write."""
+    parser.add_argument("--model", default="tiny", help='"tiny" (default), a diffusers folder or a hub id')
+    _add_run_arguments(parser, whose="model")
+    parser.add_argument(
+        "--keep-tokens", help='words of the prompt, such as "cat,blue", each looked at by itself, or "all"'
+    )
+    parser.add_argument(
+        "--ablation", action="store_true", help="another question: skip block k instead of stopping at it"
+    )
+
+
+def run_options(options: argparse.Namespace) -> dict[str, Any]:
+    """Return the arguments of a `DiffusionLens` call, from those that were parsed."""
+    words = options.keep_tokens
+    return {
+        "keep_tokens": words.split(",") if words not in (None, "all") else words,
+        "layers": options.layers,
+        "negative_prompt": options.negative_prompt,
+        "seed": options.seed,
+        "num_inference_steps": options.steps,
+        "guidance_scale": options.guidance_scale,
+        "height": options.height,
+        "width": options.width,
+    }
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="difflens", description="A microscope for text-to-image models.")
     parser.add_argument("--version", action="version", version=f"difflens {__version__}")
@@ -56,14 +84,7 @@ def _parser() -> argparse.ArgumentParser:
 
     lens = commands.add_parser("lens", help="paint what each layer of the text encoder sees")
     lens.add_argument("prompt")
-    lens.add_argument("--model", default="tiny", help='"tiny" (default), a diffusers folder or a hub id')
-    _add_run_arguments(lens, whose="model")
-    lens.add_argument(
-        "--keep-tokens", help='words of the prompt, such as "cat,blue", each looked at by itself, or "all"'
-    )
-    lens.add_argument(
-        "--ablation", action="store_true", help="another question: skip block k instead of stopping at it"
-    )
+    add_lens_arguments(lens)
     lens.add_argument("--out", type=Path, help="folder for one PNG per picture, grid.png, film.gif and run.lens")
     lens.add_argument("--html", type=Path, help="write one self-contained page with the slider")
     lens.set_defaults(command=_lens)
@@ -115,17 +136,7 @@ def _lens(options: argparse.Namespace) -> None:
     if not options.out and not options.html:
         raise ValueError("nothing to write: give --out FOLDER, --html FILE, or both")
     lens = DiffusionLens.from_pretrained(options.model, device=options.device, text_encoder=options.text_encoder)
-    run = (lens.ablate if options.ablation else lens)(
-        options.prompt,
-        keep_tokens=options.keep_tokens.split(",") if options.keep_tokens not in (None, "all") else options.keep_tokens,
-        layers=options.layers,
-        negative_prompt=options.negative_prompt,
-        seed=options.seed,
-        num_inference_steps=options.steps,
-        guidance_scale=options.guidance_scale,
-        height=options.height,
-        width=options.width,
-    )
+    run = (lens.ablate if options.ablation else lens)(options.prompt, **run_options(options))
     for layer, reason in run.failures.items():
         print(f"difflens: {run.name_of(layer)} has no picture: {reason}", file=sys.stderr)
     if options.out:

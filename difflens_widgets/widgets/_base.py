@@ -11,7 +11,7 @@ import uuid
 from functools import cache, partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, ClassVar
 
 import anywidget
 import traitlets as t
@@ -28,7 +28,6 @@ CHOICE = {"sync": True, "echo_update": False}
 
 _HEARTBEAT = 2.0  # seconds between two "alive" messages of a running job; the browser waits 4 s for one
 _STILL_PATIENCE = 15.0  # seconds that a browser may delay the replacement of the cell's output
-_FILE_TYPES = {"gif": "image/gif", "html": "text/html"}
 
 
 @cache
@@ -64,6 +63,7 @@ class LensWidget(anywidget.AnyWidget):
     """
 
     _css = read_static("difflens.css")
+    _file_types: ClassVar[dict[str, str]] = {"gif": "image/gif", "html": "text/html"}  # format → MIME type
 
     status = t.Enum(["empty", "running", "done", "stopped", "failed"], default_value="empty").tag(sync=True)
     message = t.Unicode(help="Why the run failed.").tag(sync=True)
@@ -132,14 +132,14 @@ class LensWidget(anywidget.AnyWidget):
             self._start_export(str(content.get("format")))
 
     def _start_export(self, file_format: str) -> None:
-        if file_format not in _FILE_TYPES:
+        if file_format not in self._file_types:
             self.send({"type": "file", "format": file_format, "error": f"cannot save as {file_format!r}"})
         elif file_format not in self._exporting:
             self._exporting.add(file_format)
             threading.Thread(target=self._export, args=(file_format,), name="difflens-export", daemon=True).start()
 
     def _export(self, file_format: str) -> None:
-        answer: dict[str, Any] = {"type": "file", "format": file_format, "mime": _FILE_TYPES[file_format]}
+        answer: dict[str, Any] = {"type": "file", "format": file_format, "mime": self._file_types[file_format]}
         buffers: list[bytes] = []
         try:
             with TemporaryDirectory(prefix="difflens-") as folder:

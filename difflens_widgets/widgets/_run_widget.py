@@ -18,7 +18,7 @@ from ..runs.run import LensRun
 from . import _base
 
 _PROGRESS_INTERVAL = 0.2  # seconds between two progress updates
-_DONE_PATIENCE = 2.0  # seconds that a job waits at its end until its widget has sent everything to the browser
+DONE_PATIENCE = 2.0  # seconds that a job waits at its end until its widget has sent everything to the browser
 
 
 class RunWidget(_base.LensWidget):
@@ -101,7 +101,7 @@ class RunWidget(_base.LensWidget):
     def _on_job_event(self, number: int, event: Event) -> None:
         self._task_thread.post(partial(self._on_event, number, event))
         if isinstance(event, Done):  # nothing is denoised any more: tell the browser before `result()` returns
-            self._task_thread.flush(_DONE_PATIENCE)
+            self._task_thread.flush(DONE_PATIENCE)
 
     def _on_event(self, number: int, event: Event) -> None:
         with self._lock:

@@ -1,6 +1,5 @@
 // Foot: the row below the film: play, way and speed; progress and Stop; save; help.
 import { button, h, put, SUPPRESS, write } from "./dom";
-import type { Format } from "./kernel";
 import { SPEEDS } from "./player";
 import type { Session } from "./session";
 import { WAYS, type Way } from "./spots";
@@ -29,7 +28,7 @@ export class Foot {
   readonly #progress = h("span", { class: "dlw-progress" });
   readonly #stop: HTMLButtonElement;
   readonly png: HTMLButtonElement;
-  readonly #files: Record<Format, HTMLButtonElement>;
+  readonly #files: Record<"gif" | "html", HTMLButtonElement>;
 
   constructor(
     private readonly session: Session<any>,
@@ -107,7 +106,7 @@ export class Foot {
     this.#updateFile("html", "Save a page with this slider that needs no notebook", page);
   }
 
-  #updateFile(format: Format, title: string, anything?: boolean): void {
+  #updateFile(format: "gif" | "html", title: string, anything?: boolean): void {
     const { kernel, model } = this.session;
     const [file, name] = [this.#files[format], format.toUpperCase()];
     const busy = kernel.writing.has(format);
