@@ -16,6 +16,7 @@ _HOMES = {
     "LensJob": ".runs.job",
     "LensRun": ".runs.run",
     "PromptPart": ".runs.tokens",
+    "to_html": ".runs.render.page",
     "Comparison": ".analysis.comparison.comparison",
     "DiffViewer": ".widgets.diff_viewer",
     "EpochScrubber": ".widgets.epoch_scrubber",
@@ -83,6 +84,7 @@ __all__ = [
     "similarity_report",
     "start_dreambooth",
     "state_norms",
+    "to_html",
     "token_similarity",
     "train_dreambooth",
 ]
@@ -112,6 +114,7 @@ if TYPE_CHECKING:
     from .models.family import Family, TextEncoder
     from .runs.job import LensJob
     from .runs.maps.options import AttentionOptions
+    from .runs.render.page import to_html
     from .runs.run import LensRun
     from .runs.tokens import PromptPart
     from .tiny.scene_judge import SceneJudge

@@ -1,4 +1,4 @@
-"""The ``difflens`` command: ``lens``, ``compare``, ``train``, ``demo``, ``lab`` and ``bench``."""
+"""The ``difflens`` command: ``lens``, ``compare``, ``train``, ``view``, ``demo``, ``lab``, ``site`` and ``bench``."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import os
 import sys
 import warnings
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -111,10 +112,28 @@ def _parser() -> argparse.ArgumentParser:
     demo.add_argument("--html", type=Path, default=Path("difflens-demo.html"))
     demo.set_defaults(command=_demo)
 
+    view = commands.add_parser("view", help="open a saved run, comparison or training in the browser")
+    view.add_argument(
+        "paths",
+        nargs="+",
+        type=Path,
+        metavar="FILE.lens|FILE.lenses|FOLDER",
+        help="several become one page with a menu",
+    )
+    view.add_argument("--html", type=Path, help="where to write the page (default: a temporary folder)")
+    view.add_argument("--max-bytes", type=int, help="reduce pictures until the page is no larger")
+    view.add_argument("--no-browser", action="store_true", help="only write the page and print its path")
+    view.set_defaults(command=_view)
+
     lab = commands.add_parser("lab", help="open JupyterLab on the tutorials")
     lab.add_argument("--folder", type=Path, default=Path("difflens-tutorials"), help="where your copies go")
     lab.add_argument("jupyter", nargs=argparse.REMAINDER, help="passed on to jupyter lab")
     lab.set_defaults(command=_lab)
+
+    site = commands.add_parser("site", help="write the tutorials as a static site with working widgets; runs them all")
+    site.add_argument("out", type=Path, metavar="OUT", help="the folder of the site")
+    site.add_argument("--only", default="*", help='a pattern for the tutorials, such as "01_*" (default: all)')
+    site.set_defaults(command=_site)
 
     bench = commands.add_parser("bench", help="measure on this machine")
     bench.add_argument(
@@ -203,11 +222,24 @@ def _train(options: argparse.Namespace) -> None:
 
 def _demo(options: argparse.Namespace) -> None:
     from ..lens.diffusion_lens import DiffusionLens
-    from ..runs.render.page import runs_to_html
+    from ..runs.render.page import to_html
 
     runs = DiffusionLens.from_pretrained()(DEMO_PROMPTS)
-    page = runs_to_html(runs, options.html, title="difflens: what each layer of the text encoder sees")
+    page = to_html(runs, options.html, title="difflens: what each layer of the text encoder sees")
     print(page.resolve())
+
+
+def _view(options: argparse.Namespace) -> None:
+    from .view import view
+
+    for line in view(options.paths, options.html, options.max_bytes, browser=not options.no_browser):
+        print(line)
+
+
+def _site(options: argparse.Namespace) -> None:
+    from .site import build_site
+
+    print(build_site(options.out, partial(print, flush=True), only=options.only).resolve())
 
 
 def _lab(options: argparse.Namespace) -> int:

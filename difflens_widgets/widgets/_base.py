@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import base64
 import logging
+import os
 import sys
 import threading
 import time
 import uuid
+from dataclasses import replace
 from functools import cache, partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -16,6 +18,7 @@ from typing import Any, ClassVar
 import anywidget
 import traitlets as t
 
+from ..runs.render.page import PageView, embedded_page
 from ._task_thread import TaskThread
 from .channel import Channel
 
@@ -55,6 +58,11 @@ def in_colab() -> bool:
     return "google.colab" in sys.modules
 
 
+def is_static(static: bool) -> bool:
+    """Whether a widget is displayed as a page: where it asks for it, or where DIFFLENS_STATIC is 1, as in a site."""
+    return static or os.environ.get("DIFFLENS_STATIC") == "1"
+
+
 class LensWidget(anywidget.AnyWidget):
     """Base of the widgets. A subclass sets `_esm` and implements `_stop`, `_write_file` and `_still_png`.
 
@@ -73,6 +81,8 @@ class LensWidget(anywidget.AnyWidget):
     _acknowledged = t.Int(0).tag(**CHOICE)  # number of the last frame that the browser has decoded; set there
     # serialised as a copy: the task thread adds pictures in place while another thread may read
     _frames = t.Dict().tag(sync=True, to_json=lambda frames, _: dict(frames), echo_update=False)
+
+    _static = False  # True: the cell's output is a page, see `_page_output`
 
     def __init__(self, **traits: Any) -> None:
         self._lock = threading.RLock()  # traits are set by the task thread and by messages from the browser
@@ -155,6 +165,8 @@ class LensWidget(anywidget.AnyWidget):
     # -- the still picture in the notebook file
 
     def _repr_mimebundle_(self, **kwargs: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+        if self._static and (page := self._page_output()):
+            return page, {}
         bundle = super()._repr_mimebundle_(**kwargs)
         data, metadata = bundle if isinstance(bundle, tuple) else (bundle or {}, {})
         data = {**data, "text/plain": repr(self)}
@@ -162,6 +174,24 @@ class LensWidget(anywidget.AnyWidget):
         if png is not None:
             data["image/png"] = base64.b64encode(png).decode("ascii")
         return data, metadata
+
+    def _page_output(self) -> dict[str, Any] | None:
+        """A page as the cell's output, at the layer and with the choices of now; None while there is no picture.
+
+        It has no reference to this widget, so that no notebook looks for a kernel that is gone.
+        """
+        png = self._still_png()
+        if png is None:
+            return None
+        chosen = {name: getattr(self, name) for name in self.trait_names(sync=True, echo_update=False)}
+        choices = {name: value for name, value in chosen.items() if not name.startswith("_")}
+
+        def view_of(thinning: int) -> PageView:
+            view = self._page_view(thinning)
+            return replace(view, state={**view.state, **choices})
+
+        page = embedded_page(view_of, png)
+        return {"text/html": page, "image/png": base64.b64encode(png).decode("ascii"), "text/plain": repr(self)}
 
     def _ipython_display_(self, **_: Any) -> None:
         from IPython.display import publish_display_data
@@ -208,6 +238,10 @@ class LensWidget(anywidget.AnyWidget):
 
     def _write_file(self, file_format: str, path: Path) -> None:
         """Write what the widget shows to `path`; `file_format` is "gif" or "html"."""
+        raise NotImplementedError
+
+    def _page_view(self, thinning: int = 0) -> PageView:
+        """Give this widget as part of a page, see `PageView`; called only while there is a picture."""
         raise NotImplementedError
 
     def _still_png(self) -> bytes | None:

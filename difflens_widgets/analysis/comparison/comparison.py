@@ -13,11 +13,12 @@ import numpy.typing as npt
 from PIL import Image
 
 from ...runs.render.grid import png
+from ...runs.render.page import PageView, WithPage
 from ...runs.run import LensRun
 from ...runs.tokens import PromptPart
 from ..metrics import attribution, latent_rms, picture_difference, picture_ssim, state_cosine
 from ..states import positions_of
-from . import file, grid
+from . import file, front_end, grid
 from .charts import CHARTS, Chart
 from .comparable import require_same_kind
 from .figure import plot_metrics
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(eq=False)  # compared and hashed by identity
-class Comparison:
+class Comparison(WithPage):
     """A raw and a tuned model on one prompt, from the same noise and with the same settings.
 
     `compare` makes one. So do any two runs of that kind: ``Comparison(history.run(0), history.run(350))``.
@@ -188,6 +189,10 @@ class Comparison:
         ]
         caption = " · ".join(filter(None, parts))
         return plot_metrics(self.charts, self.metrics, self.layers, f"“{self.prompt}”", caption)
+
+    def page_views(self, thinning: int = 0) -> list[PageView]:
+        """A diff viewer; see `WithPage.page_views`."""
+        return [front_end.page_view(self, thinning)]
 
     def save(self, path: str | Path) -> Path:
         """Write everything into one file (a zip of ``.lens`` files and JSON; no pickle) and return its path.

@@ -15,7 +15,9 @@ export interface FootState {
   picture: boolean;
   /** A picture is finished, so a file can be written; undefined: the kernel writes no files of this widget. */
   anything?: boolean;
-  /** What the GIF shows, where it is not all layers; such a widget writes no HTML page. */
+  /** There is something to write a page of; by default as `anything`. */
+  page?: boolean;
+  /** What the GIF shows, where it is not all layers. */
   film?: string;
 }
 
@@ -102,8 +104,7 @@ export class Foot {
     this.png.disabled = !state.picture;
     const film = state.film ?? "all layers";
     this.#updateFile("gif", `Save the film of ${film} as an animation`, state.anything);
-    const page = state.film ? undefined : state.anything;
-    this.#updateFile("html", "Save a page with this slider that needs no notebook", page);
+    this.#updateFile("html", "Save a page that needs no notebook", state.page ?? state.anything);
   }
 
   #updateFile(format: "gif" | "html", title: string, anything?: boolean): void {
