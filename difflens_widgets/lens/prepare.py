@@ -20,6 +20,7 @@ from .batch import Batch
 from .caller import warn_caller
 from .denoise import denoise
 from .edits import Edit, Layer, SkipBlock
+from .noise import scheduler_config
 from .settings import SamplingSettings, describe
 from .sharing import modules_in_use, worker_of
 
@@ -53,7 +54,12 @@ class Shared:
             warn_caller(f"prompt: the text encoder reads {len(tokens)} tokens; cut off: {cut!r}")
         settings = self.settings
         run = LensRun(
-            prompt, tokens, self.layers, self.num_layers, settings.seed_number, self._describe(negative_prompt)
+            prompt,
+            tokens,
+            self.layers,
+            self.num_layers,
+            settings.seed_number,
+            self._describe(self.pipe, negative_prompt),
         )
         run.token_masks = token_masks
         run.attention = lens_attention(
@@ -67,9 +73,13 @@ class Shared:
         )
         return LensJob(run, partial(self._work, negative_prompt), worker_of(self.pipe))
 
-    def _describe(self, negative_prompt: str | None) -> dict[str, Any]:
+    def _describe(self, pipe: Any, negative_prompt: str | None) -> dict[str, Any]:
         about = {"model": self.model, "method": self.method, "text_encoder": self.encoder.name}
-        return {**about, **describe(self.pipe, self.settings, negative_prompt)}
+        return {
+            **about,
+            **describe(pipe, self.settings, negative_prompt),
+            "scheduler_config": scheduler_config(pipe.scheduler),
+        }
 
     def _work(self, negative_prompt: str | None, job: LensJob) -> None:
         # inference_mode is thread-local: so enter it in the worker's thread
@@ -82,7 +92,7 @@ class Shared:
             if run.token_masks:
                 view.encode("", lora_scale, "empty", skips)
             states = self._states(view, encoding).half().cpu().numpy()
-            settings = self._describe(negative_prompt)  # the pipeline may have changed while the job waited
+            settings = self._describe(view.pipe, negative_prompt)  # the user's may have changed since `start`
             job.emit(Encoded(states, {**settings, "model_hash": weight_hash(self.pipe)}))
             denoise(self._batch(view, run, negative_prompt), self.settings, job.emit, job)
 

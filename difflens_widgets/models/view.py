@@ -124,6 +124,19 @@ class PipelineView:
         """Decode latents to pixels -1..1 (row, channel, height, width)."""
         return self.family.decode(self.pipe, latents)
 
+    def flags(self, pixels: Tensor) -> list[bool]:
+        """Which decoded images (row, channel, height, width) the pipeline's safety checker would black out."""
+        if not self.has_safety_checker:
+            return [False] * len(pixels)
+        dtype = getattr(self.pipe, self.family.denoiser).dtype
+        found = self.pipe.run_safety_checker(pixels.clone(), self.pipe._execution_device, dtype)[1]  # it may write
+        return list(map(bool, found))
+
+    @property
+    def has_safety_checker(self) -> bool:
+        """Whether the pipeline checks its images, and blacks some out."""
+        return getattr(self.pipe, "safety_checker", None) is not None and hasattr(self.pipe, "run_safety_checker")
+
 
 def blocks_of(module: torch.nn.Module, encoder: TextEncoder) -> list[torch.nn.Module]:
     """The blocks of a text encoder that the stock image depends on, in order."""

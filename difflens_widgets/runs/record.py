@@ -13,6 +13,8 @@ from .events import Status
 from .maps.maps import LensAttention
 from .tokens import Token, TokenKey
 
+BLACKED_OUT = "blacked out by the safety checker"
+
 
 @dataclass(eq=False)  # equality and hash are those of the object itself
 class RunRecord:
@@ -31,8 +33,9 @@ class RunRecord:
         All layers start from this seed's latents and get its noise.
     settings : dict
         method ("lens" or "ablation"), num_inference_steps, snapshots (the requested steps), guidance_scale,
-        negative_prompt (None: not given), height, width, scheduler, model, text_encoder, model_hash, dtype, batch_size,
-        versions.
+        negative_prompt (None: not given), height, width, scheduler, scheduler_config, model, text_encoder, model_hash
+        (of the weights in force, or "unhashed, because ..."), latents_hash (of the start latents), generator_hash (of
+        the noise that follows), dtype, batch_size, versions.
     states : float16 array (num_layers, tokens, width)
         The hidden states of the examined text encoder, before the final layer norm.
     images : dict of layer → PIL.Image
@@ -48,6 +51,11 @@ class RunRecord:
     token_images : dict of (layer, token) → PIL.Image
         The images with only that token kept; `images` are those of the whole prompt.
     token_failures : dict of (layer, token) → str
+    flagged : set of layer
+    flagged_snapshots : set of (layer, step)
+    flagged_tokens : set of (layer, token)
+        Images that are black because the pipeline's safety checker blacked them out. All snapshots of a flagged layer
+        are black too; its latents are not changed.
     attention : LensAttention or None
         The attention to each word in each layer's image, if requested.
     status : "running", "done", "stopped" or "failed"
@@ -69,6 +77,9 @@ class RunRecord:
     token_masks: dict[TokenKey, tuple[int, ...]] = field(default_factory=dict)
     token_images: dict[tuple[int, TokenKey], Image.Image] = field(default_factory=dict)
     token_failures: dict[tuple[int, TokenKey], str] = field(default_factory=dict)
+    flagged: set[int] = field(default_factory=set)
+    flagged_snapshots: set[tuple[int, int]] = field(default_factory=set)
+    flagged_tokens: set[tuple[int, TokenKey]] = field(default_factory=set)
     attention: LensAttention | None = None
     status: Status = "running"
     message: str = ""
@@ -78,6 +89,11 @@ class RunRecord:
         if self.settings.get("method") != "ablation":
             return f"layer {layer}"
         return f"block {layer} skipped" if layer else "nothing skipped"
+
+    def flagged_note(self) -> str:
+        """Which images of the whole prompt the safety checker blacked out, in words; "" if none."""
+        names = [self.name_of(layer) for layer in sorted(self.flagged)]
+        return f"{BLACKED_OUT}: {', '.join(names)}" if names else ""
 
     @property
     def caption(self) -> Mapping[str, Any]:

@@ -41,7 +41,7 @@ def diff_state(comparison: Comparison, number: int = 0) -> dict[str, Any]:
         **describe(raw),
         **standing(next(iter(unfinished), raw)),
         "failures": {f"{name}/{k}": why for name, run in comparison.runs.items() for k, why in run.failures.items()},
-        "notice": "",
+        "notice": comparison.note,
         "models": {name: str(run.settings.get("model", "")) for name, run in comparison.runs.items()},
         "metrics": metrics_of(comparison),
         "columns": [asdict(column) for column in columns if "attention" in scales],
@@ -78,7 +78,8 @@ def _differences(comparison: Comparison) -> dict[int, npt.NDArray[np.float32]]:
     """One map (1, height, width) for each layer that both have painted."""
     maps = {}
     for layer in comparison.layers:
-        if layer in comparison.raw.images and layer in comparison.tuned.images:
+        both = layer in comparison.raw.images and layer in comparison.tuned.images
+        if both and layer not in comparison.not_comparable:
             difference = comparison.difference(layer)[None]
             factor = min(1.0, _LARGEST / max(difference.shape))
             size = (max(1, round(difference.shape[1] * factor)), max(1, round(difference.shape[2] * factor)))

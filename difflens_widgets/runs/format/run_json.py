@@ -24,6 +24,8 @@ from .json_items import (
     Size,
     array_shape,
     check_array_bytes,
+    flag,
+    flagged_of,
     keyed,
     of_masks,
     picture_size,
@@ -34,7 +36,7 @@ from .json_items import (
 from .legacy import upgrade
 
 FORMAT = "difflens-lens"
-VERSION = (2, 0)  # 2.0: diffusers' names; see `legacy` for earlier versions
+VERSION = (2, 1)  # 2.0: diffusers' names, 2.1: what the safety checker flagged; see `legacy` for earlier versions
 STATES = "states.safetensors"
 LATENTS = "latents.safetensors"
 _LAST_OF_1 = 2  # the last minor version of format 1
@@ -115,7 +117,13 @@ def to_json(run: RunRecord) -> bytes:
         "message": run.message,
         "failures": [{"layer": operator.index(k), "message": v} for k, v in dict(run.failures).items()],
         "images": [
-            {"layer": operator.index(layer), "entry": image_entry(layer), "width": image.width, "height": image.height}
+            {
+                "layer": operator.index(layer),
+                "entry": image_entry(layer),
+                "width": image.width,
+                "height": image.height,
+                **flag(layer in run.flagged),
+            }
             for layer, image in run.images.items()
         ],
         "snapshots": [
@@ -125,6 +133,7 @@ def to_json(run: RunRecord) -> bytes:
                 "entry": snapshot_entry(layer, step),
                 "width": image.width,
                 "height": image.height,
+                **flag((layer, step) in run.flagged_snapshots),
             }
             for (layer, step), image in run.snapshots.items()
         ],
@@ -136,6 +145,7 @@ def to_json(run: RunRecord) -> bytes:
                 "entry": token_entry(layer, token),
                 "width": image.width,
                 "height": image.height,
+                **flag((layer, token) in run.flagged_tokens),
             }
             for (layer, token), image in run.token_images.items()
         ],
@@ -209,6 +219,9 @@ def from_json(data: bytes) -> Record:
             "failures": {k[0]: v.text("message") for k, v in failures.items()},
             "token_masks": masks,
             "token_failures": {(k[0], k[1]): v.text("message") for k, v in token_failures.items()},
+            "flagged": {key[0] for key in flagged_of(images)},
+            "flagged_snapshots": flagged_of(snapshots),
+            "flagged_tokens": flagged_of(token_images),
             "status": root.choice("status", get_args(Status)),
             "message": root.text("message"),
         },

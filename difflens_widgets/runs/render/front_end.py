@@ -9,6 +9,7 @@ from ..record import RunRecord
 from ..tokens import PromptPart, TokenKey
 from .encoding import encode_final, encode_kept
 
+_SO_FAR = "This is what was painted so far. Show the job in place of its run to follow it."
 _PARTS = {PromptPart.PADDING: -1, PromptPart.PROMPT: -2}
 
 
@@ -73,7 +74,7 @@ def standing(run: RunRecord) -> dict[str, Any]:
     return {
         "status": "stopped" if waiting else run.status,
         "message": run.message,
-        "notice": "This is what was painted so far. Show the job in place of its run to follow it." if waiting else "",
+        "notice": _SO_FAR if waiting else run.flagged_note(),
         "progress": {},
         "failures": {str(layer): reason for layer, reason in run.failures.items()},
     }

@@ -124,7 +124,7 @@ def test_the_layout_is_as_documented(saved: Path) -> None:
             "latents.safetensors",
         }
         record = json.loads(archive.read("run.json"))
-        assert (record["format"], record["version"]) == ("difflens-lens", [2, 0])
+        assert (record["format"], record["version"]) == ("difflens-lens", [2, 1])
         assert record["images"][2] == {"layer": 2, "entry": "images/2.webp", "width": 64, "height": 64}
         states = safetensors.numpy.load(archive.read("states.safetensors"))["states"]
         assert (states.dtype, states.shape) == (np.float16, (3, 9, 8))

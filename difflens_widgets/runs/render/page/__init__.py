@@ -20,7 +20,7 @@ from typing import Any
 from PIL import Image
 
 from ...format.atomic_write import replacing
-from ...record import RunRecord
+from ...record import BLACKED_OUT, RunRecord
 from ..front_end import static_state
 
 _HERE = Path(__file__).parent
@@ -124,14 +124,18 @@ def _section(run: RunRecord, run_is_title: bool) -> str:
     name = html.escape(_name(run))
     heading = "" if run_is_title else f"<h2>{name}</h2>"
     stills = "".join(
-        f'<figure><img alt="{run.name_of(layer)}"{_small(image)} width="{_STILL_WIDTH}" src="{_still(image)}">'
-        f"<figcaption>{run.name_of(layer)}</figcaption></figure>"
+        f'<figure><img alt="{_caption(run, layer)}"{_small(image)} width="{_STILL_WIDTH}" src="{_still(image)}">'
+        f"<figcaption>{_caption(run, layer)}</figcaption></figure>"
         for layer, image in sorted(dict(run.images).items())
     )
     return (
         f'<section aria-label="{name}">{heading}<div class="view"></div>'
         f'<noscript><div class="stills">{stills}</div></noscript></section>'
     )
+
+
+def _caption(run: RunRecord, layer: int) -> str:
+    return f"{run.name_of(layer)}, {BLACKED_OUT}" if layer in run.flagged else run.name_of(layer)
 
 
 def _small(image: Image.Image) -> str:
