@@ -12,7 +12,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from .loading import TINY, dtype_keyword, load_pipeline, quiet_libraries
-from .weight_hash import weight_hash
+from .weight_hash import has_weights_of, weight_hash
 
 FACTS = "difflens.json"  # next to the weights that a DreamBooth training saves
 EMBEDDING = "learned_embeds.safetensors"  # in the same folder: the embedding of a token, under the token's text
@@ -117,13 +117,12 @@ def load_tuned(
     if facts["use_lora"]:
         require_peft(path / _LORA)
     pipe, name = load_pipeline(model, device, dtype)
-    if facts.get("model_hash") and facts.get("dtype") == str(pipe.dtype):  # in another dtype the hash differs
-        found = weight_hash(pipe)
-        if found != facts["model_hash"]:
-            raise ValueError(
-                f"{path}: these weights were trained on another model than {model}: "
-                f"on {facts.get('model')!r}, whose weights have the hash {facts['model_hash']}; here it is {found}"
-            )
+    recorded = facts.get("dtype") == str(pipe.dtype) and facts.get("model_hash")  # in another dtype the hash differs
+    if recorded and not has_weights_of(pipe, recorded):
+        raise ValueError(
+            f"{path}: these weights were trained on another model than {model}: on {facts.get('model')!r}, whose "
+            f"weights have the hash {recorded}; here it is {weight_hash(pipe)}"
+        )
     if facts["use_lora"]:
         load_lora(pipe, path / _LORA, name)
         _load_embedding(pipe, path)

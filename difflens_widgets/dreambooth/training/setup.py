@@ -14,7 +14,7 @@ from diffusers import DDPMScheduler
 from PIL import Image
 
 from ...models import checks, loading
-from ...models.weight_hash import weight_hash
+from ...models.weight_hash import has_weights_of, weight_hash
 from ..config import DreamBoothConfig
 from ..history import files
 from ..history.history import TrainingHistory
@@ -106,11 +106,13 @@ def prepare(config: DreamBoothConfig, *, resume: bool) -> Setup:
         messages += _about_identifier(pipe, config)
 
     model_hash = weight_hash(pipe)
-    if known is not None and known.model_hash != model_hash:
-        raise ValueError(
-            f"output_dir: {folder} holds a training of another model: its weights had the hash "
-            f"{known.model_hash}, those of {config.pretrained_model_name_or_path} have {model_hash}"
-        )
+    if known is not None:
+        if not has_weights_of(pipe, known.model_hash):
+            raise ValueError(
+                f"output_dir: {folder} holds a training of another model: its weights had the hash "
+                f"{known.model_hash}, those of {config.pretrained_model_name_or_path} have {model_hash}"
+            )
+        model_hash = known.model_hash  # version 0.1 had another kind of hash
     class_images, others = class_image_list(config, model_hash, side)
     latent = (pipe.unet.config.in_channels, side // pipe.vae_scale_factor, side // pipe.vae_scale_factor)
     counts = (len(images), len(class_images), len(others))
