@@ -12,12 +12,12 @@ from ..attention.capture import AttentionChoice, lens_attention
 from ..models import Family, TextEncoder
 from ..models.view import Encoding, PipelineView
 from ..models.weight_hash import weight_hash
+from ..runs.caller import warn_caller
 from ..runs.events import Encoded
 from ..runs.job import LensJob
 from ..runs.run import LensRun
 from ..runs.tokens import Token, TokenKey
 from .batch import Batch
-from .caller import warn_caller
 from .denoise import denoise
 from .edits import Edit, Layer, SkipBlock
 from .noise import scheduler_config

@@ -11,15 +11,11 @@ from typing import Any
 import diffusers
 import torch
 import transformers
-from safetensors import SafetensorError, safe_open
 
 from . import require_supported
+from .weight_files import describe, is_lora, shapes_in, whole_model_class
 
 TINY = "difflens-tiny"
-_SINGLE_FILES = {  # part of a tensor's name that only this kind of checkpoint has; the first match counts
-    "conditioner.embedders.1.model.": "StableDiffusionXLPipeline",
-    "cond_stage_model.": "StableDiffusionPipeline",
-}
 WEIGHTS = Path(__file__).parents[1] / "tiny" / "weights"
 """The embedded model as a diffusers folder."""
 
@@ -58,14 +54,15 @@ def _load_single_file(file: Path, text_encoder: str | None, options: dict[str, A
     """Load a checkpoint in a single file, as training tools other than diffusers write it."""
     if file.suffix != ".safetensors":
         raise ValueError(f"{file}: only .safetensors files are read, as others may run code when they are opened")
-    try:
-        with safe_open(file, "pt") as opened:
-            names = list(opened.keys())
-    except (SafetensorError, OSError) as error:
-        raise ValueError(f"{file}: not a sound .safetensors file: {error}") from error
-    found = next((kind for part, kind in _SINGLE_FILES.items() if any(part in name for name in names)), None)
+    shapes = shapes_in(file)
+    found = whole_model_class(list(shapes))
+    if found is None and is_lora(list(shapes)):
+        raise ValueError(
+            f"{file}: holds LoRA weights, not a whole model; load the model that they belong to and give it to "
+            "DiffusionLens(pipe) after pipe.load_lora_weights(...), or compare both: difflens compare MODEL LORA PROMPT"
+        )
     if found is None:
-        raise ValueError(f"{file}: not a checkpoint of a known family's whole model; its first tensor is {names[:1]}")
+        raise ValueError(f"{file}: not a checkpoint of a known family's whole model: {describe(shapes)}")
     require_supported(found, str(file), text_encoder)
     options.pop("use_safetensors")
     return getattr(diffusers, found).from_single_file(str(file), **options)
@@ -78,7 +75,9 @@ def _best_device() -> torch.device:
 
 
 def _looks_like_path(model: str | Path) -> bool:
-    return isinstance(model, Path) or str(model).startswith((".", "/", "~")) or str(model).count("/") != 1
+    name = str(model)
+    is_file = Path(name).suffix in (".safetensors", ".ckpt", ".bin", ".pt", ".pth", ".json")
+    return isinstance(model, Path) or name.startswith((".", "/", "~")) or name.count("/") != 1 or is_file
 
 
 def _class_of_folder(folder: Path) -> str:
@@ -112,10 +111,10 @@ def dtype_keyword() -> str:
 
 
 @contextmanager
-def quiet_libraries(*, progress_bars: bool = True) -> Iterator[None]:
+def quiet_libraries(*, progress_bars: bool = True, diffusers_too: bool = True) -> Iterator[None]:
     """Hide transformers' notes about image processors, which are not used here; then restore the settings."""
     with ExitStack() as settings:
-        for library in (transformers.utils.logging, diffusers.utils.logging):
+        for library in (transformers.utils.logging, diffusers.utils.logging)[: 1 + diffusers_too]:
             settings.callback(library.set_verbosity, library.get_verbosity())
             library.set_verbosity_error()
             if not progress_bars and _shows_progress_bars(library):
