@@ -17,6 +17,7 @@ from tqdm.auto import tqdm
 
 from ..models import checks
 from ..models.weight_hash import has_weights_of, weight_hash
+from ..runs.format.atomic_write import require_writable
 from .emergence import emergence
 from .judges import PictureJudge
 from .table import EmergenceTable, read_verdicts, verdicts_in, write_verdicts
@@ -115,6 +116,8 @@ negative_prompt_embeds, height, width, latents, on_step
             task.judge.judge([], prompt)
     requested = [(task.name, prompt, seed) for task in tasks for prompt in task.prompts for seed in numbers]
     verdicts: dict[_Key, np.ndarray] = {}
+    if path is not None:
+        require_writable(Path(path), "the table of emergence")
     if path is not None and Path(path).exists():
         verdicts = _continued(Path(path), lens.pipe, settings, chosen, judges, requested)
 

@@ -58,9 +58,11 @@ def require_swappable(raw: DiffusionLens, tuned: DiffusionLens) -> None:
     _same("U-Net's geometry", *(_geometry(pipe.unet, _UNET) for pipe in (a, b)), swapping=True)
     for name in (encoder.name for encoder in raw.family.encoders):
         parts = [getattr(pipe, name) for pipe in (a, b)]
-        _same(f"{name}'s geometry", *(part and _geometry(part, _ENCODER) for part in parts), swapping=True)
+        geometries = [part if part is None else _geometry(part, _ENCODER) for part in parts]
+        _same(f"{name}'s geometry", *geometries, swapping=True)
         tokenizer = name.replace("text_encoder", "tokenizer")
-        words = [part and part.get_vocab() for part in (getattr(pipe, tokenizer) for pipe in (a, b))]
+        tokenizers = [getattr(pipe, tokenizer) for pipe in (a, b)]
+        words = [part if part is None else part.get_vocab() for part in tokenizers]
         if words[0] != words[1]:
             raise ValueError(f"attribution: the vocabulary of the {tokenizer} differs between raw and tuned")
     if a.vae is not b.vae and not _equal(a.vae, b.vae):
