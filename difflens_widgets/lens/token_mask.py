@@ -39,6 +39,8 @@ def token_positions(choice: TokenChoice | None, prompt: str, tokenize: Tokenize)
     if choice is None:
         return {}
     tokens, cut = tokenize(prompt)
+    if isinstance(choice, (bool, bytes)):
+        raise TypeError(f"keep_tokens: expected words or positions of the prompt, got {choice!r}")
     asked: list[Any] = (
         [choice] if isinstance(choice, (str, PromptPart)) or not isinstance(choice, Iterable) else [*choice]
     )

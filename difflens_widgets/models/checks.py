@@ -6,6 +6,7 @@ import math
 import numbers
 import operator
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 import torch
@@ -17,17 +18,21 @@ def as_int(name: str, value: Any, at_least: int | None = None) -> int:
     try:
         number = operator.index(value)
     except TypeError:
-        raise TypeError(f"{name}: expected a whole number, got {value!r}") from None
+        number = None
+    if number is None or isinstance(value, bool):  # True is 1 in Python, and nobody means that
+        raise TypeError(f"{name}: expected a whole number, got {value!r}")
     if at_least is not None and number < at_least:
         raise ValueError(f"{name}: {number} must be at least {at_least}")
     return number
 
 
 def _ints(name: str, values: Any) -> tuple[int, ...]:
-    try:
-        given = tuple(values)
-    except TypeError:
-        raise TypeError(f"{name}: expected several whole numbers, got {values!r}") from None
+    given = None
+    if not isinstance(values, (str, bytes)):
+        with suppress(TypeError):
+            given = tuple(values)
+    if given is None:
+        raise TypeError(f"{name}: expected several whole numbers, got {values!r}")
     return tuple(as_int(name, value) for value in given)
 
 
@@ -35,6 +40,8 @@ def mapping_or_none(name: str, value: Any) -> Mapping[str, Any] | None:
     """Check for a mapping or None."""
     if value is not None and not isinstance(value, Mapping):
         raise TypeError(f"{name}: expected a mapping such as a dict, or None, got {value!r}")
+    if value is not None and value.get("scale") is not None:
+        non_negative(f"{name}['scale']", value["scale"])
     return value
 
 
@@ -60,6 +67,13 @@ def prompts(prompt: str | Sequence[str], negative_prompt: str | None) -> list[st
         if not isinstance(text, str):
             raise TypeError(f"{name}: expected str, got {type(text).__name__}: {text!r}")
     return texts
+
+
+def encoding(prompt: str, lora_scale: float | None) -> None:
+    """The arguments of an encoding: one prompt, and a strength of LoRA weights ≥ 0 or None."""
+    prompts([prompt], None)
+    if lora_scale is not None:
+        non_negative("lora_scale", lora_scale)
 
 
 def layers(chosen: Iterable[int] | None, num_layers: int) -> tuple[int, ...]:
@@ -100,6 +114,32 @@ def non_negative(name: str, value: float) -> float:
     return float(value)
 
 
+def _as_tensor(name: str, value: Any) -> Tensor:
+    try:
+        tensor = torch.as_tensor(value)
+    except (TypeError, ValueError, RuntimeError):
+        tensor = None
+    if tensor is None or not tensor.is_floating_point():
+        raise TypeError(f"{name}: expected a tensor of floating-point numbers, or None, got {_brief(value)}")
+    return tensor
+
+
+def _brief(value: Any) -> str:
+    return f"one of {value.dtype}" if isinstance(value, Tensor) else f"{type(value).__name__}: {value!r}"[:80]
+
+
+def text_only(pipe: Any, denoiser: str) -> None:
+    """Refuse a pipeline whose denoiser needs a picture with every prompt."""
+    kind = getattr(getattr(pipe, denoiser).config, "encoder_hid_dim_type", None)
+    if kind in ("ip_image_proj", "text_image_proj", "image_proj"):
+        raise ValueError(
+            "pipe: an IP-Adapter is loaded, which needs a picture beside every prompt, and the lens gives only text; "
+            "take it out with pipe.unload_ip_adapter()"
+            if kind == "ip_image_proj"
+            else f"pipe: its denoiser ({kind}) needs a picture beside every prompt, and the lens gives only text"
+        )
+
+
 def negative_embeds(
     pipe: Any, given: Tensor | None, negative_prompt: str | None, *, has_pooled: bool = False
 ) -> Tensor | None:
@@ -112,6 +152,7 @@ def negative_embeds(
         )
     if negative_prompt:
         raise ValueError("negative_prompt_embeds: contradicts negative_prompt; give one of the two")
+    given = _as_tensor("negative_prompt_embeds", given)
     expected = (pipe.tokenizer.model_max_length, pipe.unet.config.cross_attention_dim)
     if tuple(given.shape) not in (expected, (1, *expected)):
         raise ValueError(f"negative_prompt_embeds: the shape is {tuple(given.shape)}, expected {expected}")
@@ -151,7 +192,7 @@ def latents(pipe: Any, given: Tensor | None, height: int, width: int) -> Tensor 
         return None
     factor = pipe.vae_scale_factor
     expected = (pipe.unet.config.in_channels, height // factor, width // factor)
-    tensor = torch.as_tensor(given)
+    tensor = _as_tensor("latents", given)
     if tuple(tensor.shape) not in (expected, (1, *expected)):
         raise ValueError(f"latents: the shape is {tuple(tensor.shape)}, for {height} × {width} it must be {expected}")
     if not torch.isfinite(tensor).all():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -16,6 +17,8 @@ from . import require_supported
 from .weight_files import describe, is_lora, shapes_in, whole_model_class
 
 TINY = "difflens-tiny"
+_VARIANT = re.compile(r"(?:model|diffusion_pytorch_model)\.([A-Za-z0-9_]+?)(?:-\d{5}-of-\d{5})?\.safetensors")
+_OWN_CLASSES = {"StableDiffusionGlassPipeline": "StableDiffusionPipeline"}  # saved by save_pretrained
 WEIGHTS = Path(__file__).parents[1] / "tiny" / "weights"
 """The embedded model as a diffusers folder."""
 
@@ -28,7 +31,11 @@ def load_pipeline(
     diffusers_kwargs: Mapping[str, Any] | None = None,
 ) -> tuple[Any, str]:
     """Load `model`; return the pipeline and the name that labels its runs. See `DiffusionLens.from_pretrained`."""
-    place = torch.device(device) if device is not None else _best_device()
+    if not isinstance(model, (str, Path)):
+        raise TypeError(f"model: expected a name, a folder or a file, got {type(model).__name__}: {model!r}")
+    place = device_of(device)
+    if dtype is not None and not isinstance(dtype, torch.dtype):
+        raise TypeError(f"dtype: expected a dtype such as torch.float16, got {dtype!r}")
     if dtype is None:
         dtype = torch.float16 if place.type == "cuda" else torch.float32
     embedded = str(model) in ("tiny", TINY)
@@ -39,8 +46,10 @@ def load_pipeline(
         if source.is_file():
             pipe = _load_single_file(source, text_encoder, options)
         elif source.is_dir():
-            require_supported(_class_of_folder(source), str(model), text_encoder)
-            pipe = diffusers.DiffusionPipeline.from_pretrained(str(source), **options, local_files_only=True)
+            kind = _class_of_folder(source)
+            require_supported(kind, str(model), text_encoder)
+            loader = getattr(diffusers, kind)
+            pipe = loader.from_pretrained(str(source), **_with_variant(source, options), local_files_only=True)
         elif _looks_like_path(model):
             raise ValueError(f"{model}: no such file or folder")
         else:
@@ -68,6 +77,34 @@ def _load_single_file(file: Path, text_encoder: str | None, options: dict[str, A
     return getattr(diffusers, found).from_single_file(str(file), **options)
 
 
+def device_of(device: Any) -> torch.device:
+    """The device of this name, which must be there; None: the best one.
+
+    Raises
+    ------
+    ValueError, TypeError
+        With the devices that there are.
+    """
+    if device is None:
+        return _best_device()
+    there = ["cpu"]
+    if torch.cuda.is_available():
+        there = [*(f"cuda:{number}" for number in range(torch.cuda.device_count())), "cpu"]
+    if torch.backends.mps.is_available():
+        there = ["mps", "cpu"]
+    if isinstance(device, bool) or not isinstance(device, (str, int, torch.device)):
+        raise TypeError(f"device: expected a name such as 'cuda', got {device!r}; here are: {', '.join(there)}")
+    try:
+        found = torch.device(device)
+        torch.empty(0, device=found)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        build = (
+            "" if torch.cuda.is_available() or "cuda" not in str(device) else f" by this torch ({torch.__version__})"
+        )
+        raise ValueError(f"device: {str(device)!r} cannot be used{build}; here are: {', '.join(there)}") from error
+    return found
+
+
 def _best_device() -> torch.device:
     if torch.cuda.is_available():
         return torch.device("cuda")
@@ -86,9 +123,32 @@ def _class_of_folder(folder: Path) -> str:
         found = ", ".join(sorted(path.name for path in folder.iterdir())[:8]) or "nothing"
         raise ValueError(f"{folder}: not a diffusers pipeline folder: it has no model_index.json (it holds: {found})")
     try:
-        return str(json.loads(index.read_text(encoding="utf-8"))["_class_name"])
+        kind = str(json.loads(index.read_text(encoding="utf-8"))["_class_name"])
+        return _OWN_CLASSES.get(kind, kind)
     except (ValueError, KeyError, TypeError) as error:
         raise ValueError(f"{folder}: model_index.json names no pipeline class: {error!r}") from None
+
+
+def _with_variant(folder: Path, options: dict[str, Any]) -> dict[str, Any]:
+    """The options, with the variant that a folder has if it has no other weights.
+
+    Raises
+    ------
+    ValueError
+        If there are several variants and none is chosen, or not the chosen one.
+    """
+    names = [path.name for path in folder.glob("*/*.safetensors")]
+    stems = ("model", "diffusion_pytorch_model")
+    found = sorted({m[1] for name in names if (m := _VARIANT.fullmatch(name))})
+    plain = any(name.split(".")[0].split("-000")[0] in stems and not _VARIANT.fullmatch(name) for name in names)
+    chosen = options.get("variant")
+    if chosen is not None and chosen not in found:
+        raise ValueError(f"variant: {folder} has no weights of {chosen!r}, only {', '.join(found) or 'plain ones'}")
+    if chosen is not None or plain or not found:
+        return options
+    if len(found) > 1:
+        raise ValueError(f"variant: {folder} has the variants {', '.join(found)}; choose one, such as {found[0]!r}")
+    return {**options, "variant": found[0]}
 
 
 def _class_on_hub(name: str, revision: str | None) -> str:

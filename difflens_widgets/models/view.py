@@ -14,6 +14,7 @@ from torch import Tensor
 from ..runs.tokens import Token
 from .encoder_session import EncoderProxy, EncoderSession, Source
 from .family import Family, TextEncoder
+from .lora_strength import with_own_strengths
 from .own_tokenizer import own_tokenizer
 from .tokenize import read_prompt
 
@@ -103,6 +104,8 @@ class PipelineView:
         RuntimeError
             If the pipeline reads other states of its text encoder than its family declares.
         """
+        if lora_scale is not None:
+            self._own_lora_strengths()
         self.session.begin_encoding(source, probe=True, skips={self.encoder.name: tuple(skips)})
         given = {"prompt": prompt, "device": self.pipe._execution_device, "num_images_per_prompt": 1}
         given |= {"do_classifier_free_guidance": False, "lora_scale": lora_scale}
@@ -116,9 +119,23 @@ class PipelineView:
             )
         return Encoding(prompt, self.tokenize(prompt)[0], found.states, found.read_states)
 
+    def encode_alone(self, prompt: str, lora_scale: float | None = None) -> Encoding:
+        """`encode`, when no image follows: then an offloaded encoder leaves the device again."""
+        try:
+            return self.encode(prompt, lora_scale)
+        finally:
+            self.pipe.maybe_free_model_hooks()
+
     def _reads_finite(self, source: Source) -> bool:
         read = [self.session.encoded(name, source).read_states[-1] for name in self.session.encoders]
         return all(bool(torch.isfinite(states).all()) for states in read)
+
+    def _own_lora_strengths(self) -> None:
+        """From now on the stock code scales the LoRA layers of this view; those of the user's modules stay."""
+        own = vars(self.pipe)
+        for name, encoder in self.session.encoders.items():
+            own[name].encoder = self.session.encoders[name] = with_own_strengths(encoder)
+        own[self.family.denoiser] = with_own_strengths(getattr(self.pipe, self.family.denoiser))
 
     def decode(self, latents: Tensor) -> Tensor:
         """Decode latents to pixels -1..1 (row, channel, height, width)."""
