@@ -55,7 +55,7 @@ def callable_or_none(name: str, value: Any) -> Any:
 def prompts(prompt: str | Sequence[str], negative_prompt: str | None) -> list[str]:
     """One or several prompts as a list of str; the negative prompt may be None."""
     try:
-        texts = [prompt] if isinstance(prompt, str) else list(prompt)
+        texts = [prompt] if isinstance(prompt, (str, bytes, Mapping)) else list(prompt)
     except TypeError:
         raise TypeError(f"prompt: expected str or a list of str, got {type(prompt).__name__}: {prompt!r}") from None
     if not texts:

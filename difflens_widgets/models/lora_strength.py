@@ -35,7 +35,9 @@ def _copied(module: nn.Module, made: dict[int, Any]) -> Any:
     own = vars(twin)
     own["_modules"] = {name: None if child is None else _copied(child, made) for name, child in module._modules.items()}
     for name, value in vars(module).items():
-        if isinstance(value, nn.Module):  # kept beside the tree
+        if "_hooks" in name and isinstance(value, dict):  # what is registered on the copy stays there
+            own[name] = copy.copy(value)
+        elif isinstance(value, nn.Module):  # kept beside the tree
             own[name] = _copied(value, made)
     if isinstance(own.get("scaling"), dict):
         own["scaling"] = copy.copy(own["scaling"])

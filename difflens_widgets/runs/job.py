@@ -77,9 +77,26 @@ class LensJob(BackgroundJob[LensRun]):
         RuntimeError
             If called from a run of the same pipeline (it would wait for itself), or if the job was started already.
         """
-        self._worker.require_other_thread()
-        self.start()
-        return self._finish()
+        with self._worker.awaited():
+            self.start()
+            return self._finish()
+
+    def result(self, timeout: float | None = None) -> LensRun:
+        """Wait for the end and return the record; a stopped job returns what it has.
+
+        Raises
+        ------
+        TimeoutError
+            If the job is not done after `timeout` seconds; it goes on.
+        RuntimeError
+            If called from a run of the same pipeline: it would wait for itself.
+        Exception
+            The error that the work raised.
+        """
+        if self.done() or timeout is not None:
+            return super().result(timeout)
+        with self._worker.awaited():
+            return super().result()
 
     def _do(self) -> None:
         self._work(self)

@@ -74,19 +74,19 @@ def test_an_argument_of_a_run(lens, name, what) -> None:
 @pytest.mark.usefixtures("no_forward")
 def test_the_prompt(lens, what) -> None:
     for call in (lens, lens.start, lens.ablate, lens.encode):
-        with pytest.raises((ValueError, TypeError), match="^prompt"):
+        with pytest.raises((ValueError, TypeError), match=r"^prompt"):
             call(WRONG[what])
 
 
 @pytest.mark.parametrize("what", set(WRONG) - {"a whole number", "a fraction"})
 def test_the_other_arguments(lens, what) -> None:
-    with pytest.raises((ValueError, TypeError), match="^lora_scale"):
+    with pytest.raises((ValueError, TypeError), match=r"^lora_scale"):
         lens.encode(PROMPT, lora_scale=WRONG[what])
-    with pytest.raises((ValueError, TypeError), match="^batch_size"):
+    with pytest.raises((ValueError, TypeError), match=r"^batch_size"):
         DiffusionLens(lens.pipe, batch_size=WRONG[what])
-    with pytest.raises((ValueError, TypeError), match="^dtype"):
+    with pytest.raises((ValueError, TypeError), match=r"^dtype"):
         DiffusionLens.from_pretrained(dtype=WRONG[what])
-    with pytest.raises((ValueError, TypeError), match="^(raw|tuned)"):
+    with pytest.raises((ValueError, TypeError), match=r"^(raw|tuned)"):
         compare(lens, WRONG[what], PROMPT)
 
 
