@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import random
 import struct
+import sys
 import time
 import unicodedata
 from collections import Counter
@@ -137,7 +138,7 @@ def test_ten_thousand_inputs(tmp_path, monkeypatch) -> None:
                 raise AssertionError(f"{kind} {seed}: {type(error).__name__}: {error}") from error
             slowest = max(slowest, time.perf_counter() - began)
     file.write_bytes(b"")
-    print(f"\n{sum(outcomes.values()):,} inputs, the slowest {slowest:.2f} s: {dict(outcomes)}")
+    sys.stdout.write(f"\n{sum(outcomes.values()):,} inputs, the slowest {slowest:.2f} s: {dict(outcomes)}\n")
     assert sum(outcomes.values()) >= 10_000
     assert slowest < SECONDS_EACH
     assert tree(tmp_path) == before

@@ -23,6 +23,7 @@ from .checkpoint import newest_checkpoint, require_same, step_of
 from .class_images import ClassImage, class_image_list, given_images
 from .images import instance_files, read_image
 from .loss import noise_schedule_of
+from .processes import PATIENCE
 from .sampler import BatchSampler, RowGroup
 from .token_embedding import token_id_of
 from .trainable import optimizer_class, require_peft
@@ -195,7 +196,7 @@ def _accelerator(config: DreamBoothConfig) -> Accelerator:
     if state and state.get("_mixed_precision") != config.mixed_precision:
         AcceleratorState._reset_state()
     try:
-        accelerator = Accelerator(mixed_precision=config.mixed_precision, cpu=cpu)
+        accelerator = Accelerator(mixed_precision=config.mixed_precision, cpu=cpu, kwargs_handlers=[PATIENCE])
         if config.mixed_precision == "fp16" and accelerator.device.type == "cpu":
             raise ValueError("float16 needs an accelerator such as a GPU; bf16 and no work on a CPU")
     except ValueError as error:
