@@ -17,7 +17,8 @@ from . import require_supported
 from .weight_files import describe, is_lora, shapes_in, whole_model_class
 
 TINY = "difflens-tiny"
-_VARIANT = re.compile(r"(?:model|diffusion_pytorch_model)\.([A-Za-z0-9_]+?)(?:-\d{5}-of-\d{5})?\.safetensors")
+_SHARD = r"(?:-\d{5}-of-\d{5})?"  # before or after the variant, by the version of diffusers
+_VARIANT = re.compile(rf"(?:model|diffusion_pytorch_model){_SHARD}\.([A-Za-z0-9_]+?){_SHARD}\.safetensors")
 _OWN_CLASSES = {"StableDiffusionGlassPipeline": "StableDiffusionPipeline"}  # saved by save_pretrained
 WEIGHTS = Path(__file__).parents[1] / "tiny" / "weights"
 """The embedded model as a diffusers folder."""
@@ -74,7 +75,14 @@ def _load_single_file(file: Path, text_encoder: str | None, options: dict[str, A
         raise ValueError(f"{file}: not a checkpoint of a known family's whole model: {describe(shapes)}")
     require_supported(found, str(file), text_encoder)
     options.pop("use_safetensors")
-    return getattr(diffusers, found).from_single_file(str(file), **options)
+    try:
+        return getattr(diffusers, found).from_single_file(str(file), **options)
+    except (OSError, ValueError, RuntimeError, KeyError, TypeError, AttributeError) as error:
+        reason = " ".join(str(error).split())[:300] or type(error).__name__
+        raise OSError(
+            f"{file}: a {found} in one file, but diffusers cannot load it: {reason}. Without a network, give a diffusers "
+            "folder of the same kind of model as config="
+        ) from error
 
 
 def device_of(device: Any) -> torch.device:

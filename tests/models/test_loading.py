@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 from diffusers import AutoencoderKL, DDIMScheduler, PNDMScheduler, UNet2DConditionModel
+from safetensors.torch import save_file
 
 from difflens_widgets import DiffusionLens
 from pipelines import small_pipeline, text_encoder, wrap
@@ -131,3 +132,11 @@ def test_the_full_geometry_of_stable_diffusion_1_5(tmp_path) -> None:
     assert run.images[12].size == (64, 64)
     assert run.states.shape == (13, 77, 768)
     assert len({image.tobytes() for image in run.images.values()}) == 13
+
+
+def test_a_single_file_that_diffusers_cannot_load_says_which_kind_it_is(tmp_path) -> None:
+    """Offline it has no configs of the original repositories: the way out is `config=`."""
+    file = tmp_path / "sd.safetensors"
+    save_file({"cond_stage_model.transformer.x": torch.zeros(2), "model.diffusion_model.y": torch.zeros(2)}, file)
+    with pytest.raises(OSError, match=r"sd\.safetensors: a StableDiffusionPipeline in one file.*config="):
+        DiffusionLens.from_pretrained(file, device="cpu")
