@@ -80,8 +80,8 @@ def _load_single_file(file: Path, text_encoder: str | None, options: dict[str, A
     except (OSError, ValueError, RuntimeError, KeyError, TypeError, AttributeError) as error:
         reason = " ".join(str(error).split())[:300] or type(error).__name__
         raise OSError(
-            f"{file}: a {found} in one file, but diffusers cannot load it: {reason}. Without a network, give a diffusers "
-            "folder of the same kind of model as config="
+            f"{file}: a {found} in one file, but diffusers cannot load it: {reason}. Without a network, give a "
+            "diffusers folder of the same kind of model as config="
         ) from error
 
 
