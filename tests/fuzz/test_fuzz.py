@@ -17,7 +17,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
 from diffusers import DDIMScheduler
+from safetensors.torch import save
 
 from difflens_widgets import Comparison, DiffusionLens, DreamBoothConfig, LensRun
 from difflens_widgets.models.weight_files import describe, formats, is_lora, shapes_in, whole_model_class
@@ -68,6 +70,9 @@ def lora_bytes(chance: random.Random) -> bytes:
         "\x00",
         "é" * 50,
     ]
+    if chance.random() < 0.3:  # a sound file
+        names = chance.sample(keys, chance.randrange(1, len(keys)))
+        return save({name: torch.zeros(chance.choice(((), (2,), (2, 3)))) for name in names})
     header: dict[str, object] = {}
     for key in chance.sample(keys, chance.randrange(len(keys))):
         shape = [chance.choice((0, 1, 2, -1, 2**40)) for _ in range(chance.randrange(4))]

@@ -150,6 +150,7 @@ def test_an_ip_adapter_is_refused_with_the_way_out() -> None:
         lens(PROMPT, **QUICK)
 
 
+@pytest.mark.slow
 def test_compiled_modules_can_be_swapped() -> None:
     raw, tuned = (small_pipeline(DDIMScheduler) for _ in range(2))
     tuned.vae = raw.vae

@@ -20,7 +20,8 @@ KINDS = (DDIMScheduler, PNDMScheduler, EulerAncestralDiscreteScheduler)
 
 
 def scheduler_of(kind: Any) -> Any:
-    return kind(beta_schedule="scaled_linear")
+    more = {"skip_prk_steps": True} if kind is PNDMScheduler else {}
+    return kind(beta_schedule="scaled_linear", **more)
 
 
 def stock(pipe: Any) -> np.ndarray:

@@ -33,7 +33,7 @@ def resident_mb() -> float:
 @pytest.mark.slow
 def test_two_hundred_runs_in_all_widgets_leave_nothing(tmp_path) -> None:
     before, early = live_runs(), 0.0
-    history = training.finished(tmp_path / "training")
+    history = training.finished(folder=tmp_path)
     for number in range(RUNS):
         run = scripted.finished_run(f"a cat {number}", attention=AttentionOptions())
         shown = [LayerSlider(run), TokenAttentionGrid(run)]
