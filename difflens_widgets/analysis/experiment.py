@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from ..lens.batch import StepListener
     from ..lens.diffusion_lens import DiffusionLens
+    from ..lens.edits import Slots
 
 log = logging.getLogger(__name__)
 _Key = tuple[str, str, int]  # task, prompt, seed
@@ -51,6 +52,7 @@ def emergence_table(
     negative_prompt: str | None = None,
     num_inference_steps: int | None = None,
     guidance_scale: float | None = None,
+    true_cfg_scale: float | None = None,
     guidance_rescale: float = 0.0,
     eta: float = 0.0,
     cross_attention_kwargs: Mapping[str, Any] | None = None,
@@ -59,6 +61,7 @@ def emergence_table(
     width: int | None = None,
     latents: torch.Tensor | None = None,
     on_step: StepListener | None = None,
+    slots: Slots = "cut",
 ) -> EmergenceTable:
     """Paint every prompt of every task from every seed, and judge all layers.
 
@@ -74,8 +77,8 @@ def emergence_table(
     path : str or Path, optional
         A JSON file for the verdicts, written after every run. If it exists, the experiment continues with it; there
         may be more prompts, seeds or tasks than before.
-    negative_prompt, num_inference_steps, guidance_scale, guidance_rescale, eta, cross_attention_kwargs, \
-negative_prompt_embeds, height, width, latents, on_step
+    negative_prompt, num_inference_steps, guidance_scale, true_cfg_scale, guidance_rescale, eta, \
+cross_attention_kwargs, negative_prompt_embeds, height, width, latents, on_step, slots
         As in `DiffusionLens.start`.
 
     Raises
@@ -90,6 +93,7 @@ negative_prompt_embeds, height, width, latents, on_step
         "negative_prompt": negative_prompt,
         "num_inference_steps": num_inference_steps,
         "guidance_scale": guidance_scale,
+        "true_cfg_scale": true_cfg_scale,
         "guidance_rescale": guidance_rescale,
         "eta": eta,
         "cross_attention_kwargs": cross_attention_kwargs,
@@ -98,6 +102,7 @@ negative_prompt_embeds, height, width, latents, on_step
         "width": width,
         "latents": latents,
         "on_step": on_step,
+        "slots": slots,
     }
     tasks = _checked(tasks)
     numbers = _checked_seeds(seeds)

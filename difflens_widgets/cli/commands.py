@@ -43,6 +43,8 @@ def _add_run_arguments(parser: argparse.ArgumentParser, whose: str) -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--steps", type=int, help=f"default: the {whose}'s own, or 20")
     parser.add_argument("--guidance-scale", type=float, help=f"default: the {whose}'s own, or 7.5")
+    parser.add_argument("--height", type=int, help=f"in pixels; default: what the {whose} was trained for")
+    parser.add_argument("--width", type=int, help="in pixels")
     parser.add_argument(
         "--text-encoder", help="which one, where there are several: text_encoder (default), text_encoder_2"
     )
@@ -123,6 +125,8 @@ def _lens(options: argparse.Namespace) -> None:
         seed=options.seed,
         num_inference_steps=options.steps,
         guidance_scale=options.guidance_scale,
+        height=options.height,
+        width=options.width,
     )
     for layer, reason in run.failures.items():
         print(f"difflens: {run.name_of(layer)} has no picture: {reason}", file=sys.stderr)
@@ -158,6 +162,8 @@ def _compare(options: argparse.Namespace) -> None:
         seed=options.seed,
         num_inference_steps=options.steps,
         guidance_scale=options.guidance_scale,
+        height=options.height,
+        width=options.width,
     )
     for which, run in comparison.runs.items():
         for layer, reason in run.failures.items():

@@ -84,7 +84,7 @@ class _Progress:
     def __init__(self, batch: Batch, settings: SamplingSettings, emit: Callable[[Event], None]) -> None:
         self._emit, self._steps = emit, settings.num_inference_steps
         self._total = len(batch.rows)
-        self._layers_total = len(batch.layers)
+        self._layers_total = sum(row.token is None for row in batch.rows)
         self._layers_done = self._tokens_done = self._finished = 0
         self._rows: Mapping[int, BatchRow] = {}
         self._began = time.monotonic()
@@ -128,8 +128,9 @@ class _Progress:
         return (time.monotonic() - self._began) * (self._total - done) / done if done else None
 
 
-def default_batch_size(pipe: Any) -> int:
-    """13, all layers of SD 1.5, on an accelerator; on a CPU 7 for small U-Nets, 1 for others, which gain nothing."""
+def default_batch_size(pipe: Any, denoiser: Any) -> int:
+    """13, all layers of SD 1.5, on an accelerator; on a CPU 7 for small denoisers, 1 for others, which gain nothing."""
+    size = sum(parameter.numel() for parameter in denoiser.parameters())
     if pipe._execution_device.type != "cpu":
-        return 13
-    return 7 if sum(parameter.numel() for parameter in pipe.unet.parameters()) < 50_000_000 else 1
+        return 13 if size < 4_000_000_000 else 4  # the larger ones fill an accelerator with few rows
+    return 7 if size < 50_000_000 else 1

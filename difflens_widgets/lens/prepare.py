@@ -2,29 +2,31 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, Literal
+from typing import Any
 
 import torch
 
 from ..attention.capture import AttentionChoice, lens_attention
 from ..models import Family, TextEncoder
-from ..models.view import Encoding, PipelineView
+from ..models.view import PipelineView
 from ..models.weight_hash import weight_hash
 from ..runs.caller import warn_caller
-from ..runs.events import Encoded
+from ..runs.events import Encoded, Event, Failed, LayerImage, Preview, Progress, Snapshot
 from ..runs.job import LensJob
 from ..runs.run import LensRun
 from ..runs.tokens import Token, TokenKey
+from ..runs.variant import Variant
 from .batch import Batch
 from .denoise import denoise
-from .edits import Edit, Layer, SkipBlock
+from .empty_positions import positions_in_empty
+from .methods import Method
 from .noise import scheduler_config
 from .settings import SamplingSettings, describe
 from .sharing import modules_in_use, worker_of
-
-Method = Literal["lens", "ablation"]
+from .stored_states import stored_states
+from .token_mask import kept_positions
 
 
 @dataclass(frozen=True)
@@ -61,7 +63,7 @@ class Shared:
             settings.seed_number,
             self._describe(self.pipe, negative_prompt),
         )
-        run.token_masks = token_masks
+        run.token_masks = {**token_masks, **self.method.variants}
         run.attention = lens_attention(
             attention,
             self.pipe,
@@ -74,47 +76,63 @@ class Shared:
         return LensJob(run, partial(self._work, negative_prompt), worker_of(self.pipe))
 
     def _describe(self, pipe: Any, negative_prompt: str | None) -> dict[str, Any]:
-        about = {"model": self.model, "method": self.method, "text_encoder": self.encoder.name}
-        return {
-            **about,
-            **describe(pipe, self.settings, negative_prompt),
-            "scheduler_config": scheduler_config(pipe.scheduler),
-        }
+        about = {"model": self.model, "text_encoder": self.encoder.name, **self.method.settings}
+        about["scheduler_config"] = scheduler_config(pipe.scheduler)
+        return {**about, **describe(pipe, self.settings, negative_prompt)}
 
     def _work(self, negative_prompt: str | None, job: LensJob) -> None:
         # inference_mode is thread-local: so enter it in the worker's thread
         with modules_in_use(self.pipe), torch.inference_mode():
             view = PipelineView(self.pipe, self.family, self.encoder)
             lora_scale = self.settings.lora_scale
-            run = job.run
-            skips = range(1, self.num_layers) if self.method == "ablation" else ()
-            encoding = view.encode(run.prompt, lora_scale, skips=skips)
-            if run.token_masks:
-                view.encode("", lora_scale, "empty", skips)
-            states = self._states(view, encoding).half().cpu().numpy()
+            run, method = job.run, self.method
+            encoding = view.encode(run.prompt, lora_scale, skips=method.skips)
+            if any(not isinstance(token, Variant) for token in run.token_masks):
+                view.encode("", lora_scale, "empty", method.skips)
+            begun = method.begin(view, lora_scale)
+            states, kept = stored_states(method.states(view, encoding), run.tokens)
             settings = self._describe(view.pipe, negative_prompt)  # the user's may have changed since `start`
-            job.emit(Encoded(states, {**settings, "model_hash": weight_hash(self.pipe)}))
-            denoise(self._batch(view, run, negative_prompt), self.settings, job.emit, job)
+            job.emit(Encoded(states, {**settings, **kept, "model_hash": weight_hash(self.pipe)}))
+            emit = partial(_emit_for_all, job) if method.one_truth else job.emit
+            denoise(self._batch(view, run, negative_prompt, begun), self.settings, emit, job)
 
-    def _batch(self, view: PipelineView, run: LensRun, negative_prompt: str | None) -> Batch:
+    def _batch(
+        self, view: PipelineView, run: LensRun, negative_prompt: str | None, begun: torch.Tensor | None
+    ) -> Batch:
+        masks: dict[TokenKey, tuple[int, ...]] = {
+            token: mask for token, mask in run.token_masks.items() if not isinstance(token, Variant)
+        }
+        others = [name for name in view.session.encoders if name != self.encoder.name and masks]
+        tokens = {self.encoder.name: run.tokens, **{name: view.tokenize(run.prompt, name)[0] for name in others}}
+        clean = {name: view.tokenize("", name)[0] for name in tokens if masks}
+        empty = {name: positions_in_empty(tokens[name], without) for name, without in clean.items()}
         return Batch(
             view=view,
             prompt=run.prompt,
             negative_prompt=negative_prompt,
             layers=run.layers,
             num_layers=run.num_layers,
-            edit=self._edit,
+            edit=lambda layer, variant: self.method.edit(layer, variant, begun),
             name_of=run.name_of,
             token_masks=run.token_masks,
             words=frozenset(token.index for token in run.tokens if token.kind == "word"),
+            kept=kept_positions(masks, self.encoder.name, tokens),
+            empty=empty,
             plan=None if run.attention is None else run.attention.plan,
+            one_truth=self.method.one_truth,
+            denoiser=self.method.denoiser(view, begun),
         )
 
-    def _edit(self, layer: int) -> Edit:
-        return Layer(self.encoder.name, layer) if self.method == "lens" else SkipBlock(self.encoder.name, layer)
 
-    def _states(self, view: PipelineView, encoding: Encoding) -> torch.Tensor:
-        if self.method == "lens":
-            return encoding.states
-        skipped = [view.session.encoded(self.encoder.name, skip=block or None) for block in range(self.num_layers)]
-        return torch.stack([found.states[-1] for found in skipped])
+def _emit_for_all(job: LensJob, event: Event) -> None:
+    """Emit what happens to the one picture of the whole prompt for each layer of the run; all else as it is."""
+    layers = job.run.layers
+    if isinstance(event, (LayerImage, Snapshot, Failed)):
+        for layer in layers:
+            job.emit(replace(event, layer=layer))
+    elif isinstance(event, Preview):
+        job.emit(replace(event, layer=job.focus if job.focus in layers else layers[-1]))
+    elif isinstance(event, Progress) and event.running:
+        job.emit(replace(event, running=layers))
+    else:
+        job.emit(event)

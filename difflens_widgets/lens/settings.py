@@ -15,9 +15,10 @@ from torch import Tensor
 
 from .._version import __version__
 from ..attention.capture import AttentionChoice
-from ..models import Family, checks
+from ..models import checks
 from ..models.sampling_defaults import sampling_defaults
 from .batch import StepListener
+from .edits import Slots
 from .token_mask import TokenChoice
 
 P = ParamSpec("P")
@@ -32,6 +33,7 @@ class RunOptions(TypedDict, total=False):
     seed: int | torch.Generator
     num_inference_steps: int | None
     guidance_scale: float | None
+    true_cfg_scale: float | None
     guidance_rescale: float
     eta: float
     cross_attention_kwargs: Mapping[str, Any] | None
@@ -43,6 +45,7 @@ class RunOptions(TypedDict, total=False):
     keep_tokens: TokenChoice | None
     attention: AttentionChoice
     on_step: StepListener | None
+    slots: Slots
 
 
 DEFAULTS: RunOptions = {
@@ -51,6 +54,7 @@ DEFAULTS: RunOptions = {
     "seed": 0,
     "num_inference_steps": None,
     "guidance_scale": None,
+    "true_cfg_scale": None,
     "guidance_rescale": 0.0,
     "eta": 0.0,
     "cross_attention_kwargs": None,
@@ -62,6 +66,7 @@ DEFAULTS: RunOptions = {
     "keep_tokens": None,
     "attention": False,
     "on_step": None,
+    "slots": "cut",
 }
 
 
@@ -81,11 +86,13 @@ class SamplingSettings:
     batch_size: int
     latents: Tensor | None = None
     snapshots: frozenset[int] = frozenset()
+    true_cfg_scale: float | None = None
     guidance_rescale: float = 0.0
     eta: float = 0.0
     cross_attention_kwargs: Mapping[str, Any] | None = None
     negative_prompt_embeds: Tensor | None = None
     on_step: StepListener | None = None
+    slots: Slots = "cut"
 
     @property
     def lora_scale(self) -> float | None:
@@ -106,24 +113,32 @@ class SamplingSettings:
         return generator
 
 
-def read_settings(pipe: Any, family: Family, batch_size: int, options: RunOptions) -> SamplingSettings:
-    """Check the arguments that control denoising; `options` must hold all of them.
+_NOT_EVERYWHERE = ("guidance_rescale", "eta", "cross_attention_kwargs")
+
+
+def read_settings(pipe: Any, batch_size: int, options: RunOptions, reads: int = 1) -> SamplingSettings:
+    """Check the arguments that control denoising; `options` must hold all of them. The pipeline reads `reads` states.
 
     Raises
     ------
     ValueError, TypeError
         If one is not valid. The message names the argument, its value and what was expected.
     """
-    checks.text_only(pipe, family.denoiser)
+    checks.text_only(pipe)
     defaults = sampling_defaults(pipe)
     steps, guidance_scale = options["num_inference_steps"], options["guidance_scale"]
     steps = checks.as_int("num_inference_steps", defaults.num_inference_steps if steps is None else steps, at_least=1)
     guidance_scale = defaults.guidance_scale if guidance_scale is None else guidance_scale
+    guidance_scale = checks.non_negative("guidance_scale", guidance_scale)
+    checks.guidance(pipe, options["negative_prompt"], options["true_cfg_scale"], guidance_scale)
+    passed_on: Mapping[str, Any] = options
+    checks.require_arguments(pipe, {name: passed_on[name] for name in _NOT_EVERYWHERE})
     height, width = checks.size(pipe, options["height"], options["width"])
     return SamplingSettings(
         seed=checks.seed(options["seed"]),
         num_inference_steps=steps,
-        guidance_scale=checks.non_negative("guidance_scale", guidance_scale),
+        guidance_scale=guidance_scale,
+        true_cfg_scale=options["true_cfg_scale"],
         height=height,
         width=width,
         batch_size=batch_size,
@@ -133,9 +148,10 @@ def read_settings(pipe: Any, family: Family, batch_size: int, options: RunOption
         eta=checks.non_negative("eta", options["eta"]),
         cross_attention_kwargs=checks.mapping_or_none("cross_attention_kwargs", options["cross_attention_kwargs"]),
         negative_prompt_embeds=checks.negative_embeds(
-            pipe, options["negative_prompt_embeds"], options["negative_prompt"], has_pooled=family.has_pooled
+            pipe, options["negative_prompt_embeds"], options["negative_prompt"]
         ),
         on_step=checks.callable_or_none("on_step", options["on_step"]),
+        slots=checks.slots(options["slots"], reads),
     )
 
 
@@ -150,6 +166,7 @@ def describe(pipe: Any, settings: SamplingSettings, negative_prompt: str | None)
         "num_inference_steps": settings.num_inference_steps,
         "snapshots": sorted(settings.snapshots),
         "guidance_scale": settings.guidance_scale,
+        "true_cfg_scale": settings.true_cfg_scale,
         "guidance_rescale": settings.guidance_rescale,
         "eta": settings.eta,
         "cross_attention_kwargs": {name: v for name, v in passed_on.items() if isinstance(v, str | int | float)},
@@ -158,6 +175,7 @@ def describe(pipe: Any, settings: SamplingSettings, negative_prompt: str | None)
         "batch_size": settings.batch_size,
         "own_latents": settings.latents is not None,
         "own_generator": isinstance(settings.seed, torch.Generator),
+        "slots": settings.slots,
         "versions": {
             "difflens_widgets": __version__,
             **{package.__name__: str(package.__version__) for package in (torch, diffusers, transformers)},

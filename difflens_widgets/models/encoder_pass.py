@@ -59,7 +59,9 @@ def run_encoder(
             hooks.enter_context(_skipped(blocks[skip - 1]))
         norm = declared.norm_of(encoder)
         hooks.enter_context(_pre_hook(norm, lambda given: before_norm.append(given[0])))
-        output = encoder(*args, **{**kwargs, "output_hidden_states": True})
+        output = _without_large(encoder(*args, **{**kwargs, "output_hidden_states": True}))
+    if skip is not None and skip < len(blocks):
+        output = _with_skipped(output, skip)
     hidden = hidden_states_of(output)
     # whether the last one is normed depends on the version of transformers: take the norm's input
     raw = [*hidden[:-1], before_norm[-1] if before_norm else hidden[-1]]
@@ -103,6 +105,18 @@ def with_reads(declared: TextEncoder, output: Any, states: Sequence[Tensor]) -> 
     return _map_parts(lambda part: exchanged if part is original else part, output)
 
 
+def _with_skipped(output: Any, block: int) -> Any:
+    """A copy of the output in which the state after a skipped block is the one before it.
+
+    Before transformers 5, language models record what the block computed, ahead of the hook that skips it.
+    """
+    hidden = hidden_states_of(output)
+    if torch.equal(hidden[block], hidden[block - 1]):
+        return output
+    corrected = (*hidden[:block], hidden[block - 1], *hidden[block + 1 :])
+    return _map_parts(lambda part: corrected if part is hidden else part, output)
+
+
 def map_tensors(change: Callable[[Tensor], Tensor], output: Any) -> Any:
     """A copy of the output with `change` applied to every tensor, also inside tuples; other values stay."""
 
@@ -142,6 +156,14 @@ def tensors_of(output: Any) -> list[Tensor]:
     return found
 
 
+def _without_large(output: Any) -> Any:
+    """The output of a language model without its predictions and its cache, which no pipeline reads."""
+    for name in ("logits", "past_key_values"):
+        if getattr(output, name, None) is not None:
+            output[name] = None
+    return output
+
+
 def _map_parts(change: Callable[[Any], Any], output: Any) -> Any:
     if isinstance(output, tuple):
         return tuple(map(change, output))
@@ -149,6 +171,48 @@ def _map_parts(change: Callable[[Any], Any], output: Any) -> Any:
         names = [field.name for field in fields(output)]
         return type(output)(**{name: change(getattr(output, name)) for name in names})
     raise TypeError(f"a text encoder returned {type(output).__name__}, expected a ModelOutput or a tuple")
+
+
+def run_changed(
+    declared: TextEncoder,
+    encoder: nn.Module,
+    args: Sequence[Any],
+    kwargs: dict[str, Any],
+    layer: int,
+    change: Callable[[Tensor], Tensor],
+) -> Any:
+    """The output of a forward in which `change` is applied to the state after block `layer`, 0: the embeddings.
+
+    The later blocks run on the changed state (1, position, width).
+
+    Raises
+    ------
+    RuntimeError
+        If the encoder does not run this block as a module: it is compiled.
+    """
+    blocks, calls = declared.blocks_of(encoder), []
+
+    def changed(state: Tensor) -> Tensor:
+        calls.append(layer)
+        return change(state)
+
+    hooked = _changed_output(blocks[layer - 1], changed) if layer else _changed_input(blocks[0], changed)
+    with hooked:
+        output = encoder(*args, **{**kwargs, "output_hidden_states": True})
+    if len(calls) != 1:
+        raise RuntimeError(
+            f"{declared.name} ran block {max(layer, 1)} {len(calls)} times where one time was expected; if it is "
+            "compiled (torch.compile), use the encoder that was not"
+        )
+    return output
+
+
+def sharing_unread(declared: TextEncoder, output: Any, stock: Any) -> Any:
+    """A copy of the output that holds `stock`'s hidden states where the pipeline does not read: they take no memory."""
+    hidden, others = hidden_states_of(output), hidden_states_of(stock)
+    read = {index % len(hidden) for index in declared.reads}
+    shared = tuple(hidden[index] if index in read else other for index, other in enumerate(others))
+    return _map_parts(lambda part: shared if part is hidden else part, output)
 
 
 @contextmanager
@@ -161,6 +225,42 @@ def _pre_hook(module: nn.Module, listen: Callable[[tuple[Any, ...]], object]) ->
             listen(args)
 
     hook = module.register_forward_pre_hook(hear)
+    try:
+        yield
+    finally:
+        hook.remove()
+
+
+@contextmanager
+def _changed_input(block: nn.Module, change: Callable[[Tensor], Tensor]) -> Iterator[None]:
+    """Change the state that a block gets, in this thread only."""
+    thread = threading.get_ident()
+
+    def exchange(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        if threading.get_ident() != thread:
+            return None
+        if args:
+            return (change(args[0]), *args[1:]), kwargs
+        return args, {**kwargs, "hidden_states": change(kwargs["hidden_states"])}
+
+    hook = block.register_forward_pre_hook(exchange, with_kwargs=True)
+    try:
+        yield
+    finally:
+        hook.remove()
+
+
+@contextmanager
+def _changed_output(block: nn.Module, change: Callable[[Tensor], Tensor]) -> Iterator[None]:
+    """Change the state that a block returns, in this thread only; runs before the hooks that record hidden states."""
+    thread = threading.get_ident()
+
+    def exchange(module: nn.Module, args: tuple[Any, ...], output: Any) -> Any:
+        if threading.get_ident() != thread:
+            return output
+        return (change(output[0]), *output[1:]) if isinstance(output, tuple) else change(output)
+
+    hook = block.register_forward_hook(exchange, prepend=True)
     try:
         yield
     finally:

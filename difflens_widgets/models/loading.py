@@ -13,7 +13,7 @@ import diffusers
 import torch
 import transformers
 
-from . import require_supported
+from . import Family, require_supported
 from .weight_files import describe, is_lora, shapes_in, whole_model_class
 
 TINY = "difflens-tiny"
@@ -37,30 +37,35 @@ def load_pipeline(
     place = device_of(device)
     if dtype is not None and not isinstance(dtype, torch.dtype):
         raise TypeError(f"dtype: expected a dtype such as torch.float16, got {dtype!r}")
-    if dtype is None:
-        dtype = torch.float16 if place.type == "cuda" else torch.float32
     embedded = str(model) in ("tiny", TINY)
     source = WEIGHTS if embedded else Path(model).expanduser()
     options = {name: value for name, value in (diffusers_kwargs or {}).items() if value is not None}
-    options |= {dtype_keyword(): dtype, "use_safetensors": True}
+    options["use_safetensors"] = True
+
+    def dtype_for(family: Family) -> dict[str, Any]:
+        trained = getattr(torch, family.dtype) if place.type == "cuda" else torch.float32
+        return {dtype_keyword(): dtype or trained}
+
     with quiet_libraries(progress_bars=not embedded):
         if source.is_file():
-            pipe = _load_single_file(source, text_encoder, options)
+            pipe = _load_single_file(source, text_encoder, options, dtype_for)
         elif source.is_dir():
             kind = _class_of_folder(source)
-            require_supported(kind, str(model), text_encoder)
-            loader = getattr(diffusers, kind)
-            pipe = loader.from_pretrained(str(source), **_with_variant(source, options), local_files_only=True)
+            family = require_supported(kind, str(model), text_encoder)
+            options |= {**dtype_for(family), "local_files_only": True}
+            pipe = getattr(diffusers, kind).from_pretrained(str(source), **_with_variant(source, options))
         elif _looks_like_path(model):
             raise ValueError(f"{model}: no such file or folder")
         else:
-            require_supported(_class_on_hub(str(model), options.get("revision")), str(model), text_encoder)
-            pipe = diffusers.DiffusionPipeline.from_pretrained(str(model), **options)
+            family = require_supported(_class_on_hub(str(model), options.get("revision")), str(model), text_encoder)
+            pipe = diffusers.DiffusionPipeline.from_pretrained(str(model), **options, **dtype_for(family))
     name = TINY if embedded else source.name if source.exists() else str(model)
     return pipe.to(place), name
 
 
-def _load_single_file(file: Path, text_encoder: str | None, options: dict[str, Any]) -> Any:
+def _load_single_file(
+    file: Path, text_encoder: str | None, options: dict[str, Any], dtype_for: Callable[[Family], dict[str, Any]]
+) -> Any:
     """Load a checkpoint in a single file, as training tools other than diffusers write it."""
     if file.suffix != ".safetensors":
         raise ValueError(f"{file}: only .safetensors files are read, as others may run code when they are opened")
@@ -73,7 +78,7 @@ def _load_single_file(file: Path, text_encoder: str | None, options: dict[str, A
         )
     if found is None:
         raise ValueError(f"{file}: not a checkpoint of a known family's whole model: {describe(shapes)}")
-    require_supported(found, str(file), text_encoder)
+    options |= dtype_for(require_supported(found, str(file), text_encoder))
     options.pop("use_safetensors")
     try:
         return getattr(diffusers, found).from_single_file(str(file), **options)

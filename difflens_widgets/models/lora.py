@@ -43,6 +43,8 @@ def load_lora(pipe: Any, file: Path, name: str) -> list[str]:
         If none did, if the file holds another kind of weights, magnitudes of a DoRA that diffusers would leave out, or
         is damaged.
     """
+    if not hasattr(pipe, "load_lora_weights"):
+        raise ValueError(f"{file}: {type(pipe).__name__} of {name} takes no LoRA")
     shapes = shapes_in(file)
     if not is_lora(list(shapes)):
         raise ValueError(f"{file}: holds no LoRA weights: {describe(shapes)}")

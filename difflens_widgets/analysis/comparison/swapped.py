@@ -10,7 +10,10 @@ from ...lens.diffusion_lens import DiffusionLens
 from ...models import checks
 from ...models.weight_hash import UNHASHED, weight_hash
 
-_UNET = ("in_channels", "out_channels", "sample_size", "cross_attention_dim", "addition_embed_type")
+_DENOISER = (
+    *("in_channels", "out_channels", "sample_size", "cross_attention_dim", "addition_embed_type"),
+    *("num_layers", "num_attention_heads", "joint_attention_dim", "caption_channels", "cap_feat_dim", "text_embed_dim"),
+)
 _ENCODER = ("hidden_size", "num_hidden_layers", "max_position_embeddings", "vocab_size", "projection_dim")
 
 
@@ -32,13 +35,14 @@ def require_comparable(
     _same("family", *(lens.family.pipeline_classes[0] for lens in (raw, tuned)))
     _same("encoder", raw.text_encoder, tuned.text_encoder)
     _same("number of layers", raw.num_layers, tuned.num_layers)
-    _same("latents' channels", *(lens.pipe.unet.config.in_channels for lens in (raw, tuned)))
+    denoisers = [lens.family.denoiser_of(lens.pipe) for lens in (raw, tuned)]
+    _same("latents' channels", *(denoiser.config.in_channels for denoiser in denoisers))
     _same("picture size", *(checks.size(lens.pipe, height, width) for lens in (raw, tuned)))
     _same("scheduler", *(_scheduler(lens.pipe) for lens in (raw, tuned)))
     _same("device", *(lens.pipe.device.type for lens in (raw, tuned)))
-    _same("dtype", *(lens.pipe.unet.dtype for lens in (raw, tuned)))
+    _same("dtype", *(denoiser.dtype for denoiser in denoisers))
     _same("prompt's tokens", *(lens.tokenize(prompt)[0] for lens in (raw, tuned)))
-    names = ("unet", *(encoder.name for encoder in raw.family.encoders))
+    names = (raw.family.denoiser, *(encoder.name for encoder in raw.family.encoders))
     if raw.pipe is not tuned.pipe and all(getattr(raw.pipe, each) is getattr(tuned.pipe, each) for each in names):
         raise ValueError(
             "tuned: its pipeline has the very modules of raw, so what was loaded into one is in both; load the model a "
@@ -55,20 +59,22 @@ def require_swappable(raw: DiffusionLens, tuned: DiffusionLens) -> None:
         With the name of the part that differs.
     """
     a, b = raw.pipe, tuned.pipe
-    _same("U-Net's geometry", *(_geometry(pipe.unet, _UNET) for pipe in (a, b)), swapping=True)
-    for name in (encoder.name for encoder in raw.family.encoders):
-        parts = [getattr(pipe, name) for pipe in (a, b)]
-        geometries = [part if part is None else _geometry(part, _ENCODER) for part in parts]
-        _same(f"{name}'s geometry", *geometries, swapping=True)
-        tokenizer = name.replace("text_encoder", "tokenizer")
-        tokenizers = [getattr(pipe, tokenizer) for pipe in (a, b)]
+    name = _denoiser_name(raw)
+    geometries = [_geometry(raw.family.denoiser_of(pipe), _DENOISER) for pipe in (a, b)]
+    _same(f"{name}'s geometry", *geometries, swapping=True)
+    for encoder in raw.family.encoders:
+        parts = [getattr(pipe, encoder.name) for pipe in (a, b)]
+        shapes = [part if part is None else _geometry(part, _ENCODER) for part in parts]
+        _same(f"{encoder.name}'s geometry", *shapes, swapping=True)
+        tokenizers = [getattr(pipe, encoder.tokenizer) for pipe in (a, b)]
         words = [part if part is None else part.get_vocab() for part in tokenizers]
         if words[0] != words[1]:
-            raise ValueError(f"attribution: the vocabulary of the {tokenizer} differs between raw and tuned")
-    if a.vae is not b.vae and not _equal(a.vae, b.vae):
+            raise ValueError(f"attribution: the vocabulary of the {encoder.tokenizer} differs between raw and tuned")
+    vaes = [getattr(pipe, "vae", None) for pipe in (a, b)]
+    if vaes[0] is not vaes[1] and not _equal(*vaes):
         raise ValueError(
-            "attribution: the autoencoders of raw and tuned differ, so the encoder and the U-Net alone do not make the "
-            "difference; give both pipelines the same vae"
+            "attribution: the autoencoders of raw and tuned differ, so the encoder and the "
+            f"{name} alone do not make the difference; give both pipelines the same vae"
         )
 
 
@@ -79,10 +85,14 @@ def swapped_lens(encoder_of: DiffusionLens, rest_of: DiffusionLens) -> Diffusion
     parts.update({each.name: getattr(encoder_of.pipe, each.name) for each in rest_of.family.encoders})
     accepted = inspect.signature(stock).parameters
     flags = {name: value for name, value in pipe.config.items() if name in accepted and name not in parts}
-    name = f"encoder of {encoder_of.model}, U-Net of {rest_of.model}"
+    name = f"encoder of {encoder_of.model}, {_denoiser_name(rest_of)} of {rest_of.model}"
     return DiffusionLens(
         stock(**parts, **flags), batch_size=rest_of.batch_size, model=name, text_encoder=rest_of.text_encoder
     )
+
+
+def _denoiser_name(lens: DiffusionLens) -> str:
+    return "U-Net" if lens.family.denoiser == "unet" else lens.family.denoiser
 
 
 def with_batch_size(lens: DiffusionLens, batch_size: int) -> DiffusionLens:

@@ -12,8 +12,10 @@ export interface FrameEntry {
 export interface Token {
   index: number;
   text: string;
-  kind: "bos" | "word" | "eos" | "pad";
+  kind: "bos" | "word" | "eos" | "pad" | "template";
   is_continuation: boolean;
+  /** Of a word: start and end of its characters in the prompt; not in older files. */
+  span?: [start: number, end: number] | null;
 }
 
 export interface Progress {
@@ -33,9 +35,12 @@ export interface Settings {
   model?: string;
   negative_prompt?: string;
   method?: string;
+  source?: string;
+  direction?: string[];
+  without_text?: string[];
 }
 
-/** The name of a layer's picture, as `RunRecord.name_of`. */
+/** The name of a layer's picture of the lens or an ablation, as `RunRecord.name_of`. */
 export function layerName(settings: Settings, layer: number): string {
   if (settings.method !== "ablation") return `layer ${layer}`;
   return layer ? `block ${layer} skipped` : "nothing skipped";

@@ -124,9 +124,9 @@ def _section(run: RunRecord, run_is_title: bool) -> str:
     name = html.escape(_name(run))
     heading = "" if run_is_title else f"<h2>{name}</h2>"
     stills = "".join(
-        f'<figure><img alt="{_caption(run, layer)}"{_small(image)} width="{_STILL_WIDTH}" src="{_still(image)}">'
-        f"<figcaption>{_caption(run, layer)}</figcaption></figure>"
-        for layer, image in sorted(dict(run.images).items())
+        f'<figure><img alt="{caption}"{_small(image)} width="{_STILL_WIDTH}" src="{_still(image)}">'
+        f"<figcaption>{caption}</figcaption></figure>"
+        for caption, image in _stills(run)
     )
     return (
         f'<section aria-label="{name}">{heading}<div class="view"></div>'
@@ -134,8 +134,20 @@ def _section(run: RunRecord, run_is_title: bool) -> str:
     )
 
 
-def _caption(run: RunRecord, layer: int) -> str:
-    return f"{run.name_of(layer)}, {BLACKED_OUT}" if layer in run.flagged else run.name_of(layer)
+def _stills(run: RunRecord) -> list[tuple[str, Image.Image]]:
+    """The images by layer, and those of the variants, each with its name as HTML."""
+    black = f", {BLACKED_OUT}"
+    found = [(run.name_of(k) + black * (k in run.flagged), image) for k, image in sorted(dict(run.images).items())]
+    if run.variants:
+        found = found[:1]  # it is the same for all layers
+        others = sorted(dict(run.token_images).items(), key=_by_row)
+        found += [(run.name_of(*key) + black * (key in run.flagged_tokens), image) for key, image in others]
+    return [(html.escape(name), image) for name, image in found]
+
+
+def _by_row(item: tuple[tuple[int, Any], Image.Image]) -> tuple[int, int]:
+    (layer, variant), _ = item
+    return variant.number, layer
 
 
 def _small(image: Image.Image) -> str:
