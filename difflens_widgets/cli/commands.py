@@ -14,6 +14,7 @@ from typing import Any
 
 from .._version import __version__
 from ..runs.ranges import parse_layers
+from .targets import check_targets
 
 DEMO_PROMPTS = (
     "a pink cat on a blue background",
@@ -154,6 +155,7 @@ def _lens(options: argparse.Namespace) -> None:
 
     if not options.out and not options.html:
         raise ValueError("nothing to write: give --out FOLDER, --html FILE, or both")
+    check_targets(options.out, ("grid.png", "film.gif", "run.lens"), options.html)
     lens = DiffusionLens.from_pretrained(options.model, device=options.device, text_encoder=options.text_encoder)
     run = (lens.ablate if options.ablation else lens)(options.prompt, **run_options(options))
     for layer, reason in run.failures.items():
@@ -177,6 +179,7 @@ def _compare(options: argparse.Namespace) -> None:
     from ..lens.diffusion_lens import DiffusionLens
     from ..models.tuned import load_tuned_pipeline
 
+    check_targets(options.out, ("grid.png", "metrics.png", "comparison.lenses"))
     raw = DiffusionLens.from_pretrained(options.raw, device=options.device, text_encoder=options.text_encoder)
     pipe, name = load_tuned_pipeline(options.raw, options.tuned, options.device, text_encoder=options.text_encoder)
     comparison = compare(
@@ -224,6 +227,7 @@ def _demo(options: argparse.Namespace) -> None:
     from ..lens.diffusion_lens import DiffusionLens
     from ..runs.render.page import to_html
 
+    check_targets(None, (), options.html)
     runs = DiffusionLens.from_pretrained()(DEMO_PROMPTS)
     page = to_html(runs, options.html, title="difflens: what each layer of the text encoder sees")
     print(page.resolve())

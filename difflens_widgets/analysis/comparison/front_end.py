@@ -98,7 +98,7 @@ def diff_state(comparison: ShownComparison, number: int = 0, largest: int = _LAR
         **describe(raw),
         **standing(next(iter(unfinished), raw)),
         "failures": {f"{name}/{k}": why for name, run in comparison.runs.items() for k, why in run.failures.items()},
-        "notice": "",
+        "notice": comparison.note,
         "models": {name: str(run.settings.get("model", "")) for name, run in comparison.runs.items()},
         "metrics": metrics_of(comparison),
         "columns": [asdict(column) for column in columns if "attention" in scales],
@@ -135,7 +135,8 @@ def _differences(comparison: ShownComparison, largest: int) -> dict[int, npt.NDA
     """One map (1, height, width) for each layer that both have painted."""
     maps = {}
     for layer in comparison.layers:
-        if layer in comparison.raw.images and layer in comparison.tuned.images:
+        both = layer in comparison.raw.images and layer in comparison.tuned.images
+        if both and layer not in comparison.not_comparable:
             difference = comparison.difference(layer)[None]
             factor = min(1.0, largest / max(difference.shape))
             size = (max(1, round(difference.shape[1] * factor)), max(1, round(difference.shape[2] * factor)))

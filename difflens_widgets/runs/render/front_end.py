@@ -10,6 +10,7 @@ from ..tokens import PromptPart, TokenKey
 from ..variant import Variant
 from .encoding import encode_final, encode_kept
 
+_SO_FAR = "This is what was painted so far."
 _PARTS = {PromptPart.PADDING: -1, PromptPart.PROMPT: -2}
 
 
@@ -89,7 +90,7 @@ def standing(run: RunRecord) -> dict[str, Any]:
     return {
         "status": "stopped" if waiting else run.status,
         "message": run.message,
-        "notice": f"This is what was painted so far.{FOLLOW}" if waiting else "",
+        "notice": f"{_SO_FAR}{FOLLOW}" if waiting else run.flagged_note(),
         "progress": {},
         "failures": {str(layer): reason for layer, reason in run.failures.items()},
     }

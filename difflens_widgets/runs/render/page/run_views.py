@@ -6,7 +6,7 @@ from typing import Any
 
 from PIL import Image
 
-from ...record import RunRecord
+from ...record import BLACKED_OUT, RunRecord
 from ..attention_front_end import attention_state, is_stock_picture, views_of
 from ..attention_still import draw_still
 from ..front_end import FOLLOW, frame_key, record_state
@@ -58,11 +58,20 @@ def attention_view(run: RunRecord, thinning: int = 0) -> PageView:
 
 def _stills(run: RunRecord, layers: list[int]) -> list[tuple[str, Image.Image]]:
     """The images by layer; of a run with variants one of these, as they are all the same, and those of the variants."""
-    found = [(run.name_of(layer), image) for layer, image in sorted(run.images.items()) if layer in layers]
+    black = f", {BLACKED_OUT}"
+    found = [
+        (run.name_of(layer) + black * (layer in run.flagged), image)
+        for layer, image in sorted(run.images.items())
+        if layer in layers
+    ]
     if not run.variants:
         return found
     keys = [(layer, token) for token in run.variants for layer in layers]
-    return found[:1] + [(run.name_of(*key), run.token_images[key]) for key in keys if key in run.token_images]
+    return found[:1] + [
+        (run.name_of(*key) + black * (key in run.flagged_tokens), run.token_images[key])
+        for key in keys
+        if key in run.token_images
+    ]
 
 
 def name_of(run: RunRecord) -> str:
