@@ -29,7 +29,7 @@ def bench_lens(model: str, steps: int, repeats: int, batch_sizes: Sequence[int] 
     without their cost; it only denoises, batch 2 (guidance).
     """
     lens = DiffusionLens.from_pretrained(model)
-    options: RunOptions = {"num_inference_steps": steps, "guidance_scale": 7.5, "seed": 0}
+    options: RunOptions = {"num_inference_steps": steps, "guidance_scale": 7.5, "seed": 0, "cache": False}
     threads = f"{torch.get_num_threads()} threads, {lens.pipe.device}"
     yield f"{lens.model}, {lens.num_layers} layers, {steps} steps, {threads}"
 

@@ -55,22 +55,24 @@ class LayerImage:
     """The finished image of one layer.
 
     `latents` are its final latents, float32 (channel, height, width); `attention` holds its attention maps, if they
-    were requested.
+    were requested. `cached`: it was generated before, and is the same to the byte.
     """
 
     layer: int
     image: Image.Image
     latents: np.ndarray | None = None
     attention: AttentionMaps | None = None
+    cached: bool = False
 
 
 @dataclass(frozen=True)
 class TokenImage:
-    """The finished image of one layer with only `token` kept."""
+    """The finished image of one layer with only `token` kept; `cached` as in `LayerImage`."""
 
     layer: int
     token: TokenKey
     image: Image.Image
+    cached: bool = False
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ from .events import (
     TokenImage,
 )
 from .run import LensRun
+from .tokens import PromptPart
 from .worker import Worker
 
 
@@ -100,6 +101,8 @@ class LensJob(BackgroundJob[LensRun]):
 
     def _enter(self, event: Event) -> Iterator[Event]:
         run = self.run
+        if isinstance(event, (LayerImage, TokenImage)) and event.cached:
+            run.settings["from_cache"] = [*run.settings.get("from_cache", ()), _plain(event)]
         if isinstance(event, LayerImage):
             run.images[event.layer] = event.image
             if event.latents is not None:
@@ -138,3 +141,10 @@ class LensJob(BackgroundJob[LensRun]):
         return (
             f"LensJob({self.run.prompt!r}, {len(self.run.images)} of {len(self.run.layers)} layers, {self.run.status})"
         )
+
+
+def _plain(event: LayerImage | TokenImage) -> int | list[int | str]:
+    """What a cached event is of, in types that JSON has."""
+    if isinstance(event, LayerImage):
+        return event.layer
+    return [event.layer, event.token.value if isinstance(event.token, PromptPart) else event.token]

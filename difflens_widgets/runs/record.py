@@ -36,7 +36,8 @@ class RunRecord:
         method ("lens", "ablation", "text ablation", "patch", "output patch" or "steer"), num_inference_steps, snapshots
         (the requested steps), guidance_scale, negative_prompt (None: not given), height, width, scheduler, model,
         text_encoder, model_hash, dtype, batch_size, versions. A patch has its source, steering its strengths and
-        direction, a text ablation the blocks in without_text.
+        direction, a text ablation the blocks in without_text. from_cache, if there are any: the layers, and
+        [layer, token], whose images were generated before.
     states : float16 array (num_layers, positions, width)
         The hidden states of the examined text encoder, before the final layer norm, at `state_positions`; divided by
         `settings["states_scale"]` where they are beyond float16's range. None for a text ablation.

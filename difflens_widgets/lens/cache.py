@@ -1,0 +1,195 @@
+"""The cache of a run: rows that were generated before are not generated again.
+
+The key of a row holds all that decides its image: the states that the denoiser gets for this row and for the negative
+prompt, the weights and settings of everything that runs after the text encoders, the sampling settings, the row's place
+and the number of rows in the batch, the versions and the device. Not its prompt, layer or edit: so two edits that give
+the same states, such as "skip no block" and the last layer, share an image.
+
+Neither read nor filled: with `cache=False`, with an `on_step` listener, which has to be called, and where a pipeline
+holds what cannot be hashed (hooks, code of your own). A row is taken only if all that was requested of it is known,
+snapshots and attention maps included.
+"""
+
+from __future__ import annotations
+
+import inspect
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import fields, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..models.content_hash import ContentHash, NotHashable
+from ..models.pipeline_hash import pipeline_hash
+from ..runs.events import Event, Failed, LayerImage, Message, Snapshot, TokenFailed, TokenImage
+from ..runs.maps.maps import AttentionMaps
+from ..runs.maps.plan import Plan
+from ..runs.result_store import ResultStore, result_store
+from ..runs.stored_images import StoredImage
+from .batch import Batch, BatchRow, batch_index
+from .settings import SamplingSettings
+
+log = logging.getLogger(__name__)
+
+_NOT_IN_THE_KEY = {"snapshots", "on_step", "cache", "batch_size"}  # the size of the call itself is in it
+
+
+def open_cache(batch: Batch, settings: SamplingSettings) -> RunCache | None:
+    """The cache of a run whose prompt is encoded; None if there is none for it."""
+    store = result_store() if settings.cache and settings.on_step is None else None
+    if store is None:
+        return None
+    try:
+        return RunCache(batch, settings, store)
+    except NotHashable as reason:
+        log.info("the images of this run are not kept for later ones: %s", reason)
+        return None
+
+
+class RunCache:
+    """The images of one run in a store.
+
+    Raises
+    ------
+    NotHashable
+        If something has an effect on the images that the key would not show.
+    """
+
+    def __init__(self, batch: Batch, settings: SamplingSettings, store: ResultStore) -> None:
+        self._batch, self._settings, self._store = batch, settings, store
+        self._conditions = _conditions(batch, settings)
+        self._rest = self._hash_of_the_rest()
+        self._collected: list[LayerImage | TokenImage] = []
+        self._snapshots: dict[int, dict[int, Any]] = {}
+
+    def find(self, rows: Sequence[BatchRow], size: int) -> dict[BatchRow, list[Event]]:
+        """The events of the rows that are known, for calls of `size` rows; the layers in descending order."""
+        found: dict[BatchRow, list[Event]] = {}
+        for row in sorted(rows, key=lambda row: (row.token is not None, -row.layer)):
+            stored = self._store.get(self._key(row, size))
+            if stored is not None and (events := self._events(row, stored)) is not None:
+                found[row] = events
+        return found
+
+    def collecting(self, emit: Callable[[Event], None]) -> Callable[[Event], None]:
+        """`emit`, which also collects the images of the next call."""
+        self._collected, self._snapshots = [], {}
+        doubtful = False
+
+        def collect(event: Event) -> None:
+            nonlocal doubtful
+            if isinstance(event, Snapshot):
+                self._snapshots.setdefault(event.layer, {})[event.step] = event.image
+            elif isinstance(event, Message):  # said of the row that follows, and would be said of it again
+                doubtful = True
+            elif isinstance(event, (LayerImage, TokenImage)):
+                if not doubtful:
+                    self._collected.append(event)
+                doubtful = False
+            elif isinstance(event, (Failed, TokenFailed)):
+                doubtful = False
+            emit(event)
+
+        return collect
+
+    def keep(self, rows: Mapping[int, BatchRow], size: int) -> None:
+        """Keep the collected images of a call with these rows."""
+        if not self._collected:
+            return
+        try:
+            if self._hash_of_the_rest().hexdigest() != self._rest.hexdigest():
+                log.info("the model changed while it was generating: these images are not kept for later runs")
+                return
+        except NotHashable:
+            return
+        for event in self._collected:
+            if isinstance(event, TokenImage):
+                row, stored = BatchRow(event.layer, event.token), StoredImage(event.image)
+            else:
+                row = BatchRow(event.layer)
+                stored = StoredImage(event.image, event.latents, self._snapshots.get(event.layer, {}), event.attention)
+            self._store.put(self._key(row, size), stored)
+
+    def _events(self, row: BatchRow, stored: StoredImage) -> list[Event] | None:
+        """The events of a row; None if something is missing."""
+        layer, token = row
+        if token is not None:
+            return [TokenImage(layer, token, stored.image, cached=True)]
+        attention = _with_plan(stored.attention, self._batch.plan)
+        if stored.latents is None or not self._settings.snapshots <= stored.snapshots.keys():
+            return None
+        if self._batch.plan is not None and attention is None:
+            return None
+        snapshots = [Snapshot(layer, step, stored.snapshots[step]) for step in sorted(self._settings.snapshots)]
+        return [*snapshots, LayerImage(layer, stored.image, stored.latents, attention, cached=True)]
+
+    def _key(self, row: BatchRow, size: int) -> str:
+        place = batch_index(row, size, self._batch.num_layers)
+        return self._rest.copy().add(self._conditions[row], size, place).hexdigest()
+
+    def _hash_of_the_rest(self) -> ContentHash:
+        """Everything but the states: read again after a call, because the user may change the model meanwhile."""
+        settings, view = self._settings, self._batch.view
+        encoders = {name for each in view.family.encoders for name in (each.name, each.tokenizer)}
+        found = pipeline_hash(view.pipe, view.scheduler, settings.num_inference_steps, without=encoders)
+        for field in fields(settings):
+            if field.name not in _NOT_IN_THE_KEY:
+                found.add(field.name, getattr(settings, field.name))
+        return found
+
+
+def _conditions(batch: Batch, settings: SamplingSettings) -> dict[BatchRow, str]:
+    """A hash of all that the pipeline's own `encode_prompt` gives the denoiser, for each row."""
+    found: dict[BatchRow, str] = {}
+    rows = batch.rows
+    for start in range(0, len(rows), settings.batch_size):
+        part = rows[start : start + settings.batch_size]
+        for row, condition in zip(part, _conditions_of(batch, settings, part), strict=True):
+            found[row] = condition
+    return found
+
+
+@torch.inference_mode()
+def _conditions_of(batch: Batch, settings: SamplingSettings, rows: list[BatchRow]) -> list[str]:
+    pipe, count = batch.view.pipe, len(rows)
+    negative, embeds = batch.negative_prompt, settings.negative_prompt_embeds
+    batch.view.session.begin([batch.edit_of(row) for row in rows])
+    given: dict[str, Any] = {
+        "prompt": [batch.prompt] * count,
+        "device": pipe._execution_device,
+        "num_images_per_prompt": 1,
+        "do_classifier_free_guidance": True,
+        "negative_prompt": None if negative is None or embeds is not None else [negative] * count,
+        "negative_prompt_embeds": None if embeds is None else embeds.repeat(count, *[1] * (embeds.ndim - 1)),
+        "lora_scale": settings.lora_scale,
+    }
+    accepted = inspect.signature(pipe.encode_prompt).parameters
+    try:
+        encoded = pipe.encode_prompt(**{name: value for name, value in given.items() if name in accepted})
+    except (RuntimeError, TypeError, ValueError) as error:
+        raise NotHashable(f"encode_prompt: {error}") from error
+    hashes = [ContentHash().add(negative) for _ in rows]
+    for tensor in _tensors(encoded):
+        by_row = tensor.ndim > 0 and len(tensor) == count
+        for index, found in enumerate(hashes):
+            found.add(tensor[index] if by_row else tensor)
+    return [found.hexdigest() for found in hashes]
+
+
+def _tensors(value: Any) -> list[Tensor]:
+    if isinstance(value, Tensor):
+        return [value]
+    if isinstance(value, tuple | list):
+        return [tensor for part in value for tensor in _tensors(part)]
+    if value is None:
+        return []
+    raise NotHashable(f"encode_prompt gives a {type(value).__name__}")
+
+
+def _with_plan(attention: AttentionMaps | None, plan: Plan | None) -> AttentionMaps | None:
+    """The maps with the plan of this run; None if they were captured in another way."""
+    if attention is None or plan is None or replace(attention.plan, pictures=plan.pictures) != plan:
+        return None
+    return replace(attention, plan=plan)
