@@ -38,6 +38,8 @@ _HOMES = {
     "read_states": ".analysis.states",
     "similarity_report": ".analysis.similarity",
     "state_norms": ".analysis.layer_change",
+    "Sweep": ".analysis.sweep.result",
+    "sweep": ".analysis.sweep.run",
     "token_similarity": ".analysis.similarity",
     "capture_attention": ".attention.capture",
     "Family": ".models.family",
@@ -63,6 +65,7 @@ __all__ = [
     "SceneJudge",
     "StableDiffusionGlassPipeline",
     "TextEncoder",
+    "Sweep",
     "TokenAttentionGrid",
     "TrainingHistory",
     "TrainingJob",
@@ -81,6 +84,7 @@ __all__ = [
     "similarity_report",
     "start_dreambooth",
     "state_norms",
+    "sweep",
     "token_similarity",
     "train_dreambooth",
 ]
@@ -96,6 +100,8 @@ if TYPE_CHECKING:
     from .analysis.layer_change import layer_change, state_norms
     from .analysis.similarity import similarity_report, token_similarity
     from .analysis.states import read_states
+    from .analysis.sweep.result import Sweep
+    from .analysis.sweep.run import sweep
     from .analysis.table import EmergenceTable
     from .attention.capture import capture_attention
     from .dreambooth.config import DreamBoothConfig

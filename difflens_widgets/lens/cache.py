@@ -28,7 +28,7 @@ from ..runs.maps.maps import AttentionMaps
 from ..runs.maps.plan import Plan
 from ..runs.result_store import ResultStore, result_store
 from ..runs.stored_images import StoredImage
-from .batch import Batch, BatchRow, batch_index
+from .batch import Batch, BatchRow, batch_index, next_rows
 from .settings import SamplingSettings
 
 log = logging.getLogger(__name__)
@@ -65,9 +65,9 @@ class RunCache:
         self._snapshots: dict[int, dict[int, Any]] = {}
 
     def find(self, rows: Sequence[BatchRow], size: int) -> dict[BatchRow, list[Event]]:
-        """The events of the rows that are known, for calls of `size` rows; the layers in descending order."""
+        """The events of the rows that are known, for calls of `size` rows, in the order of such calls."""
         found: dict[BatchRow, list[Event]] = {}
-        for row in sorted(rows, key=lambda row: (row.token is not None, -row.layer)):
+        for row in _in_order(rows, size, self._batch.num_layers):
             stored = self._store.get(self._key(row, size))
             if stored is not None and (events := self._events(row, stored)) is not None:
                 found[row] = events
@@ -138,6 +138,15 @@ class RunCache:
             if field.name not in _NOT_IN_THE_KEY:
                 found.add(field.name, getattr(settings, field.name))
         return found
+
+
+def _in_order(rows: Sequence[BatchRow], size: int, num_layers: int) -> list[BatchRow]:
+    remaining = list(rows)
+    ordered: list[BatchRow] = []
+    while remaining:
+        ordered += next_rows(remaining, size, None, num_layers).values()
+        remaining = [row for row in remaining if row not in ordered]
+    return ordered
 
 
 def _conditions(batch: Batch, settings: SamplingSettings) -> dict[BatchRow, str]:
