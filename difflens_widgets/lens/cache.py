@@ -34,6 +34,7 @@ from .settings import SamplingSettings
 log = logging.getLogger(__name__)
 
 _NOT_IN_THE_KEY = {"snapshots", "on_step", "cache", "batch_size"}  # the size of the call itself is in it
+_ROWS = 16  # whose conditions are in memory at a time
 
 
 def open_cache(batch: Batch, settings: SamplingSettings) -> RunCache | None:
@@ -153,8 +154,8 @@ def _conditions(batch: Batch, settings: SamplingSettings) -> dict[BatchRow, str]
     """A hash of all that the pipeline's own `encode_prompt` gives the denoiser, for each row."""
     found: dict[BatchRow, str] = {}
     rows = batch.rows
-    for start in range(0, len(rows), settings.batch_size):
-        part = rows[start : start + settings.batch_size]
+    for start in range(0, len(rows), _ROWS):
+        part = rows[start : start + _ROWS]
         for row, condition in zip(part, _conditions_of(batch, settings, part), strict=True):
             found[row] = condition
     return found

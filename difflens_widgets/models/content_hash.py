@@ -10,6 +10,7 @@ from __future__ import annotations
 import enum
 import functools
 import hashlib
+import re
 import types
 from collections.abc import Mapping, Sequence, Set
 from typing import Any
@@ -38,6 +39,7 @@ class ContentHash:
     def __init__(self) -> None:
         self._sha = hashlib.sha256()
         self._text: list[str] = []  # what is said but not hashed yet: one long update is faster than many
+        self._trusted: set[type] = set()
         self._seen: dict[int, tuple[int, Any]] = {}  # the objects are held, so that no id is used twice
 
     def hexdigest(self) -> str:
@@ -95,6 +97,8 @@ class ContentHash:
         name = f"{type(value).__module__}.{type(value).__qualname__}"
         if isinstance(value, types.FunctionType | types.BuiltinFunctionType | types.MethodType):
             self._add_function(value)
+        elif isinstance(value, re.Pattern):
+            self._say("pattern", value.pattern, value.flags)
         elif isinstance(value, functools.partial):
             self._say("partial", value.func, value.args, value.keywords)
         elif isinstance(value, nn.Module):
@@ -123,7 +127,7 @@ class ContentHash:
         for hook in (hook for hooks in _HOOKS for hook in kept[hooks].values()):
             if not str(getattr(hook, "__module__", "")).startswith("transformers."):  # those only listen
                 raise NotHashable(f"a hook on a {type(module).__name__}")
-        self._trust(type(module).forward.__module__, f"{type(module).__name__}.forward")
+        self._trust_methods(type(module))
         own = {name: value for name, value in kept.items() if name not in _BOOKKEEPING}
         if "_hf_hook" in own:
             self._say(f"offloaded:{type(own['_hf_hook']).__qualname__}")
@@ -137,9 +141,16 @@ class ContentHash:
             self._say(name, part)
 
     def _add_attributes(self, attributes: Mapping[str, Any]) -> None:
+        plain: dict[str, Any] = {}
         for name, value in attributes.items():  # in the order in which the class sets them
-            if name not in _WITHOUT_EFFECT:
+            kind = type(value)
+            if name in _WITHOUT_EFFECT:
+                continue
+            if kind in _PLAIN or (kind is tuple and _PLAIN.issuperset(map(type, value))):
+                plain[name] = value
+            else:
                 self._say(name, value)
+        self._say(repr(plain))  # most of a network's settings, in one go
 
     def _add_function(self, function: Any) -> None:
         target = getattr(function, "__func__", function)
@@ -170,6 +181,16 @@ class ContentHash:
                 self._text.append(f"{len(value)}:{value}")
             else:
                 self._add(value)
+
+    def _trust_methods(self, kind: type) -> None:
+        """Refuse a class with a method that someone replaced."""
+        if kind in self._trusted:
+            return
+        self._trusted.add(kind)
+        for base in kind.__mro__[:-1]:
+            for name, method in vars(base).items():
+                if isinstance(method, types.FunctionType):
+                    self._trust(method.__module__ or "builtins", f"{kind.__name__}.{name}")
 
     def _trust(self, module: str, name: str) -> None:
         if module.split(".")[0] not in _TRUSTED:
