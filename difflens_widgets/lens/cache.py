@@ -1,20 +1,20 @@
 """The cache of a run: rows that were generated before are not generated again.
 
-The key of a row holds all that decides its image: the states that the denoiser gets for this row and for the negative
-prompt, the weights and settings of everything that runs after the text encoders, the sampling settings, the row's place
-and the number of rows in the batch, the versions and the device. Not its prompt, layer or edit: so two edits that give
-the same states, such as "skip no block" and the last layer, share an image.
+The key of a row holds all that decides its image: the states that the denoiser gets for this row, the negative prompt,
+the weights and settings of the whole pipeline, the sampling settings, the row's place and the number of rows in the
+batch, the versions and the device. Not its prompt, layer or edit: so two edits that give the same states, such as "skip
+no block" and the last layer, or the stock row of a patch, share an image.
 
-Neither read nor filled: with `cache=False`, with an `on_step` listener, which has to be called, and where a pipeline
-holds what cannot be hashed (hooks, code of your own). A row is taken only if all that was requested of it is known,
-snapshots and attention maps included.
+Neither read nor filled: with `cache=False`, with an `on_step` listener, which has to be called, where the denoiser is
+changed row by row, and where a pipeline holds what cannot be hashed (hooks, code of your own). A row is taken only if
+all that was requested of it is known, snapshots and attention maps included.
 """
 
 from __future__ import annotations
 
-import inspect
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import fields, replace
 from typing import Any
 
@@ -59,6 +59,8 @@ class RunCache:
     """
 
     def __init__(self, batch: Batch, settings: SamplingSettings, store: ResultStore) -> None:
+        if not isinstance(batch.denoiser(batch.rows[:1]), nullcontext):
+            raise NotHashable("a denoiser that is changed row by row")
         self._batch, self._settings, self._store = batch, settings, store
         self._conditions = _conditions(batch, settings)
         self._rest = self._hash_of_the_rest()
@@ -101,6 +103,7 @@ class RunCache:
             return
         try:
             if self._hash_of_the_rest().hexdigest() != self._rest.hexdigest():
+                # by the user; or a network built a table in its first forward, and the next run is kept
                 log.info("the model changed while it was generating: these images are not kept for later runs")
                 return
         except NotHashable:
@@ -133,8 +136,16 @@ class RunCache:
     def _hash_of_the_rest(self) -> ContentHash:
         """Everything but the states: read again after a call, because the user may change the model meanwhile."""
         settings, view = self._settings, self._batch.view
-        encoders = {name for each in view.family.encoders for name in (each.name, each.tokenizer)}
-        found = pipeline_hash(view.pipe, view.scheduler, settings.num_inference_steps, without=encoders)
+        tokenizers = [name for name in view.pipe.components if name.startswith("tokenizer")]
+        left_out = [*tokenizers, *view.session.encoders]
+        found = pipeline_hash(view.pipe, view.scheduler, settings.num_inference_steps, without=left_out)
+        negative = self._batch.negative_prompt
+        for name, encoder in view.session.encoders.items():  # the prompt's states are read, the negative one's are not
+            found.add(name, encoder)
+        for name in tokenizers:
+            if (tokenizer := getattr(view.pipe, name)) is not None:
+                found.add(name, list(tokenizer(negative or "").input_ids))
+        found.add("negative", negative)
         for field in fields(settings):
             if field.name not in _NOT_IN_THE_KEY:
                 found.add(field.name, getattr(settings, field.name))
@@ -163,39 +174,27 @@ def _conditions(batch: Batch, settings: SamplingSettings) -> dict[BatchRow, str]
 
 @torch.inference_mode()
 def _conditions_of(batch: Batch, settings: SamplingSettings, rows: list[BatchRow]) -> list[str]:
-    pipe, count = batch.view.pipe, len(rows)
-    negative, embeds = batch.negative_prompt, settings.negative_prompt_embeds
+    count = len(rows)
     batch.view.session.begin([batch.edit_of(row) for row in rows])
-    given: dict[str, Any] = {
-        "prompt": [batch.prompt] * count,
-        "device": pipe._execution_device,
-        "num_images_per_prompt": 1,
-        "do_classifier_free_guidance": True,
-        "negative_prompt": None if negative is None or embeds is not None else [negative] * count,
-        "negative_prompt_embeds": None if embeds is None else embeds.repeat(count, *[1] * (embeds.ndim - 1)),
-        "lora_scale": settings.lora_scale,
-    }
-    accepted = inspect.signature(pipe.encode_prompt).parameters
     try:
-        encoded = pipe.encode_prompt(**{name: value for name, value in given.items() if name in accepted})
+        encoded = batch.view.encode_stock([batch.prompt] * count, settings.lora_scale)
     except (RuntimeError, TypeError, ValueError) as error:
         raise NotHashable(f"encode_prompt: {error}") from error
-    hashes = [ContentHash().add(negative) for _ in rows]
-    for tensor in _tensors(encoded):
-        by_row = tensor.ndim > 0 and len(tensor) == count
-        for index, found in enumerate(hashes):
-            found.add(tensor[index] if by_row else tensor)
+    hashes = [ContentHash() for _ in rows]
+    _add_by_row(encoded, hashes)
     return [found.hexdigest() for found in hashes]
 
 
-def _tensors(value: Any) -> list[Tensor]:
-    if isinstance(value, Tensor):
-        return [value]
-    if isinstance(value, tuple | list):
-        return [tensor for part in value for tensor in _tensors(part)]
-    if value is None:
-        return []
-    raise NotHashable(f"encode_prompt gives a {type(value).__name__}")
+def _add_by_row(value: Any, hashes: list[ContentHash]) -> None:
+    """Add what `encode_prompt` returns: tensors with a row axis, lists with an item for each row, or what all share."""
+    if isinstance(value, tuple):
+        for part in value:
+            _add_by_row(part, hashes)
+        return
+    by_row = isinstance(value, list | Tensor) and (not isinstance(value, Tensor) or value.ndim > 0)
+    by_row = by_row and len(value) == len(hashes)
+    for index, found in enumerate(hashes):
+        found.add(value[index] if by_row else value)
 
 
 def _with_plan(attention: AttentionMaps | None, plan: Plan | None) -> AttentionMaps | None:

@@ -144,7 +144,7 @@ class ContentHash:
         plain: dict[str, Any] = {}
         for name, value in attributes.items():  # in the order in which the class sets them
             kind = type(value)
-            if name in _WITHOUT_EFFECT:
+            if name in _WITHOUT_EFFECT or (name == "_diffusers_hook" and not value.hooks):  # made by the first forward
                 continue
             if kind in _PLAIN or (kind is tuple and _PLAIN.issuperset(map(type, value))):
                 plain[name] = value

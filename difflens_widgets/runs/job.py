@@ -147,4 +147,7 @@ def _plain(event: LayerImage | TokenImage) -> int | list[int | str]:
     """What a cached event is of, in types that JSON has."""
     if isinstance(event, LayerImage):
         return event.layer
-    return [event.layer, event.token.value if isinstance(event.token, PromptPart) else event.token]
+    token = event.token
+    if isinstance(token, int):
+        return [event.layer, token]
+    return [event.layer, token.value if isinstance(token, PromptPart) else str(token)]

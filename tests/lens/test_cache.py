@@ -18,6 +18,8 @@ from difflens_widgets.models.content_hash import ContentHash, NotHashable
 from difflens_widgets.models.pipeline_hash import pipeline_hash
 from difflens_widgets.runs.events import LayerImage, Progress
 from difflens_widgets.runs.result_store import result_store
+from family_pipelines import small_flux2_klein_pipeline
+from joint_pipelines import small_flux_pipeline, small_sd3_pipeline
 from pipelines import small_pipeline, small_sdxl_pipeline
 
 PROMPT = "a red circle on a blue background"
@@ -72,7 +74,8 @@ NOT_IN_THE_ROW = {"layers": [4], "on_step": lambda *_: None, "cache": False}
 
 
 def test_every_argument_of_the_lens_is_tested_here() -> None:
-    assert {*OTHERS, *ADD_TO_A_ROW, *NOT_IN_THE_ROW} >= set(DEFAULTS)
+    of_other_families = {"slots", "true_cfg_scale"}  # tested below
+    assert {*OTHERS, *ADD_TO_A_ROW, *NOT_IN_THE_ROW, *of_other_families} >= set(DEFAULTS)
 
 
 def test_the_second_call_generates_nothing_and_gives_the_same_bytes(lens) -> None:
@@ -331,6 +334,46 @@ def test_sdxl_with_a_pooled_vector_and_two_encoders() -> None:
     assert cached(lens(PROMPT, **options)) == [0, 3]
     lens.pipe.text_encoder.get_input_embeddings().weight.data.mul_(1.5)
     assert cached(lens(PROMPT, **options)) == []
+
+
+@pytest.mark.parametrize("make", [small_flux_pipeline, small_sd3_pipeline, small_flux2_klein_pipeline])
+def test_other_families(make) -> None:
+    lens = DiffusionLens(make(), batch_size=2)
+    options = {"num_inference_steps": 1, "height": 32, "width": 32, "layers": [0, lens.num_layers - 1]}
+    lens("a red circle", **options, cache=False)  # some networks build tables in their first forward
+    first = lens("a red circle", **options)
+    second = lens("a red circle", **options)
+    assert cached(second) == sorted(options["layers"], key=str)
+    assert same_bytes(first, second)
+    others = [{"seed": 1}, {"guidance_scale": 3.0}]
+    if make is small_flux_pipeline:
+        others += [
+            {"true_cfg_scale": 2.0, "negative_prompt": "star"},
+            {"true_cfg_scale": 3.0, "negative_prompt": "star"},
+        ]
+        others += [{"true_cfg_scale": 3.0, "negative_prompt": "a blue star"}]
+    if make is small_flux2_klein_pipeline:
+        others += [{"slots": "all"}, {"slots": 1}]
+    for other in others:
+        found = lens("a red circle", **{**options, "layers": [0], **other})
+        truth = lens("a red circle", **{**options, "layers": [0], **other}, cache=False)
+        assert same_bytes(truth, found), other
+        assert cached(found) == [], other
+    assert cached(lens("a blue circle", **options)) == []
+
+
+def test_a_patch_takes_its_stock_row_from_the_lens_and_a_text_ablation_takes_nothing(own_lens) -> None:
+    options = {"num_inference_steps": 1, "guidance_scale": 2.0}
+    own_lens(PROMPT, layers=[4], **options)
+    patch = {"source": "a blue circle on a red background", "tokens": {"red": "blue"}}
+    patched = own_lens.patch(PROMPT, **patch, **options)
+    assert 4 in patched.settings["from_cache"]
+    assert not any(isinstance(key, list) for key in patched.settings["from_cache"])
+    again = own_lens.patch(PROMPT, **patch, **options)
+    assert same_bytes(patched, again)
+    assert sum(isinstance(key, list) for key in again.settings["from_cache"]) == len(patched.token_images)
+    plain = own_lens.patch(PROMPT, **patch, **options, cache=False)
+    assert same_bytes(plain, again)
 
 
 # on disk
