@@ -62,6 +62,7 @@ def emergence_table(
     latents: torch.Tensor | None = None,
     on_step: StepListener | None = None,
     slots: Slots = "cut",
+    cache: bool = True,
 ) -> EmergenceTable:
     """Paint every prompt of every task from every seed, and judge all layers.
 
@@ -78,7 +79,7 @@ def emergence_table(
         A JSON file for the verdicts, written after every run. If it exists, the experiment continues with it; there
         may be more prompts, seeds or tasks than before.
     negative_prompt, num_inference_steps, guidance_scale, true_cfg_scale, guidance_rescale, eta, \
-cross_attention_kwargs, negative_prompt_embeds, height, width, latents, on_step, slots
+cross_attention_kwargs, negative_prompt_embeds, height, width, latents, on_step, slots, cache
         As in `DiffusionLens.start`.
 
     Raises
@@ -103,6 +104,7 @@ cross_attention_kwargs, negative_prompt_embeds, height, width, latents, on_step,
         "latents": latents,
         "on_step": on_step,
         "slots": slots,
+        "cache": cache,
     }
     tasks = _checked(tasks)
     numbers = _checked_seeds(seeds)

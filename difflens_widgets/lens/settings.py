@@ -46,6 +46,7 @@ class RunOptions(TypedDict, total=False):
     attention: AttentionChoice
     on_step: StepListener | None
     slots: Slots
+    cache: bool
 
 
 DEFAULTS: RunOptions = {
@@ -67,6 +68,7 @@ DEFAULTS: RunOptions = {
     "attention": False,
     "on_step": None,
     "slots": "cut",
+    "cache": True,
 }
 
 
@@ -93,6 +95,7 @@ class SamplingSettings:
     negative_prompt_embeds: Tensor | None = None
     on_step: StepListener | None = None
     slots: Slots = "cut"
+    cache: bool = True
 
     @property
     def lora_scale(self) -> float | None:
@@ -152,6 +155,7 @@ def read_settings(pipe: Any, batch_size: int, options: RunOptions, reads: int = 
         ),
         on_step=checks.callable_or_none("on_step", options["on_step"]),
         slots=checks.slots(options["slots"], reads),
+        cache=checks.boolean("cache", options["cache"]),
     )
 
 
