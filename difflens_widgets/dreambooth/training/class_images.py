@@ -14,6 +14,7 @@ import torch
 from PIL import Image
 
 from ...models.pipeline_state import quiet
+from ...models.sampling_defaults import SamplingDefaults
 from ...runs.format.atomic_write import replacing
 from ..config import DreamBoothConfig
 from .images import image_files, read_image
@@ -53,17 +54,19 @@ def given_images(folder: Path) -> list[Path]:
     return [path for path in image_files(folder) if not _GENERATED.fullmatch(path.name)]
 
 
-def class_image_list(config: DreamBoothConfig, model_hash: str, side: int) -> tuple[list[ClassImage], list[ClassImage]]:
+def class_image_list(
+    config: DreamBoothConfig, sampling: SamplingDefaults, model_hash: str, side: int
+) -> tuple[list[ClassImage], list[ClassImage]]:
     """The images of `class_prompt`, and those of `class_prompts`, in this order; some may not exist yet.
 
     The names of generated files depend on everything that determines what they show, so an image of another prompt,
     model, size or setting is never used. In a folder that the user gives they may come from another seed.
     """
-    own = class_folder(config, model_hash, side)
+    own = class_folder(config, sampling, model_hash, side)
     first: list[ClassImage] = []
     others: list[ClassImage] = []
     for prompt in config.prior_prompts:
-        key = _key(config, prompt, model_hash, side)
+        key = _key(config, sampling, prompt, model_hash, side)
         if prompt != config.class_prompt:
             others += [
                 ClassImage(prompt, own / f"generated-{key}-{number:05d}.png", f"class image {prompt}", number)
@@ -72,7 +75,7 @@ def class_image_list(config: DreamBoothConfig, model_hash: str, side: int) -> tu
             continue
         folder = Path(config.class_data_dir) if config.class_data_dir else own
         given = given_images(folder)[: config.num_class_images] if config.class_data_dir and folder.is_dir() else []
-        old = None if config.class_data_dir else _folder_of_0_1(config, model_hash, side)
+        old = None if config.class_data_dir else _folder_of_0_1(config, sampling, model_hash, side)
         first += [ClassImage(prompt, path) for path in given]
         first += [
             ClassImage(
@@ -87,15 +90,16 @@ def class_image_list(config: DreamBoothConfig, model_hash: str, side: int) -> tu
     return first, others
 
 
-def class_folder(config: DreamBoothConfig, model_hash: str, side: int) -> Path:
+def class_folder(config: DreamBoothConfig, sampling: SamplingDefaults, model_hash: str, side: int) -> Path:
     """A folder in the output; its name depends on everything that determines the generated images."""
-    key = _key(config, config.class_prompt, model_hash, side, config.seed, config.sample_batch_size)
+    key = _key(config, sampling, config.class_prompt, model_hash, side, config.seed, config.sample_batch_size)
     return Path(config.output_dir) / "class_images" / key
 
 
 def generate_missing(
     pipe: Any,
     config: DreamBoothConfig,
+    sampling: SamplingDefaults,
     images: list[ClassImage],
     side: int,
     *,
@@ -111,6 +115,8 @@ def generate_missing(
     ----------
     pipe : StableDiffusionPipeline
     config : DreamBoothConfig
+    sampling : SamplingDefaults
+        The steps and the guidance scale of the images.
     images : list of ClassImage
     side : int
         Width and height in pixels.
@@ -133,7 +139,7 @@ def generate_missing(
         if cancelled():
             return False
         on_progress(len(given) + start, len(images))
-        for image, generated in zip(group, _generate(pipe, config, group, side), strict=True):
+        for image, generated in zip(group, _generate(pipe, config, sampling, group, side), strict=True):
             if not image.stored:
                 image.path.parent.mkdir(parents=True, exist_ok=True)
                 with replacing(image.path, "an image of the class") as file:
@@ -153,25 +159,28 @@ def read_class_images(images: list[ClassImage], side: int) -> list[Image.Image]:
 
 
 @torch.inference_mode()
-def _generate(pipe: Any, config: DreamBoothConfig, group: list[ClassImage], side: int) -> list[Image.Image]:
+def _generate(
+    pipe: Any, config: DreamBoothConfig, sampling: SamplingDefaults, group: list[ClassImage], side: int
+) -> list[Image.Image]:
     with quiet(pipe):
         result = pipe(
             [image.prompt for image in group],
             negative_prompt=None if config.negative_prompt is None else [config.negative_prompt] * len(group),
             height=side,
             width=side,
-            num_inference_steps=config.num_inference_steps,
-            guidance_scale=config.guidance_scale,
+            **sampling._asdict(),
             generator=[generator_of(config.seed, image.purpose, image.number) for image in group],
         )
     return list(result.images)
 
 
-def _folder_of_0_1(config: DreamBoothConfig, model_hash: str, side: int) -> Path:
-    key = _key(config, config.class_prompt, model_hash, side, config.seed, config.sample_batch_size)
+def _folder_of_0_1(config: DreamBoothConfig, sampling: SamplingDefaults, model_hash: str, side: int) -> Path:
+    key = _key(config, sampling, config.class_prompt, model_hash, side, config.seed, config.sample_batch_size)
     return Path(config.output_dir) / "class_pictures" / key
 
 
-def _key(config: DreamBoothConfig, prompt: str | None, model_hash: str, side: int, *more: int) -> str:
-    values = [model_hash, side, prompt, config.negative_prompt, config.num_inference_steps, config.guidance_scale]
+def _key(
+    config: DreamBoothConfig, sampling: SamplingDefaults, prompt: str | None, model_hash: str, side: int, *more: int
+) -> str:
+    values = [model_hash, side, prompt, config.negative_prompt, *sampling]
     return hashlib.sha256(json.dumps([*values, *more]).encode()).hexdigest()[:12]
