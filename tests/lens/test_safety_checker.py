@@ -12,7 +12,7 @@ from difflens_widgets import Comparison, DiffusionLens, DiffViewer, LensRun, Sta
 from difflens_widgets.analysis.emergence import emergence
 from difflens_widgets.dreambooth.history.training_drift import training_drift
 from difflens_widgets.runs.events import LayerImage, Preview, Snapshot
-from difflens_widgets.runs.render.front_end import static_state
+from difflens_widgets.runs.render.page.run_views import slider_view
 from safety import checked_pipeline, cosine_of, flag_above
 
 PROMPT = "a red circle"
@@ -86,7 +86,7 @@ def test_the_file_and_the_page_know(run_and_flagged, tmp_path) -> None:
     assert (again.flagged, again.flagged_snapshots, again.flagged_tokens) == ({layer}, run.flagged_snapshots, set())
     page = again.to_html(tmp_path / "a.html").read_text("utf-8")
     assert f"layer {layer}, blacked out by the safety checker</figcaption>" in page
-    assert static_state(again)["notice"] == f"blacked out by the safety checker: layer {layer}"
+    assert slider_view(again).state["notice"] == f"blacked out by the safety checker: layer {layer}"
 
 
 def test_a_comparison_is_not_made_of_what_is_hidden(run_and_flagged) -> None:

@@ -119,7 +119,7 @@ def test_a_finished_run_is_complete_in_the_state_that_opens_the_widget(show):
     assert widget.layer == 12  # the model's usual picture
     assert widget.settings["seed"] == 0
     assert widget.settings["model"] == "difflens-tiny"
-    assert widget.tokens[1] == {"index": 1, "text": "a", "kind": "word", "is_continuation": False}
+    assert widget.tokens[1] == {"index": 1, "text": "a", "kind": "word", "is_continuation": False, "span": None}
     assert set(widget._frames) == {f"layer/{layer}" for layer in range(13)}
     frame = widget._frames["layer/4"]
     back = Image.open(io.BytesIO(frame["data"])).convert("RGB")
