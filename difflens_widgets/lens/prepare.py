@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Literal
 
@@ -17,6 +17,7 @@ from ..runs.job import LensJob
 from ..runs.run import LensRun
 from ..runs.tokens import Token, TokenKey
 from .batch import Batch
+from .batch_size import BatchChoice, settings_that_fit
 from .caller import warn_caller
 from .denoise import denoise
 from .edits import Edit, Layer, SkipBlock
@@ -38,6 +39,7 @@ class Shared:
     layers: tuple[int, ...]
     num_layers: int
     settings: SamplingSettings
+    batch_choice: BatchChoice = None
 
     def job(
         self,
@@ -82,9 +84,15 @@ class Shared:
             if run.token_masks:
                 view.encode("", lora_scale, "empty", skips)
             states = self._states(view, encoding).half().cpu().numpy()
-            settings = self._describe(negative_prompt)  # the pipeline may have changed while the job waited
-            job.emit(Encoded(states, {**settings, "model_hash": weight_hash(self.pipe)}))
-            denoise(self._batch(view, run, negative_prompt), self.settings, job.emit, job)
+            batch = self._batch(view, run, negative_prompt)
+            fitting = replace(self, settings=settings_that_fit(self.batch_choice, batch, self.settings, job))
+            settings = fitting._describe(negative_prompt)  # the pipeline may have changed while the job waited
+            settings |= {
+                "rows_per_call": fitting.settings.rows_per_call(len(batch.rows)),
+                "model_hash": weight_hash(self.pipe),
+            }
+            job.emit(Encoded(states, settings))
+            denoise(batch, fitting.settings, job.emit, job)
 
     def _batch(self, view: PipelineView, run: LensRun, negative_prompt: str | None) -> Batch:
         return Batch(

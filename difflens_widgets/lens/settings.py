@@ -17,7 +17,7 @@ from .._version import __version__
 from ..attention.capture import AttentionChoice
 from ..models import Family, checks
 from ..models.sampling_defaults import sampling_defaults
-from .batch import StepListener
+from .batch import StepListener, rows_per_call
 from .token_mask import TokenChoice
 
 P = ParamSpec("P")
@@ -86,6 +86,11 @@ class SamplingSettings:
     cross_attention_kwargs: Mapping[str, Any] | None = None
     negative_prompt_embeds: Tensor | None = None
     on_step: StepListener | None = None
+    batch_invariant: bool = False
+
+    def rows_per_call(self, total: int) -> int:
+        """How many rows each call of a run has that denoises `total` rows, padding included."""
+        return self.batch_size if self.batch_invariant else rows_per_call(total, self.batch_size)
 
     @property
     def lora_scale(self) -> float | None:
@@ -106,7 +111,9 @@ class SamplingSettings:
         return generator
 
 
-def read_settings(pipe: Any, family: Family, batch_size: int, options: RunOptions) -> SamplingSettings:
+def read_settings(
+    pipe: Any, family: Family, batch_size: int, options: RunOptions, *, batch_invariant: bool = False
+) -> SamplingSettings:
     """Check the arguments that control denoising; `options` must hold all of them.
 
     Raises
@@ -135,6 +142,7 @@ def read_settings(pipe: Any, family: Family, batch_size: int, options: RunOption
             pipe, options["negative_prompt_embeds"], options["negative_prompt"], has_pooled=family.has_pooled
         ),
         on_step=checks.callable_or_none("on_step", options["on_step"]),
+        batch_invariant=batch_invariant,
     )
 
 
@@ -155,6 +163,7 @@ def describe(pipe: Any, settings: SamplingSettings, negative_prompt: str | None)
         "height": settings.height,
         "width": settings.width,
         "batch_size": settings.batch_size,
+        "batch_invariant": settings.batch_invariant,
         "own_latents": settings.latents is not None,
         "own_generator": isinstance(settings.seed, torch.Generator),
         "versions": {
