@@ -10,10 +10,13 @@ import psutil  # type: ignore[import-untyped]  # accelerate requires it
 import torch
 from accelerate.utils.memory import clear_device_cache
 
-_DENOISER_TENSORS = 18
-"""The peak of a U-Net's forward, in tensors of its first block's size: skip connections, concatenation, convolution."""
-_DECODER_TENSORS = 4
-"""The peak of an autoencoder's decoder, in tensors of full height and width with its second block's channels."""
+_DENOISER_TENSORS = 28
+"""The peak of a U-Net's forward, in tensors of its first block's size: 26 for SD 1.5, 16 for SDXL."""
+_DECODER_TENSORS = 5
+"""The peak of an autoencoder's decoder, in tensors of full height and width with its second block's channels.
+
+3 for SD 1.5 and SDXL, and as much for a convolution's workspace as it has been seen to take; 5 for the embedded model.
+"""
 _SHARE = 0.9  # of the device's memory; the rest is the device's own, and fragmentation
 _GROUP_LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")  # of a container
 
@@ -55,8 +58,9 @@ def denoiser_of(pipe: Any) -> torch.nn.Module:
 def estimate_memory(pipe: Any, rows: int, height: int, width: int, *, guided: bool = True) -> int:
     """Estimate the bytes that a run takes at its peak, beside the weights.
 
-    The larger of two: the denoiser's forward, and the decoding of all rows of a call at once. Both grow with the rows
-    and the pixels. Attention is counted as a fused kernel, which keeps no scores.
+    The larger of two: the denoiser's forward, and the decoding of all rows of a call at once (of one row, if the
+    autoencoder slices). Both grow with the rows and the pixels. Attention is counted as a fused kernel, which keeps no
+    scores.
 
     Parameters
     ----------
@@ -76,8 +80,8 @@ def estimate_memory(pipe: Any, rows: int, height: int, width: int, *, guided: bo
     decoder = getattr(vae.config, "block_out_channels", None) or (128, 256)
     upcast = getattr(vae.config, "force_upcast", False) and vae.dtype == torch.float16
     item = 4 if upcast else next(vae.parameters()).element_size()
-    decoded = 0 if getattr(vae, "use_slicing", False) else pixels * decoder[min(1, len(decoder) - 1)] * item
-    return rows * max(forward, decoded * _DECODER_TENSORS)
+    decoded = pixels * decoder[min(1, len(decoder) - 1)] * item * _DECODER_TENSORS
+    return max(rows * forward, decoded if getattr(vae, "use_slicing", False) else rows * decoded)
 
 
 def memory_for_activations(pipe: Any) -> int | None:

@@ -5,15 +5,19 @@ from __future__ import annotations
 import gc
 import weakref
 from collections import Counter
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
-from diffusers import DDIMScheduler
+from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_iter
 
 from difflens_widgets import DiffusionLens, compare
-from difflens_widgets.lens import denoise
-from difflens_widgets.lens.memory import out_of_memory
+from difflens_widgets.lens import batch_size, denoise
+from difflens_widgets.lens.memory import estimate_memory, memory_for_activations, out_of_memory
 from difflens_widgets.runs.events import Event, Message, Snapshot
 from pipelines import small_pipeline
 
@@ -164,3 +168,74 @@ def test_it_is_recognized_on_any_device(error) -> None:
 @pytest.mark.parametrize("error", [RuntimeError("no such kernel"), ValueError("out of memory"), KeyError("x")])
 def test_other_errors_are_not(error) -> None:
     assert not out_of_memory(error)
+
+
+class Peak(TorchDispatchMode):
+    """Counts the bytes of all tensors that are alive, and the most there were."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.alive = self.most = 0
+        self._seen: set[int] = set()
+
+    def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        output = function(*args, **(kwargs or {}))
+        for tensor in tree_iter(output):
+            storage = tensor.untyped_storage() if isinstance(tensor, torch.Tensor) else None
+            if storage is not None and storage._cdata not in self._seen:
+                self._seen.add(storage._cdata)
+                self.alive += storage.nbytes()
+                weakref.finalize(storage, self._gone, storage._cdata, storage.nbytes())
+        self.most = max(self.most, self.alive)
+        return output
+
+    def _gone(self, key: int, size: int) -> None:
+        self._seen.discard(key)
+        self.alive -= size
+
+
+@torch.inference_mode()
+def test_the_estimate_covers_the_tensors_of_stable_diffusion_and_at_most_twice_as_much() -> None:
+    """Of SD 1.5 at 512 × 512; its tensors have shapes, but no memory."""
+    with FakeTensorMode():
+        unet = UNet2DConditionModel(sample_size=64, cross_attention_dim=768, attention_head_dim=8)
+        vae = AutoencoderKL(
+            block_out_channels=(128, 256, 512, 512),
+            down_block_types=("DownEncoderBlock2D",) * 4,
+            up_block_types=("UpDecoderBlock2D",) * 4,
+            layers_per_block=2,
+        )
+        pipe = SimpleNamespace(unet=unet, vae=vae, vae_scale_factor=8)
+        with Peak() as forward:
+            unet(torch.zeros(4, 4, 64, 64), 7, encoder_hidden_states=torch.zeros(4, 77, 768))
+        with Peak() as decoding:
+            vae.decode(torch.zeros(2, 4, 64, 64))
+    needed = max(forward.most, decoding.most)
+    assert needed > 1e9
+    assert needed <= estimate_memory(pipe, 2, 512, 512) <= 2 * needed
+    vae.use_slicing = True  # one row at a time: with many rows the U-Net's forward is what counts
+    assert estimate_memory(pipe, 2, 512, 512) == estimate_memory(pipe, 1, 512, 512) >= decoding.most // 2
+    assert 10 * forward.most <= estimate_memory(pipe, 20, 512, 512) <= 20 * forward.most
+    assert estimate_memory(pipe, 20, 512, 512) == 2 * estimate_memory(pipe, 20, 512, 512, guided=False)
+
+
+def test_the_default_is_what_memory_holds_and_a_number_of_the_caller_stays(monkeypatch, caplog) -> None:
+    pipe = small_pipeline(DDIMScheduler)
+    one = estimate_memory(pipe, 1, 32, 32)
+    assert memory_for_activations(pipe) > 100 * one
+    monkeypatch.setattr(batch_size, "memory_for_activations", lambda pipe: 3.5 * one)
+    assert DiffusionLens(pipe)(PROMPT, **QUICK).settings["batch_size"] == 3
+    assert DiffusionLens(pipe, batch_size=5)(PROMPT, **QUICK).settings["batch_size"] == 5
+    monkeypatch.setattr(batch_size, "memory_for_activations", lambda pipe: one // 2)
+    assert DiffusionLens(pipe)(PROMPT, **QUICK).settings["batch_size"] == 1
+    assert "it may not fit" in caplog.text
+
+
+def test_with_offloading_the_device_that_computes_decides() -> None:
+    pipe = small_pipeline(DDIMScheduler)
+    lens = DiffusionLens(pipe)
+    assert lens.batch_size == 13
+    large = SimpleNamespace(unet=torch.nn.Linear(10_000, 6_000, device="meta"), _execution_device=torch.device("cpu"))
+    assert batch_size.default_batch_size(large) == 1
+    large._execution_device, large.device = torch.device("cuda"), torch.device("cpu")
+    assert batch_size.default_batch_size(large) == 13
