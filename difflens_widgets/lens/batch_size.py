@@ -10,7 +10,7 @@ import threading
 import weakref
 from collections.abc import MutableMapping
 from dataclasses import replace
-from typing import Any, Literal
+from typing import Any, Literal, overload
 
 import torch
 
@@ -32,7 +32,14 @@ _FITTED: MutableMapping[torch.nn.Module, dict[_Place, int]] = weakref.WeakKeyDic
 class BatchSize:
     """The attribute `batch_size` of a lens: reads as a number; can be set to None (the default) and "auto", too."""
 
-    def __get__(self, lens: Any, owner: type | None = None) -> int:
+    @overload
+    def __get__(self, lens: None, owner: type | None = None) -> BatchSize: ...
+    @overload
+    def __get__(self, lens: object, owner: type | None = None) -> int: ...
+    def __get__(self, lens: Any, owner: type | None = None) -> int | BatchSize:
+        """The number; of the class, this object."""
+        if lens is None:
+            return self
         choice = chosen(lens)
         return choice if isinstance(choice, int) else default_batch_size(lens.pipe)
 
@@ -62,15 +69,15 @@ def default_batch_size(pipe: Any) -> int:
 
 
 def settings_that_fit(
-    choice: BatchChoice, batch: Batch, settings: SamplingSettings, control: Control
+    choice: BatchChoice | Literal["given"], batch: Batch, settings: SamplingSettings, control: Control
 ) -> SamplingSettings:
     """The settings of a run, with its batch size as it is decided where the run begins: the pipeline may have moved.
 
     Parameters
     ----------
-    choice : int, "auto" or None
-        An int stays as it is; the default is reduced to what fits in memory by estimate; "auto" is measured. All are
-        reduced to what fitted when an earlier run was out of memory.
+    choice : int, "given", "auto" or None
+        A number stays as it is ("given": that of `settings`); the default is reduced to what fits in memory by
+        estimate; "auto" is measured. All are reduced to what fitted when an earlier run was out of memory.
     batch, settings, control
         As for `denoise`.
     """

@@ -211,6 +211,9 @@ class DiffusionLens:
         attention : bool, "mean", "daam" or AttentionOptions
             Capture the attention to each word in each layer's image (of the whole prompt): `run.attention`, a
             `LensAttention`. The images stay the same to the bit. True means "mean".
+        quality : "exact" or "draft"
+            A draft takes 0.3 of the steps (and of the time), so `snapshots` and `attention` have fewer, too. It shows
+            what the exact image will be about, and says "draft" wherever it is shown.
         on_step : callable, optional
             Called in the worker thread as `on_step(layer, step, timestep, latents)` after each denoising step of a
             layer, with a copy of its latents (1, channels, height / f, width / f).

@@ -39,7 +39,7 @@ class Shared:
     layers: tuple[int, ...]
     num_layers: int
     settings: SamplingSettings
-    batch_choice: BatchChoice = None
+    batch_choice: BatchChoice | Literal["given"] = "given"
 
     def job(
         self,

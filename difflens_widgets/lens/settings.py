@@ -18,6 +18,7 @@ from ..attention.capture import AttentionChoice
 from ..models import Family, checks
 from ..models.sampling_defaults import sampling_defaults
 from .batch import StepListener, rows_per_call
+from .quality import Quality, require_quality, steps_of
 from .token_mask import TokenChoice
 
 P = ParamSpec("P")
@@ -42,6 +43,7 @@ class RunOptions(TypedDict, total=False):
     snapshots: Iterable[int] | None
     keep_tokens: TokenChoice | None
     attention: AttentionChoice
+    quality: Quality
     on_step: StepListener | None
 
 
@@ -61,6 +63,7 @@ DEFAULTS: RunOptions = {
     "snapshots": None,
     "keep_tokens": None,
     "attention": False,
+    "quality": "exact",
     "on_step": None,
 }
 
@@ -87,6 +90,7 @@ class SamplingSettings:
     negative_prompt_embeds: Tensor | None = None
     on_step: StepListener | None = None
     batch_invariant: bool = False
+    quality: Quality = "exact"
 
     def rows_per_call(self, total: int) -> int:
         """How many rows each call of a run has that denoises `total` rows, padding included."""
@@ -124,6 +128,8 @@ def read_settings(
     defaults = sampling_defaults(pipe)
     steps, guidance_scale = options["num_inference_steps"], options["guidance_scale"]
     steps = checks.as_int("num_inference_steps", defaults.num_inference_steps if steps is None else steps, at_least=1)
+    quality = require_quality(options["quality"])
+    steps = steps_of(quality, steps)
     guidance_scale = defaults.guidance_scale if guidance_scale is None else guidance_scale
     height, width = checks.size(pipe, options["height"], options["width"])
     return SamplingSettings(
@@ -134,7 +140,7 @@ def read_settings(
         width=width,
         batch_size=batch_size,
         latents=checks.latents(pipe, options["latents"], height, width),
-        snapshots=checks.snapshots(options["snapshots"], steps),
+        snapshots=_snapshots(options["snapshots"], steps, quality),
         guidance_rescale=checks.non_negative("guidance_rescale", options["guidance_rescale"]),
         eta=checks.non_negative("eta", options["eta"]),
         cross_attention_kwargs=checks.mapping_or_none("cross_attention_kwargs", options["cross_attention_kwargs"]),
@@ -143,7 +149,17 @@ def read_settings(
         ),
         on_step=checks.callable_or_none("on_step", options["on_step"]),
         batch_invariant=batch_invariant,
+        quality=quality,
     )
+
+
+def _snapshots(steps: Iterable[int] | None, number: int, quality: Quality) -> frozenset[int]:
+    try:
+        return checks.snapshots(steps, number)
+    except ValueError as error:
+        if quality == "exact":
+            raise
+        raise ValueError(f"{error}; this draft takes {number} steps") from None
 
 
 def describe(pipe: Any, settings: SamplingSettings, negative_prompt: str | None) -> dict[str, Any]:
@@ -155,6 +171,7 @@ def describe(pipe: Any, settings: SamplingSettings, negative_prompt: str | None)
         "negative_prompt": negative_prompt,
         "own_negative_embeds": settings.negative_prompt_embeds is not None,
         "num_inference_steps": settings.num_inference_steps,
+        "quality": settings.quality,
         "snapshots": sorted(settings.snapshots),
         "guidance_scale": settings.guidance_scale,
         "guidance_rescale": settings.guidance_rescale,

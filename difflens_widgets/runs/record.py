@@ -30,9 +30,10 @@ class RunRecord:
     seed : int
         All layers start from this seed's latents and get its noise.
     settings : dict
-        method ("lens" or "ablation"), num_inference_steps, snapshots (the requested steps), guidance_scale,
-        negative_prompt (None: not given), height, width, scheduler, model, text_encoder, model_hash, dtype, batch_size,
-        versions.
+        method ("lens" or "ablation"), quality ("exact" or "draft"), num_inference_steps, snapshots (the requested
+        steps), guidance_scale, negative_prompt (None: not given), height, width, scheduler, model, text_encoder,
+        model_hash, dtype, batch_size (the most images at once), rows_per_call (how many it were, padding included),
+        batch_invariant, versions.
     states : float16 array (num_layers, tokens, width)
         The hidden states of the examined text encoder, before the final layer norm.
     images : dict of layer → PIL.Image
@@ -74,13 +75,17 @@ class RunRecord:
     message: str = ""
 
     def name_of(self, layer: int) -> str:
-        """The name of a layer's image: "layer 7", or for an ablation "block 7 skipped" or "nothing skipped"."""
+        """The name of a layer's image: "layer 7", or for an ablation "block 7 skipped" or "nothing skipped".
+
+        That of a draft says so: "layer 7 (draft)".
+        """
+        draft = " (draft)" if self.settings.get("quality") == "draft" else ""
         if self.settings.get("method") != "ablation":
-            return f"layer {layer}"
-        return f"block {layer} skipped" if layer else "nothing skipped"
+            return f"layer {layer}{draft}"
+        return (f"block {layer} skipped" if layer else "nothing skipped") + draft
 
     @property
     def caption(self) -> Mapping[str, Any]:
         """The prompt and settings in the caption of an image."""
-        names = ("num_inference_steps", "guidance_scale", "model")
+        names = ("quality", "num_inference_steps", "guidance_scale", "model")
         return {"prompt": self.prompt, "seed": self.seed, **{name: self.settings.get(name) for name in names}}

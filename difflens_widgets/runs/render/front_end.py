@@ -48,6 +48,7 @@ def describe(run: RunRecord) -> dict[str, Any]:
     """The description of a run, without its images and its progress."""
     plain = {name: value for name, value in run.settings.items() if isinstance(value, str | int | float | bool)}
     names = (
+        "quality",
         "num_inference_steps",
         "guidance_scale",
         "negative_prompt",

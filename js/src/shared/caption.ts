@@ -62,9 +62,10 @@ function chips(tokens: Token[]): HTMLElement[] {
   return words;
 }
 
-/** Settings in words: `seed 0`, `guidance 7.5`, `difflens-tiny` (a model's folder without the path to it). */
+/** Settings in words: `draft` (only of one), `seed 0`, `guidance 7.5`, `difflens-tiny` (a model's folder without the path to it). */
 export function settingFacts(settings: Settings): string[] {
   const facts: string[] = [];
+  if (settings.quality === "draft") facts.push("draft");
   if (settings.seed !== undefined) facts.push(`seed ${settings.seed}`);
   if (settings.guidance_scale !== undefined) facts.push(`guidance ${settings.guidance_scale}`);
   if (settings.model) facts.push(settings.model.split(/[\\/]/).filter(Boolean).at(-1) ?? settings.model);

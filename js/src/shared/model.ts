@@ -33,9 +33,10 @@ export interface Settings {
   model?: string;
   negative_prompt?: string;
   method?: string;
+  quality?: string;
 }
 
-/** The name of a layer's picture, as `RunRecord.name_of`. */
+/** The name of a layer's picture, as `RunRecord.name_of`, without "(draft)": the caption says that. */
 export function layerName(settings: Settings, layer: number): string {
   if (settings.method !== "ablation") return `layer ${layer}`;
   return layer ? `block ${layer} skipped` : "nothing skipped";
