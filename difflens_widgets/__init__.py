@@ -40,6 +40,10 @@ _HOMES = {
     "state_norms": ".analysis.layer_change",
     "token_similarity": ".analysis.similarity",
     "capture_attention": ".attention.capture",
+    "Family": ".models.family",
+    "TextEncoder": ".models.family",
+    "check_family": ".lens.check_family",
+    "register_family": ".models",
 }
 __all__ = [
     "AttentionOptions",
@@ -51,16 +55,19 @@ __all__ = [
     "EmergenceTable",
     "EmergenceTask",
     "EpochScrubber",
+    "Family",
     "LayerSlider",
     "LensJob",
     "LensRun",
     "PromptPart",
     "SceneJudge",
     "StableDiffusionGlassPipeline",
+    "TextEncoder",
     "TokenAttentionGrid",
     "TrainingHistory",
     "TrainingJob",
     "capture_attention",
+    "check_family",
     "compare",
     "emergence",
     "emergence_table",
@@ -70,6 +77,7 @@ __all__ = [
     "linear_cka",
     "rare_tokens",
     "read_states",
+    "register_family",
     "similarity_report",
     "start_dreambooth",
     "state_norms",
@@ -95,8 +103,11 @@ if TYPE_CHECKING:
     from .dreambooth.job import TrainingJob
     from .dreambooth.rare_tokens import rare_tokens
     from .dreambooth.training.trainer import start_dreambooth, train_dreambooth
+    from .lens.check_family import check_family
     from .lens.diffusion_lens import DiffusionLens
     from .lens.glass import StableDiffusionGlassPipeline
+    from .models import register_family
+    from .models.family import Family, TextEncoder
     from .runs.job import LensJob
     from .runs.maps.options import AttentionOptions
     from .runs.run import LensRun

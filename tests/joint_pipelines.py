@@ -31,7 +31,8 @@ def t5_tokenizer() -> PreTrainedTokenizerFast:
     words.pre_tokenizer = pre_tokenizers.Metaspace()
     words.post_processor = processors.TemplateProcessing(single="$A </s>", special_tokens=[("</s>", 1)])
     marks = {"pad_token": "<pad>", "eos_token": "</s>", "unk_token": "<unk>"}
-    return PreTrainedTokenizerFast(tokenizer_object=words, model_max_length=512, **marks)
+    inputs = ["input_ids", "attention_mask"]  # as T5 has them
+    return PreTrainedTokenizerFast(tokenizer_object=words, model_max_length=512, model_input_names=inputs, **marks)
 
 
 def t5_encoder() -> T5EncoderModel:

@@ -14,7 +14,7 @@ import numpy as np
 
 from ..runs.tokens import Kind
 from .axes import LAYER_LABEL, finish, layer_axis, new_figure
-from .states import HasStates, positions_of, states_of
+from .states import HasStates, positions_of, states_at
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -110,7 +110,7 @@ def layer_cka(
     """
     runs = _several(runs)
     kinds = kinds if isinstance(kinds, str) else list(kinds)  # an iterator is read once for each run
-    parts = [states_of(run)[:, positions_of(run, kinds)] for run in runs]
+    parts = [states_at(run, positions_of(run, kinds)) for run in runs]
     shapes = {(len(part), part.shape[2]) for part in parts}
     if len(shapes) > 1:
         raise ValueError(f"runs: expected one model; got (layers, width) of {sorted(shapes)}")

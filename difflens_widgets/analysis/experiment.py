@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     from ..lens.batch import StepListener
     from ..lens.diffusion_lens import DiffusionLens
+    from ..lens.edits import Slots
     from ..lens.quality import Quality
 
 log = logging.getLogger(__name__)
@@ -51,6 +52,7 @@ def emergence_table(
     negative_prompt: str | None = None,
     num_inference_steps: int | None = None,
     guidance_scale: float | None = None,
+    true_cfg_scale: float | None = None,
     guidance_rescale: float = 0.0,
     eta: float = 0.0,
     cross_attention_kwargs: Mapping[str, Any] | None = None,
@@ -60,6 +62,7 @@ def emergence_table(
     latents: torch.Tensor | None = None,
     quality: Quality = "exact",
     on_step: StepListener | None = None,
+    slots: Slots = "cut",
 ) -> EmergenceTable:
     """Paint every prompt of every task from every seed, and judge all layers.
 
@@ -75,8 +78,8 @@ def emergence_table(
     path : str or Path, optional
         A JSON file for the verdicts, written after every run. If it exists, the experiment continues with it; there
         may be more prompts, seeds or tasks than before.
-    negative_prompt, num_inference_steps, guidance_scale, guidance_rescale, eta, cross_attention_kwargs, \
-negative_prompt_embeds, height, width, latents, quality, on_step
+    negative_prompt, num_inference_steps, guidance_scale, true_cfg_scale, guidance_rescale, eta, \
+cross_attention_kwargs, negative_prompt_embeds, height, width, latents, quality, on_step, slots
         As in `DiffusionLens.start`.
 
     Raises
@@ -91,6 +94,7 @@ negative_prompt_embeds, height, width, latents, quality, on_step
         "negative_prompt": negative_prompt,
         "num_inference_steps": num_inference_steps,
         "guidance_scale": guidance_scale,
+        "true_cfg_scale": true_cfg_scale,
         "guidance_rescale": guidance_rescale,
         "eta": eta,
         "cross_attention_kwargs": cross_attention_kwargs,
@@ -100,6 +104,7 @@ negative_prompt_embeds, height, width, latents, quality, on_step
         "latents": latents,
         "quality": quality,
         "on_step": on_step,
+        "slots": slots,
     }
     tasks = _checked(tasks)
     numbers = _checked_seeds(seeds)

@@ -10,7 +10,7 @@ import numpy as np
 
 from ..runs.tokens import Kind, Token
 from .axes import BLUE, GRAY, finish, layer_axis, new_figure
-from .states import HasStates, cosine, positions_of, require_layers, states_of
+from .states import HasStates, cosine, positions_of, require_layers, states_at, states_of
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -82,7 +82,7 @@ def layer_change(run: HasStates, kinds: Kind | Iterable[Kind] = ("word", "eos"))
     """
     require_layers(run)
     positions = positions_of(run, kinds)
-    states = states_of(run)[:, positions]
+    states = states_at(run, positions)
     before, after = states[:-1], states[1:]
     lengths = np.linalg.norm(before, axis=-1)
     changes = np.linalg.norm(after - before, axis=-1)

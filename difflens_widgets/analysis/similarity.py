@@ -15,7 +15,7 @@ import numpy as np
 
 from ..runs.render.figure import AS_IT_IS
 from ..runs.tokens import PromptPart, read_words, word_text
-from ..runs.words import positions_of
+from ..runs.words import plain, positions_of
 from .axes import BLUE, GRAY, GREEN, LAYER_LABEL, ORANGE, finish, layer_axis, new_figure
 from .states import TokenStates, cosine, read_states
 
@@ -167,9 +167,9 @@ def similarity_report(
     layers = lens.num_layers
     return SimilarityReport(
         similarity=cosine(requested[0].states, requested[1].states),
-        other_words=_compare([pair for pair in between if pair[0].name != pair[1].name], layers),
-        same_words=_compare([pair for pair in (*between, *outside) if pair[0].name == pair[1].name], layers),
-        other_prompts=_compare([pair for pair in outside if pair[0].name != pair[1].name], layers),
+        other_words=_compare([pair for pair in between if not _same(*pair)], layers),
+        same_words=_compare([pair for pair in (*between, *outside) if _same(*pair)], layers),
+        other_prompts=_compare([pair for pair in outside if not _same(*pair)], layers),
         prompts=(sides[0].prompt, sides[1].prompt),
         words=(requested[0].name, requested[1].name),
         pieces=pieces,
@@ -241,6 +241,11 @@ def _side(lens: DiffusionLens, argument: str, pair: tuple[str, Word]) -> _Side:
     else:
         name = str(word) if isinstance(word, PromptPart) else tokens[positions[0]].text
     return _Side(prompt, name, positions)
+
+
+def _same(a: _Named, b: _Named) -> bool:
+    """Whether both are the same word."""
+    return plain(a.name) == plain(b.name)
 
 
 def _other_words(read: TokenStates, requested: Sequence[int], pieces: Pieces) -> list[_Named]:

@@ -94,7 +94,8 @@ def states_of(record: HasStates) -> np.ndarray:
     """
     if record.states is None:
         raise ValueError(f"the run of {record.prompt!r} has no states (yet)")
-    states = np.asarray(record.states, dtype=np.float64)
+    scale = record.settings.get("states_scale", 1.0) if isinstance(record, LensRun) else 1.0
+    states = np.asarray(record.states, dtype=np.float64) * scale
     if not np.isfinite(states).all():
         raise ValueError(
             f"some states of {record.prompt!r} are not finite: a run keeps them in float16; take read_states instead"
@@ -119,6 +120,26 @@ def positions_of(record: HasStates, kinds: Kind | Iterable[Kind]) -> list[int]:
         names = " or ".join(requested) or "(none given)"
         raise ValueError(f"kinds: {record.prompt!r} has no token of the kind {names}")
     return positions
+
+
+def states_at(record: HasStates, positions: Iterable[int]) -> np.ndarray:
+    """Return the states of these positions, as `states_of`.
+
+    Raises
+    ------
+    ValueError
+        If a run of a wide encoder does not hold one of them.
+    """
+    states = states_of(record)
+    kept = record.state_positions if isinstance(record, LensRun) else range(states.shape[1])
+    column = {position: index for index, position in enumerate(kept)}
+    missing = [position for position in positions if position not in column]
+    if missing:
+        raise ValueError(
+            f"the run of {record.prompt!r} holds no states of the positions {missing[:8]}: of a wide encoder it keeps "
+            "the words and the end token; take read_states, which has all"
+        )
+    return states[:, [column[position] for position in positions]]
 
 
 def cosine(a: np.ndarray, b: np.ndarray) -> np.ndarray:

@@ -13,7 +13,7 @@ from typing import Any
 
 from ..models import checks, family_of, require_encoder
 from ..models.own_tokenizer import own_tokenizer
-from ..models.tokenize import read_prompt
+from ..models.tokenize import read_typed
 from ..runs.maps.maps import AttentionMaps, LensAttention
 from ..runs.maps.options import AttentionOptions, read_options
 from ..runs.maps.plan import Plan, plan_capture
@@ -240,7 +240,7 @@ def _denoiser(pipe: Any, text_encoder: str | None) -> tuple[Denoiser, Callable[[
         return joint, joint.tokenize
     encoder = require_encoder(pipe, family_of(pipe), text_encoder)
     tokenizer = own_tokenizer(getattr(pipe, encoder.tokenizer))
-    return UNetDenoiser(pipe), lambda prompt, forward: read_prompt(pipe, tokenizer, prompt)[0]
+    return UNetDenoiser(pipe), lambda prompt, forward: read_typed(pipe, tokenizer, prompt)[0]
 
 
 def lens_attention(
@@ -276,6 +276,11 @@ def lens_attention(
     options = read_options(attention)
     if options is None:
         return None
+    if getattr(pipe, "unet", None) is None or getattr(pipe, "vae", None) is None:
+        raise ValueError(
+            f"attention: the lens captures no attention of {type(pipe).__name__} yet; leave it out, or take "
+            "capture_attention around a call of the pipeline (SD 3 and FLUX.1)"
+        )
     factor = pipe.vae_scale_factor
     plan = plan_capture(
         cross_attention_layers(pipe.unet),

@@ -15,7 +15,9 @@ from abc import abstractmethod
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from ..runs.tokens import Token, read_tokens
+from ..models.own_tokenizer import own_tokenizer
+from ..models.tokenize import read_typed
+from ..runs.tokens import Token
 from .denoiser import AttentionLayer, Denoiser, Forward, Window, refuse_compiled, refuse_unreadable
 
 _NATIVE = 'pipe.transformer.set_attention_backend("native")'
@@ -117,10 +119,7 @@ class JointDenoiser(Denoiser):
                 f"{self.encoder}'s tokens"
             )
         tokenizer = getattr(self.pipe, _tokenizer_of(self.encoder))
-        if hasattr(self.pipe, "maybe_convert_prompt"):  # a textual inversion can be several tokens
-            prompt = self.pipe.maybe_convert_prompt(prompt, tokenizer)
-        ids = tokenizer(prompt, padding="max_length", max_length=length, truncation=True).input_ids
-        return read_tokens(tokenizer, ids)
+        return read_typed(self.pipe, own_tokenizer(tokenizer), prompt, length)[0]
 
     def window(self, layer: AttentionLayer, forward: Forward, tokens: int) -> Window:
         """The image's queries; the keys of the tokens, of the image, and of the other text if there is some."""

@@ -43,6 +43,8 @@ def _add_run_arguments(parser: argparse.ArgumentParser, whose: str) -> None:
     parser.add_argument("--steps", type=int, help=f"default: the {whose}'s own, or 20")
     parser.add_argument("--draft", action="store_true", help="fewer steps: a first look, in 0.3 of the time")
     parser.add_argument("--guidance-scale", type=float, help=f"default: the {whose}'s own, or 7.5")
+    parser.add_argument("--height", type=int, help=f"in pixels; default: what the {whose} was trained for")
+    parser.add_argument("--width", type=int, help="in pixels")
     parser.add_argument(
         "--text-encoder", help="which one, where there are several: text_encoder (default), text_encoder_2"
     )
@@ -124,6 +126,8 @@ def _lens(options: argparse.Namespace) -> None:
         num_inference_steps=options.steps,
         guidance_scale=options.guidance_scale,
         quality="draft" if options.draft else "exact",
+        height=options.height,
+        width=options.width,
     )
     for layer, reason in run.failures.items():
         print(f"difflens: {run.name_of(layer)} has no picture: {reason}", file=sys.stderr)
@@ -159,6 +163,8 @@ def _compare(options: argparse.Namespace) -> None:
         num_inference_steps=options.steps,
         guidance_scale=options.guidance_scale,
         quality="draft" if options.draft else "exact",
+        height=options.height,
+        width=options.width,
     )
     for which, run in comparison.runs.items():
         for layer, reason in run.failures.items():

@@ -53,6 +53,10 @@ class Batch:
         The positions that each image of the per-token lens keeps.
     words : frozenset of int
         The positions of the prompt's words.
+    kept : mapping of token → encoder → positions
+        For each of `token_masks` what each encoder keeps, its start token among it; see `kept_positions`.
+    empty : mapping of encoder → positions
+        The position of the empty prompt for each position of the prompt, see `positions_in_empty`.
     plan : Plan or None
         How attention is captured; None: it is not captured.
     """
@@ -66,6 +70,8 @@ class Batch:
     name_of: Callable[[int], str]
     token_masks: Mapping[TokenKey, Sequence[int]] = field(default_factory=dict)
     words: frozenset[int] = frozenset()
+    kept: Mapping[TokenKey, Mapping[str, frozenset[int]]] = field(default_factory=dict)
+    empty: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     plan: Plan | None = None
 
     @property
@@ -78,8 +84,10 @@ class Batch:
         edit = self.edit(row.layer)
         if row.token is None:
             return edit
-        positions = frozenset(self.token_masks[row.token])
-        return KeepTokens(edit.encoder, edit, positions, whole=positions >= self.words)
+        kept = dict(self.kept[row.token])
+        positions = kept.pop(edit.encoder)
+        others, empty = tuple(kept.items()), tuple(self.empty.items())
+        return KeepTokens(edit.encoder, edit, positions, positions >= self.words, others, empty)
 
 
 def rows_per_call(total: int, batch_size: int) -> int:

@@ -63,9 +63,10 @@ def default_batch_size(pipe: Any) -> int:
     The embedded model on two cores: 13 at once take 0.91 of the CPU time of 7 at once (0.73 of the time on a machine
     that does nothing else).
     """
+    size = sum(parameter.numel() for parameter in denoiser_of(pipe).parameters())
     if pipe._execution_device.type != "cpu":  # with offloading, `pipe.device` is the CPU
-        return 13
-    return 13 if sum(parameter.numel() for parameter in denoiser_of(pipe).parameters()) < 50_000_000 else 1
+        return 13 if size < 4_000_000_000 else 4  # the larger ones fill an accelerator with few rows
+    return 13 if size < 50_000_000 else 1
 
 
 def settings_that_fit(

@@ -35,8 +35,9 @@ class DiffusionLens:
 
     Parameters
     ----------
-    pipe : diffusers.StableDiffusionPipeline or StableDiffusionXLPipeline
-        SD 1.x, 2.x or SDXL. The lens uses its scheduler, LoRA, offloading and dtype as you set them up.
+    pipe : diffusers.DiffusionPipeline
+        Of one of `models.FAMILIES`, from SD 1 to FLUX.2, or of a family that you registered (`register_family`). The
+        lens uses its scheduler, LoRA, offloading and dtype as you set them up.
     batch_size : int or "auto", optional
         The most images that are denoised at once, ≥ 1. Default: depends on the device, its memory and the size of the
         model. "auto": the fastest, by a measurement of some seconds that is kept for good in the user's cache folder.
@@ -47,9 +48,8 @@ class DiffusionLens:
     model : str, optional
         The model's name in the labels of runs.
     text_encoder : str, optional
-        The text encoder to examine, where a pipeline has several. SDXL has "text_encoder" (CLIP-L, layers 0..11; the
-        default) and "text_encoder_2" (OpenCLIP-bigG, layers 0..31). The other one returns its stock output, so early
-        layers may show the prompt too: their images show what the later blocks of this encoder add.
+        The text encoder to examine, where a pipeline has several, such as "text_encoder_2" of SDXL. The others return
+        their stock output, so early layers may show the prompt too: what the later blocks of this encoder add.
 
     Raises
     ------
@@ -60,7 +60,6 @@ class DiffusionLens:
     --------
     >>> lens = DiffusionLens.from_pretrained()
     >>> run = lens("a red circle on a blue background")
-    >>> run.images[12]  # doctest: +SKIP
     """
 
     batch_size = BatchSize()
@@ -105,7 +104,7 @@ class DiffusionLens:
         device : str or torch.device, optional
             Default: CUDA if available, else Apple's MPS, else the CPU.
         dtype : torch.dtype, optional
-            Default: float16 on CUDA, float32 elsewhere.
+            Default: float16 or bfloat16 on CUDA, as the family was trained, float32 elsewhere.
         batch_size, batch_invariant, text_encoder
             See the class.
         variant, revision : str, optional
@@ -133,7 +132,7 @@ class DiffusionLens:
 
     @property
     def num_layers(self) -> int:
-        """Number of layers: 13 for SD 1.x, 12 and 32 for SDXL's encoders. The last layer gives the stock image."""
+        """Number of layers, 13 for SD 1.x; the last one gives the stock image."""
         return self._encoder.read_layers(len(self._encoder.blocks_of(self._module)))[-1] + 1
 
     @property
@@ -178,15 +177,16 @@ class DiffusionLens:
         layers : iterable of int, optional
             0 is the embeddings, k the state after block k. Default: all layers.
         negative_prompt : str, optional
-            What guidance moves away from; always encoded with all layers. Default: that of the stock pipeline, which
-            is "" for SD 1.x and 2.x, and all zeros for SDXL (not the same as "").
+            What guidance moves away from; always encoded with all layers. Default: the stock pipeline's.
         seed : int or torch.Generator
             0 ≤ seed < 2**63. All layers start from the same latents and get the same noise. The state of a generator is
             copied and does not change.
         num_inference_steps : int, optional
-            Denoising steps, ≥ 1. Default: the model's own (`sampling_defaults.json` in its folder), or 20.
+            Denoising steps, ≥ 1. Default: the model's own (`sampling_defaults.json` in its folder), or the stock.
         guidance_scale : float, optional
-            Classifier-free guidance, ≥ 0; 1 and less switch it off. Default: the model's own, or 7.5.
+            Classifier-free or distilled guidance, ≥ 0. Default: the model's own, or the stock pipeline's.
+        true_cfg_scale : float, optional
+            FLUX.1: > 1 is classifier-free guidance with `negative_prompt`, in a second forward.
         guidance_rescale, eta : float
             As in the stock pipeline, both ≥ 0: a correction of over-exposure, and the amount of DDIM's noise.
         cross_attention_kwargs : mapping, optional
@@ -194,7 +194,7 @@ class DiffusionLens:
         negative_prompt_embeds : Tensor (tokens, width), optional
             Replaces `negative_prompt`; not for SDXL, which also needs a pooled vector.
         height, width : int, optional
-            In pixels, divisible by 8. Default: the size that the model was trained for.
+            In pixels, divisible by 8, 16 or 32. Default: the size that the model was trained for.
         latents : Tensor (channels, height / f, width / f), optional
             The start latents, in place of those from the seed; f is the autoencoder's factor (8 for SD).
         snapshots : iterable of int, optional
@@ -205,9 +205,8 @@ class DiffusionLens:
             (its padding; at position 1 its end token). A word or several consecutive words include all sub-word tokens;
             each occurrence gives its own images. An integer is a position in `run.tokens` (0, the start token alone,
             is the empty prompt). "all" means each word in turn, ["all"] the word "all". `PromptPart.PADDING` and
-            `PromptPart.PROMPT` keep these parts. SDXL: both encoders keep this encoder's positions; the pooled vector
-            is the prompt's if all its words are kept, else the empty prompt's. Snapshots and latents are kept for
-            the whole prompt only. Toker et al., "Padding Tone", NAACL 2025.
+            `PromptPart.PROMPT` keep these parts. Each encoder keeps its own tokens of the word; a pooled vector is the
+            prompt's if all words are kept, else the empty prompt's. Snapshots and latents are the whole prompt's only.
         attention : bool, "mean", "daam" or AttentionOptions
             Capture the attention to each word in each layer's image (of the whole prompt): `run.attention`, a
             `LensAttention`. The images stay the same to the bit. True means "mean".
@@ -217,6 +216,8 @@ class DiffusionLens:
         on_step : callable, optional
             Called in the worker thread as `on_step(layer, step, timestep, latents)` after each denoising step of a
             layer, with a copy of its latents (1, channels, height / f, width / f).
+        slots : "cut", int or "all"
+            FLUX.2 reads several states at once: layer k cuts the encoder at k, or is put into one slot, or into all.
 
         Returns
         -------

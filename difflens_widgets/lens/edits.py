@@ -9,13 +9,16 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
 from ..models.encoder_pass import map_tensors, tensors_of, with_reads
 from ..models.encoder_session import EncoderSession, Source
+
+Slots = Literal["cut", "all"] | int
+"""Which of the states that a pipeline reads become the examined layer's."""
 
 
 @dataclass(frozen=True)
@@ -49,19 +52,31 @@ class Edit(ABC):
 class Layer(Edit):
     """The lens: the pipeline reads the state after block `layer` in place of the last one; 0 is the embeddings.
 
-    Where a pipeline reads the states of several layers, each becomes the state of min(its own layer, `layer`): what the
-    encoder has computed up to block `layer`. Toker et al., "Diffusion Lens", ACL 2024.
+    Toker et al., "Diffusion Lens", ACL 2024.
+
+    Attributes
+    ----------
+    layer : int
+    slots : "cut", int or "all"
+        Where a pipeline reads the states of several layers, its slots. "cut": each becomes the state of min(its own
+        layer, `layer`), what the encoder has computed up to block `layer`. An int: only this slot becomes the state of
+        `layer`. "all": every slot does, which no denoiser was trained on.
     """
 
     layer: int
+    slots: Slots = "cut"
 
     def _edited(self, session: EncoderSession, source: Source) -> Any:
         declared = session.family.encoder(self.encoder)
         stock = session.encoded(self.encoder, source)
         read = declared.read_layers(len(declared.blocks_of(session.encoders[self.encoder])))
-        if self.layer >= read[-1]:
+        if self.slots == "cut":
+            layers = [min(index, self.layer) for index in read]
+        else:
+            layers = [self.layer if self.slots in ("all", slot) else index for slot, index in enumerate(read)]
+        if layers == list(read):
             return stock.output
-        states = [stock.read_states[min(index, self.layer)][None] for index in read]
+        states = [stock.read_states[layer][None] for layer in layers]
         return with_reads(declared, stock.output, states)
 
 
@@ -83,7 +98,13 @@ class KeepTokens(Edit):
     ----------
     edit : Edit
     positions : frozenset of int
-        Kept in addition to position 0, the start token. Applies to all encoders that the denoiser reads.
+        The kept positions of the examined encoder, its start token among them.
+    others : tuple of (encoder, frozenset of int)
+        The kept positions of the other encoders that the denoiser reads; those of the examined one, where it is not
+        named.
+    empty : tuple of (encoder, tuple of int)
+        For each position of an encoder the position of the empty prompt that takes its place; see
+        `positions_in_empty`. The same position, where it is not named.
     whole : bool
         Whether all words of the prompt are kept. A pooled vector holds removed words too, so it is the prompt's only
         if this is true, and otherwise the empty prompt's.
@@ -96,11 +117,14 @@ class KeepTokens(Edit):
     edit: Edit
     positions: frozenset[int]
     whole: bool
+    others: tuple[tuple[str, frozenset[int]], ...] = ()
+    empty: tuple[tuple[str, tuple[int, ...]], ...] = ()
 
     def output(self, session: EncoderSession, name: str, source: Source) -> Any:
         """Merge the two outputs position by position."""
         kept = self.edit.output(session, name, "prompt")
         clean = iter(tensors_of(self.edit.output(session, name, "empty")))
+        positions, places = dict(self.others).get(name, self.positions), dict(self.empty).get(name)
 
         def merge(tensor: Tensor) -> Tensor:
             other = next(clean)
@@ -108,8 +132,8 @@ class KeepTokens(Edit):
                 return tensor if self.whole else other
             if tensor.ndim > 3 or tensor is other:  # attention weights, which no pipeline reads
                 return tensor
-            mask = _mask(tensor.shape[1], self.positions).to(tensor.device)
-            return torch.where(mask, tensor, other)
+            mask = _mask(tensor.shape[1], positions).to(tensor.device)
+            return torch.where(mask, tensor, other if places is None else other[:, list(places)])
 
         return map_tensors(merge, kept)
 
@@ -119,5 +143,5 @@ class KeepTokens(Edit):
 
 def _mask(length: int, positions: Iterable[int]) -> Tensor:
     kept = torch.zeros(length, dtype=torch.bool)
-    kept[[0, *positions]] = True
+    kept[[*positions]] = True
     return kept[:, None]

@@ -51,7 +51,8 @@ def jobs_of(
     texts = checks.prompts(prompt, options["negative_prompt"])
     count = lens.num_layers if method == "lens" else len(lens.blocks) + 1
     layers = checks.layers(options["layers"], count)
-    settings = read_settings(lens.pipe, lens.family, lens.batch_size, options, batch_invariant=lens.batch_invariant)
+    reads = len(encoder.reads) or 1
+    settings = read_settings(lens.pipe, lens.batch_size, options, reads, batch_invariant=lens.batch_invariant)
     keep = options["keep_tokens"]
     if isinstance(keep, Iterator):  # it is read again for each prompt
         keep = list(keep)

@@ -72,11 +72,15 @@ def estimate_memory(pipe: Any, rows: int, height: int, width: int, *, guided: bo
     guided : bool
         With guidance the denoiser gets twice the rows.
     """
-    denoiser, vae = denoiser_of(pipe), pipe.vae
+    denoiser: Any = denoiser_of(pipe)
+    vae = getattr(pipe, "vae", None)
     pixels = height * width
     channels = getattr(denoiser.config, "block_out_channels", None) or (_width_of(denoiser),)
     item = next(denoiser.parameters()).element_size()
-    forward = (1 + guided) * pixels // pipe.vae_scale_factor**2 * channels[0] * item * _DENOISER_TENSORS
+    latent = pixels // getattr(pipe, "vae_scale_factor", 1) ** 2
+    forward = (1 + guided) * latent * channels[0] * item * _DENOISER_TENSORS
+    if vae is None:  # a model of pixels
+        return rows * forward
     decoder = getattr(vae.config, "block_out_channels", None) or (128, 256)
     upcast = getattr(vae.config, "force_upcast", False) and vae.dtype == torch.float16
     item = 4 if upcast else next(vae.parameters()).element_size()

@@ -21,8 +21,11 @@ from .batch_size import BatchChoice, settings_that_fit
 from .caller import warn_caller
 from .denoise import denoise
 from .edits import Edit, Layer, SkipBlock
+from .empty_positions import positions_in_empty
 from .settings import SamplingSettings, describe
 from .sharing import modules_in_use, worker_of
+from .stored_states import stored_states
+from .token_mask import kept_positions
 
 Method = Literal["lens", "ablation"]
 
@@ -83,11 +86,12 @@ class Shared:
             encoding = view.encode(run.prompt, lora_scale, skips=skips)
             if run.token_masks:
                 view.encode("", lora_scale, "empty", skips)
-            states = self._states(view, encoding).half().cpu().numpy()
+            states, kept = stored_states(self._states(view, encoding), run.tokens)
             batch = self._batch(view, run, negative_prompt)
             fitting = replace(self, settings=settings_that_fit(self.batch_choice, batch, self.settings, job))
             settings = fitting._describe(negative_prompt)  # the pipeline may have changed while the job waited
             settings |= {
+                **kept,
                 "rows_per_call": fitting.settings.rows_per_call(len(batch.rows)),
                 "model_hash": weight_hash(self.pipe),
             }
@@ -95,6 +99,10 @@ class Shared:
             denoise(batch, fitting.settings, job.emit, job)
 
     def _batch(self, view: PipelineView, run: LensRun, negative_prompt: str | None) -> Batch:
+        others = [name for name in view.session.encoders if name != self.encoder.name and run.token_masks]
+        tokens = {self.encoder.name: run.tokens, **{name: view.tokenize(run.prompt, name)[0] for name in others}}
+        clean = {name: view.tokenize("", name)[0] for name in tokens if run.token_masks}
+        empty = {name: positions_in_empty(tokens[name], without) for name, without in clean.items()}
         return Batch(
             view=view,
             prompt=run.prompt,
@@ -105,11 +113,17 @@ class Shared:
             name_of=run.name_of,
             token_masks=run.token_masks,
             words=frozenset(token.index for token in run.tokens if token.kind == "word"),
+            kept=kept_positions(run.token_masks, self.encoder.name, tokens),
+            empty=empty,
             plan=None if run.attention is None else run.attention.plan,
         )
 
     def _edit(self, layer: int) -> Edit:
-        return Layer(self.encoder.name, layer) if self.method == "lens" else SkipBlock(self.encoder.name, layer)
+        return (
+            Layer(self.encoder.name, layer, self.settings.slots)
+            if self.method == "lens"
+            else SkipBlock(self.encoder.name, layer)
+        )
 
     def _states(self, view: PipelineView, encoding: Encoding) -> torch.Tensor:
         if self.method == "lens":

@@ -15,9 +15,10 @@ from torch import Tensor
 
 from .._version import __version__
 from ..attention.capture import AttentionChoice
-from ..models import Family, checks
+from ..models import checks
 from ..models.sampling_defaults import sampling_defaults
 from .batch import StepListener, rows_per_call
+from .edits import Slots
 from .quality import Quality, require_quality, steps_of
 from .token_mask import TokenChoice
 
@@ -33,6 +34,7 @@ class RunOptions(TypedDict, total=False):
     seed: int | torch.Generator
     num_inference_steps: int | None
     guidance_scale: float | None
+    true_cfg_scale: float | None
     guidance_rescale: float
     eta: float
     cross_attention_kwargs: Mapping[str, Any] | None
@@ -45,6 +47,7 @@ class RunOptions(TypedDict, total=False):
     attention: AttentionChoice
     quality: Quality
     on_step: StepListener | None
+    slots: Slots
 
 
 DEFAULTS: RunOptions = {
@@ -53,6 +56,7 @@ DEFAULTS: RunOptions = {
     "seed": 0,
     "num_inference_steps": None,
     "guidance_scale": None,
+    "true_cfg_scale": None,
     "guidance_rescale": 0.0,
     "eta": 0.0,
     "cross_attention_kwargs": None,
@@ -65,6 +69,7 @@ DEFAULTS: RunOptions = {
     "attention": False,
     "quality": "exact",
     "on_step": None,
+    "slots": "cut",
 }
 
 
@@ -84,11 +89,13 @@ class SamplingSettings:
     batch_size: int
     latents: Tensor | None = None
     snapshots: frozenset[int] = frozenset()
+    true_cfg_scale: float | None = None
     guidance_rescale: float = 0.0
     eta: float = 0.0
     cross_attention_kwargs: Mapping[str, Any] | None = None
     negative_prompt_embeds: Tensor | None = None
     on_step: StepListener | None = None
+    slots: Slots = "cut"
     batch_invariant: bool = False
     quality: Quality = "exact"
 
@@ -115,10 +122,13 @@ class SamplingSettings:
         return generator
 
 
+_NOT_EVERYWHERE = ("guidance_rescale", "eta", "cross_attention_kwargs")
+
+
 def read_settings(
-    pipe: Any, family: Family, batch_size: int, options: RunOptions, *, batch_invariant: bool = False
+    pipe: Any, batch_size: int, options: RunOptions, reads: int = 1, *, batch_invariant: bool = False
 ) -> SamplingSettings:
-    """Check the arguments that control denoising; `options` must hold all of them.
+    """Check the arguments that control denoising; `options` must hold all of them. The pipeline reads `reads` states.
 
     Raises
     ------
@@ -131,11 +141,16 @@ def read_settings(
     quality = require_quality(options["quality"])
     steps = steps_of(quality, steps)
     guidance_scale = defaults.guidance_scale if guidance_scale is None else guidance_scale
+    guidance_scale = checks.non_negative("guidance_scale", guidance_scale)
+    checks.guidance(pipe, options["negative_prompt"], options["true_cfg_scale"], guidance_scale)
+    passed_on: Mapping[str, Any] = options
+    checks.require_arguments(pipe, {name: passed_on[name] for name in _NOT_EVERYWHERE})
     height, width = checks.size(pipe, options["height"], options["width"])
     return SamplingSettings(
         seed=checks.seed(options["seed"]),
         num_inference_steps=steps,
-        guidance_scale=checks.non_negative("guidance_scale", guidance_scale),
+        guidance_scale=guidance_scale,
+        true_cfg_scale=options["true_cfg_scale"],
         height=height,
         width=width,
         batch_size=batch_size,
@@ -145,9 +160,10 @@ def read_settings(
         eta=checks.non_negative("eta", options["eta"]),
         cross_attention_kwargs=checks.mapping_or_none("cross_attention_kwargs", options["cross_attention_kwargs"]),
         negative_prompt_embeds=checks.negative_embeds(
-            pipe, options["negative_prompt_embeds"], options["negative_prompt"], has_pooled=family.has_pooled
+            pipe, options["negative_prompt_embeds"], options["negative_prompt"]
         ),
         on_step=checks.callable_or_none("on_step", options["on_step"]),
+        slots=checks.slots(options["slots"], reads),
         batch_invariant=batch_invariant,
         quality=quality,
     )
@@ -174,6 +190,7 @@ def describe(pipe: Any, settings: SamplingSettings, negative_prompt: str | None)
         "quality": settings.quality,
         "snapshots": sorted(settings.snapshots),
         "guidance_scale": settings.guidance_scale,
+        "true_cfg_scale": settings.true_cfg_scale,
         "guidance_rescale": settings.guidance_rescale,
         "eta": settings.eta,
         "cross_attention_kwargs": {name: v for name, v in passed_on.items() if isinstance(v, str | int | float)},
@@ -183,6 +200,7 @@ def describe(pipe: Any, settings: SamplingSettings, negative_prompt: str | None)
         "batch_invariant": settings.batch_invariant,
         "own_latents": settings.latents is not None,
         "own_generator": isinstance(settings.seed, torch.Generator),
+        "slots": settings.slots,
         "versions": {
             "difflens_widgets": __version__,
             **{package.__name__: str(package.__version__) for package in (torch, diffusers, transformers)},

@@ -5,15 +5,18 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
 from typing import Any, Protocol
 
 import numpy as np
 import torch
+from diffusers.image_processor import VaeImageProcessor
 from PIL import Image
 from torch import Tensor
 
 from ..attention.capture import Capture, captured
 from ..attention.unet import UNetDenoiser
+from ..models.checks import ATTENTION_KWARGS, latents_size
 from ..models.pipeline_state import dtype_restored
 from ..models.view import own_scheduler
 from ..runs.events import Event, Failed, LayerImage, Message, Preview, Snapshot, TokenFailed, TokenImage
@@ -84,32 +87,37 @@ class StockCall:
         vars(pipe)["scheduler"] = own_scheduler(self.view.scheduler)
         tap(pipe.scheduler, self.settings.num_inference_steps, self._after_evaluation)
         self.view.session.begin([self.batch.edit_of(row) for row in self.padded])
+        vae = getattr(pipe, "vae", None)
         # if stock SDXL runs out of memory while it decodes, it leaves the VAE in float32, and the retry would fail
-        with dtype_restored(pipe.vae), self._attention() as attention:
+        with nullcontext() if vae is None else dtype_restored(vae), self._attention() as attention:
             output = self.view.call(**self._arguments())
         maps = attention.maps if attention is not None else {}
         for index, row in sorted(self.rows.items(), key=lambda item: not self._displayed(item[1].layer)):
             self._finish(index, row, output.images[index], _flagged(output, index), maps.get(index))
 
     def _arguments(self) -> dict[str, Any]:
-        settings, rows = self.settings, len(self.padded)
+        settings, rows, family = self.settings, len(self.padded), self.view.family
         negative = self.batch.negative_prompt
         embeds, latents = settings.negative_prompt_embeds, settings.latents
-        return {
+        arguments = {
+            **dict.fromkeys(ATTENTION_KWARGS, settings.cross_attention_kwargs),
             "prompt": [self.batch.prompt] * rows,
-            "negative_prompt": None if negative is None or embeds is not None else [negative] * rows,
             "negative_prompt_embeds": None if embeds is None else self._repeated(embeds),
             "height": settings.height,
             "width": settings.width,
             "num_inference_steps": settings.num_inference_steps,
-            "guidance_scale": settings.guidance_scale,
+            "true_cfg_scale": settings.true_cfg_scale,
             "guidance_rescale": settings.guidance_rescale,
             "eta": settings.eta,
-            "cross_attention_kwargs": settings.cross_attention_kwargs,
             "generator": [settings.new_generator() for _ in self.padded],
-            "latents": None if latents is None else self._repeated(latents),
+            "latents": None if latents is None else family.latents.pack(self._repeated(latents)),
             "output_type": "np",
         }
+        if negative is not None and embeds is None:
+            arguments["negative_prompt"] = [negative] * rows
+        arguments |= {family.guidance: settings.guidance_scale, **family.arguments}
+        accepted = family.call_defaults(self.view.pipe)
+        return {name: value for name, value in arguments.items() if name in accepted and value is not None}
 
     def _repeated(self, tensor: Tensor) -> Tensor:
         like = self.view.session.encoded(self.view.encoder.name).states
@@ -125,12 +133,19 @@ class StockCall:
     def _after_evaluation(self, now: Evaluation) -> None:
         if self.control.cancelled():
             raise Cancelled
+        now = self._unpacked(now)
         self.latents = now.latents
         if now.ends_step:
             self._end_step(now)
         if now.number < now.total and self.control.watched:
             self._preview(now)
         self.progress(now.number / now.total, min(now.step + 1, self.settings.num_inference_steps))
+
+    def _unpacked(self, now: Evaluation) -> Evaluation:
+        """The evaluation with its latents as images."""
+        size = latents_size(self.view.pipe, self.settings.height, self.settings.width)
+        unpack = self.view.family.latents.unpack
+        return replace(now, latents=unpack(now.latents, size), prediction=unpack(now.prediction, size))
 
     def _end_step(self, now: Evaluation) -> None:
         """Call the caller's `on_step`, and decode the requested snapshots; after a retry only those that are new."""
@@ -166,11 +181,10 @@ class StockCall:
             self.emit(Preview(layer, now.step + 1, self.settings.num_inference_steps, image))
 
     def _decode(self, latents: Tensor) -> list[Image.Image]:
-        pixels = self.view.decode(latents)
-        return [self._to_pil(row) for row in self.view.pipe.image_processor.postprocess(pixels, output_type="np")]
+        return [self._to_pil(row) for row in self.view.decode(latents)]
 
     def _to_pil(self, pixels: np.ndarray) -> Image.Image:
-        return self.view.pipe.image_processor.numpy_to_pil(np.nan_to_num(pixels))[0]
+        return VaeImageProcessor.numpy_to_pil(np.nan_to_num(pixels))[0]
 
     def _finish(self, index: int, row: BatchRow, pixels: np.ndarray, flagged: bool, maps: AttentionMaps | None) -> None:
         """Emit the image of one row, or why it has none; `index` is its batch index."""
@@ -230,5 +244,5 @@ class RunSoFar:
 
 
 def _flagged(output: Any, row: int) -> bool:
-    flags = getattr(output, "nsfw_content_detected", None)
+    flags = getattr(output, "nsfw_content_detected", None) or getattr(output, "nsfw_detected", None)
     return bool(flags and flags[row])

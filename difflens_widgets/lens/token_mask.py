@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from ..runs.tokens import PromptPart, Token, TokenKey, read_words
-from ..runs.words import checked_position, occurrences, part_positions
+from ..runs.words import PART_KINDS, checked_position, occurrences, part_positions
 
 TokenChoice = int | str | PromptPart | Iterable[int | str | PromptPart]
 Tokenize = Callable[[str], tuple[tuple[Token, ...], str]]
@@ -55,6 +55,47 @@ def token_positions(choice: TokenChoice | None, prompt: str, tokenize: Tokenize)
                 )
             kept[token], sources[token] = positions, item
     return kept
+
+
+def kept_positions(
+    masks: Mapping[TokenKey, Sequence[int]], encoder: str, tokens: Mapping[str, Sequence[Token]]
+) -> dict[TokenKey, dict[str, frozenset[int]]]:
+    """What each encoder keeps for each of `masks`, with its start token.
+
+    Every encoder has its own positions: a word may be one token for one, and several for another one.
+
+    Parameters
+    ----------
+    masks : mapping of token → positions
+        Of the examined encoder.
+    encoder : str
+        Its name.
+    tokens : mapping of encoder → tokens
+        How each encoder reads the same prompt.
+    """
+
+    def kept(key: TokenKey, positions: Sequence[int], name: str) -> frozenset[int]:
+        starts = [token.index for token in tokens[name] if token.kind == "bos"]
+        if name != encoder:
+            positions = _same_characters(key, [tokens[encoder][at] for at in positions], tokens[name])
+        return frozenset([*starts, *positions])
+
+    return {key: {name: kept(key, positions, name) for name in tokens} for key, positions in masks.items()}
+
+
+def _same_characters(key: TokenKey, chosen: Sequence[Token], tokens: Sequence[Token]) -> list[int]:
+    """The positions of the tokens with the same characters of the prompt, or of the same kind if they have none."""
+    if isinstance(key, PromptPart):
+        return [token.index for token in tokens if token.kind in PART_KINDS[key]]
+    kinds = {token.kind for token in chosen} & {"bos", "eos"}
+    spans = [token.span for token in chosen if token.span]
+    return [t.index for t in tokens if t.kind in kinds or any(t.span and _meet(t.span, span) for span in spans)]
+
+
+def _meet(a: tuple[int, int], b: tuple[int, int]) -> bool:
+    """Whether two spans share a character; one that is empty belongs to both of its neighbours."""
+    start, end = max(a[0], b[0]), min(a[1], b[1])
+    return start < end or (start == end and (a[0] == a[1] or b[0] == b[1]))
 
 
 def _find(item: Any, tokens: Sequence[Token], cut: str, *, every: bool) -> Iterator[tuple[TokenKey, tuple[int, ...]]]:

@@ -11,6 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from . import Family, family_of
+
 
 def as_int(name: str, value: Any, at_least: int | None = None) -> int:
     """`value` as an int; integer types such as numpy's are accepted, 2.5 and "2" are not."""
@@ -100,19 +102,17 @@ def non_negative(name: str, value: float) -> float:
     return float(value)
 
 
-def negative_embeds(
-    pipe: Any, given: Tensor | None, negative_prompt: str | None, *, has_pooled: bool = False
-) -> Tensor | None:
-    """Finite embeddings that replace a negative prompt, as (1, tokens, width); refused with `has_pooled`."""
+def negative_embeds(pipe: Any, given: Tensor | None, negative_prompt: str | None) -> Tensor | None:
+    """Finite embeddings that replace a negative prompt, as (1, tokens, width); refused where they are not all."""
     if given is None:
         return None
-    if has_pooled:
-        raise ValueError(
-            f"negative_prompt_embeds: {type(pipe).__name__} also needs a pooled vector; give negative_prompt instead"
-        )
+    family = family_of(pipe)
+    if not family.negative_embeds:
+        also = "also needs a pooled vector" if family.has_pooled else "needs more than these"
+        raise ValueError(f"negative_prompt_embeds: {type(pipe).__name__} {also}; give negative_prompt instead")
     if negative_prompt:
         raise ValueError("negative_prompt_embeds: contradicts negative_prompt; give one of the two")
-    expected = (pipe.tokenizer.model_max_length, pipe.unet.config.cross_attention_dim)
+    expected = (pipe.tokenizer.model_max_length, family.denoiser_of(pipe).config.cross_attention_dim)
     if tuple(given.shape) not in (expected, (1, *expected)):
         raise ValueError(f"negative_prompt_embeds: the shape is {tuple(given.shape)}, expected {expected}")
     if not torch.isfinite(given).all():
@@ -131,29 +131,110 @@ def snapshots(chosen: Iterable[int] | None, steps: int) -> frozenset[int]:
     return found
 
 
+def slots(value: Any, count: int) -> Any:
+    """Check for "cut", "all", or the number of one of the `count` states that a pipeline reads at once."""
+    if value == "cut":
+        return value
+    if count == 1:
+        raise ValueError(f"slots: this pipeline reads one state of its text encoder; leave {value!r} out")
+    if value == "all":
+        return value
+    number = as_int("slots", value)
+    if not 0 <= number < count:
+        raise ValueError(f'slots: {number} is outside 0..{count - 1}; "cut" and "all" are possible too')
+    return number
+
+
 def size(pipe: Any, height: int | None, width: int | None) -> tuple[int, int]:
-    """Height and width in pixels, divisible by 8; None means the size that `pipe` was trained for."""
-    trained = pipe.unet.config.sample_size
-    trained = trained if isinstance(trained, (list, tuple)) else (trained, trained)
+    """Height and width in pixels, divisible as the family requires; None means the size that `pipe` was trained for."""
+    family = family_of(pipe)
+    trained = _trained_size(pipe, family)
     sides = []
     for name, side, default in (("height", height, trained[0]), ("width", width, trained[1])):
-        pixels = default * pipe.vae_scale_factor if side is None else as_int(name, side, at_least=8)
-        below = pixels - pixels % 8
+        multiple = family.multiple
+        pixels = default if side is None else as_int(name, side, at_least=multiple)
+        below = pixels - pixels % multiple
         if pixels != below:
-            raise ValueError(f"{name}: {pixels} is not divisible by 8; the nearest are {below}, {below + 8}")
+            raise ValueError(
+                f"{name}: {pixels} is not divisible by {multiple}; the nearest are {below}, {below + multiple}"
+            )
         sides.append(pixels)
     return sides[0], sides[1]
+
+
+def _trained_size(pipe: Any, family: Family) -> tuple[int, int]:
+    """(height, width) in pixels: the defaults of the pipeline's call, or as its calls derive them."""
+    call = family.call_defaults(pipe)
+    stated = call.get("height"), call.get("width")
+    if isinstance(stated[0], int) and isinstance(stated[1], int):
+        return stated[0], stated[1]
+    sample = getattr(pipe, "default_sample_size", None) or family.denoiser_of(pipe).config.get("sample_size")
+    if sample is None:  # Z-Image: any size, trained for this one
+        return 1024, 1024
+    sides = sample if isinstance(sample, (list, tuple)) else (sample, sample)
+    return sides[0] * autoencoder_factor(pipe), sides[1] * autoencoder_factor(pipe)
+
+
+def autoencoder_factor(pipe: Any) -> int:
+    """How many pixels wide a latent is; 1 for pipelines that denoise pixels."""
+    return int(getattr(pipe, "vae_scale_factor", 1))
+
+
+def latents_size(pipe: Any, height: int, width: int) -> tuple[int, int, int]:
+    """The (channel, height, width) of the latents of an image, as a run keeps them."""
+    family, factor = family_of(pipe), autoencoder_factor(pipe)
+    return family.latents.image(family.denoiser_of(pipe).config.in_channels, height // factor, width // factor)
 
 
 def latents(pipe: Any, given: Tensor | None, height: int, width: int) -> Tensor | None:
     """Finite latents of the expected shape, as (1, channels, height / f, width / f); f is the autoencoder's factor."""
     if given is None:
         return None
-    factor = pipe.vae_scale_factor
-    expected = (pipe.unet.config.in_channels, height // factor, width // factor)
+    if "latents" not in family_of(pipe).call_defaults(pipe):
+        raise ValueError(f"latents: {type(pipe).__name__} takes none; give a seed or a generator")
+    expected = latents_size(pipe, height, width)
     tensor = torch.as_tensor(given)
     if tuple(tensor.shape) not in (expected, (1, *expected)):
         raise ValueError(f"latents: the shape is {tuple(tensor.shape)}, for {height} × {width} it must be {expected}")
     if not torch.isfinite(tensor).all():
         raise ValueError("latents: some values are NaN or infinite")
     return tensor.reshape(1, *expected)
+
+
+def guidance(pipe: Any, negative_prompt: str | None, true_cfg_scale: float | None, guidance_scale: float) -> None:
+    """Refuse a negative prompt, or a `true_cfg_scale`, that the pipeline would ignore."""
+    family, name = family_of(pipe), type(pipe).__name__
+    accepted = family.call_defaults(pipe)
+    separate = "true_cfg_scale" in accepted and family.guidance != "true_cfg_scale"  # FLUX.1: the other is distilled
+    if true_cfg_scale is not None:
+        non_negative("true_cfg_scale", true_cfg_scale)
+        if not separate:
+            raise ValueError(f"true_cfg_scale: {name} has one guidance only; give guidance_scale")
+        if true_cfg_scale > 1 and negative_prompt is None:
+            raise ValueError('true_cfg_scale: works only with a negative_prompt, such as ""')
+    if negative_prompt is None:
+        return
+    if "negative_prompt" not in accepted:
+        raise ValueError(f"negative_prompt: {name} takes none: it is distilled, or guides away from the empty prompt")
+    if negative_prompt and guidance_scale == 0 and not separate:
+        raise ValueError(
+            "negative_prompt: has no effect at guidance_scale 0, which distilled models need; leave it out"
+        )
+    if separate and (true_cfg_scale or 0) <= 1:
+        raise ValueError(
+            f"negative_prompt: {name} is distilled and guided without one; to use it, at twice the time, also give "
+            f"true_cfg_scale, more than 1; it is {true_cfg_scale}"
+        )
+
+
+ATTENTION_KWARGS = ("cross_attention_kwargs", "joint_attention_kwargs", "attention_kwargs")
+"""The names of one argument in different pipelines."""
+
+
+def require_arguments(pipe: Any, given: Mapping[str, Any]) -> None:
+    """Refuse arguments that change something (not None or 0), and that the stock pipeline's call does not have."""
+    accepted = family_of(pipe).call_defaults(pipe)
+    for name, value in given.items():
+        known = any(each in accepted for each in ATTENTION_KWARGS) if name in ATTENTION_KWARGS else name in accepted
+        if value and not known:
+            raise ValueError(f"{name}: {type(pipe).__name__} has no such argument; leave it out")

@@ -59,7 +59,9 @@ def run_encoder(
             hooks.enter_context(_skipped(blocks[skip - 1]))
         norm = declared.norm_of(encoder)
         hooks.enter_context(_pre_hook(norm, lambda given: before_norm.append(given[0])))
-        output = encoder(*args, **{**kwargs, "output_hidden_states": True})
+        output = _without_large(encoder(*args, **{**kwargs, "output_hidden_states": True}))
+    if skip is not None and skip < len(blocks):
+        output = _with_skipped(output, skip)
     hidden = hidden_states_of(output)
     # whether the last one is normed depends on the version of transformers: take the norm's input
     raw = [*hidden[:-1], before_norm[-1] if before_norm else hidden[-1]]
@@ -103,6 +105,18 @@ def with_reads(declared: TextEncoder, output: Any, states: Sequence[Tensor]) -> 
     return _map_parts(lambda part: exchanged if part is original else part, output)
 
 
+def _with_skipped(output: Any, block: int) -> Any:
+    """A copy of the output in which the state after a skipped block is the one before it.
+
+    Before transformers 5, language models record what the block computed, ahead of the hook that skips it.
+    """
+    hidden = hidden_states_of(output)
+    if torch.equal(hidden[block], hidden[block - 1]):
+        return output
+    corrected = (*hidden[:block], hidden[block - 1], *hidden[block + 1 :])
+    return _map_parts(lambda part: corrected if part is hidden else part, output)
+
+
 def map_tensors(change: Callable[[Tensor], Tensor], output: Any) -> Any:
     """A copy of the output with `change` applied to every tensor, also inside tuples; other values stay."""
 
@@ -140,6 +154,14 @@ def tensors_of(output: Any) -> list[Tensor]:
 
     map_tensors(keep, output)
     return found
+
+
+def _without_large(output: Any) -> Any:
+    """The output of a language model without its predictions and its cache, which no pipeline reads."""
+    for name in ("logits", "past_key_values"):
+        if getattr(output, name, None) is not None:
+            output[name] = None
+    return output
 
 
 def _map_parts(change: Callable[[Any], Any], output: Any) -> Any:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -80,7 +80,8 @@ class EncoderSession:
         return self._passes[key]
 
     def _probed(self, name: str, output: Any) -> Any:
-        read = {id(state) for state in read_of(self.family.encoder(name), output)}
+        declared = self.family.encoder(name)
+        read = set() if declared.only_pooled else {id(state) for state in read_of(declared, output)}
 
         def spoiled(tensor: Tensor) -> Tensor:
             is_state = tensor.ndim == 3  # a pooled vector has two dimensions
@@ -89,10 +90,17 @@ class EncoderSession:
         return map_tensors(spoiled, output)
 
 
+class Answers(Protocol):
+    """Answers the calls of text encoders, as an `EncoderSession`."""
+
+    def forward(self, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """The output of an encoder for a call by the pipeline."""
+
+
 class EncoderProxy(nn.Module):
     """Replaces a text encoder in a view of a pipeline: the forward is the session's, all else the encoder's."""
 
-    def __init__(self, encoder: nn.Module, name: str, session: EncoderSession) -> None:
+    def __init__(self, encoder: nn.Module, name: str, session: Answers) -> None:
         super().__init__()
         self.encoder = encoder
         self._answer = lambda args, kwargs: session.forward(name, args, kwargs)

@@ -13,7 +13,7 @@ import torch
 import transformers
 from safetensors import SafetensorError, safe_open
 
-from . import require_supported
+from . import Family, require_supported
 
 TINY = "difflens-tiny"
 _SINGLE_FILES = {  # part of a tensor's name that only this kind of checkpoint has; the first match counts
@@ -33,28 +33,34 @@ def load_pipeline(
 ) -> tuple[Any, str]:
     """Load `model`; return the pipeline and the name that labels its runs. See `DiffusionLens.from_pretrained`."""
     place = torch.device(device) if device is not None else _best_device()
-    if dtype is None:
-        dtype = torch.float16 if place.type == "cuda" else torch.float32
     embedded = str(model) in ("tiny", TINY)
     source = WEIGHTS if embedded else Path(model).expanduser()
     options = {name: value for name, value in (diffusers_kwargs or {}).items() if value is not None}
-    options |= {dtype_keyword(): dtype, "use_safetensors": True}
+    options["use_safetensors"] = True
+
+    def dtype_for(family: Family) -> dict[str, Any]:
+        trained = getattr(torch, family.dtype) if place.type == "cuda" else torch.float32
+        return {dtype_keyword(): dtype or trained}
+
     with quiet_libraries(progress_bars=not embedded):
         if source.is_file():
-            pipe = _load_single_file(source, text_encoder, options)
+            pipe = _load_single_file(source, text_encoder, options, dtype_for)
         elif source.is_dir():
-            require_supported(_class_of_folder(source), str(model), text_encoder)
-            pipe = diffusers.DiffusionPipeline.from_pretrained(str(source), **options, local_files_only=True)
+            family = require_supported(_class_of_folder(source), str(model), text_encoder)
+            options |= {**dtype_for(family), "local_files_only": True}
+            pipe = diffusers.DiffusionPipeline.from_pretrained(str(source), **options)
         elif _looks_like_path(model):
             raise ValueError(f"{model}: no such file or folder")
         else:
-            require_supported(_class_on_hub(str(model), options.get("revision")), str(model), text_encoder)
-            pipe = diffusers.DiffusionPipeline.from_pretrained(str(model), **options)
+            family = require_supported(_class_on_hub(str(model), options.get("revision")), str(model), text_encoder)
+            pipe = diffusers.DiffusionPipeline.from_pretrained(str(model), **options, **dtype_for(family))
     name = TINY if embedded else source.name if source.exists() else str(model)
     return pipe.to(place), name
 
 
-def _load_single_file(file: Path, text_encoder: str | None, options: dict[str, Any]) -> Any:
+def _load_single_file(
+    file: Path, text_encoder: str | None, options: dict[str, Any], dtype_for: Callable[[Family], dict[str, Any]]
+) -> Any:
     """Load a checkpoint in a single file, as training tools other than diffusers write it."""
     if file.suffix != ".safetensors":
         raise ValueError(f"{file}: only .safetensors files are read, as others may run code when they are opened")
@@ -66,7 +72,7 @@ def _load_single_file(file: Path, text_encoder: str | None, options: dict[str, A
     found = next((kind for part, kind in _SINGLE_FILES.items() if any(part in name for name in names)), None)
     if found is None:
         raise ValueError(f"{file}: not a checkpoint of a known family's whole model; its first tensor is {names[:1]}")
-    require_supported(found, str(file), text_encoder)
+    options |= dtype_for(require_supported(found, str(file), text_encoder))
     options.pop("use_safetensors")
     return getattr(diffusers, found).from_single_file(str(file), **options)
 

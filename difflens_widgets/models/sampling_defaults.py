@@ -10,7 +10,7 @@ import json
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from . import checks
+from . import checks, family_of
 
 FILE = "sampling_defaults.json"
 
@@ -23,21 +23,19 @@ class SamplingDefaults(NamedTuple):
 
 
 def sampling_defaults(pipe: Any) -> SamplingDefaults:
-    """The defaults in the folder of `pipe`, or the usual ones if it states none.
+    """The defaults in the folder of `pipe`, or those of its family and of the stock pipeline if it states none.
 
     Raises
     ------
     ValueError
         If the file is damaged.
     """
-    return read_sampling_defaults(Path(str(pipe.config.get("_name_or_path") or "")))
-
-
-def read_sampling_defaults(folder: Path) -> SamplingDefaults:
-    """The defaults in a diffusers folder, or the usual ones; raises as `sampling_defaults`."""
-    path = folder / FILE
+    path = Path(str(pipe.config.get("_name_or_path") or "")) / FILE
     if not path.is_file():
-        return SamplingDefaults()
+        family = family_of(pipe)
+        stock = family.call_defaults(pipe)
+        usual = {"num_inference_steps": stock["num_inference_steps"], "guidance_scale": stock.get(family.guidance, 0.0)}
+        return SamplingDefaults(**{**usual, **(family.defaults(pipe) if family.defaults else {})})
     try:
         stated = SamplingDefaults(**json.loads(path.read_text(encoding="utf-8")))
         return SamplingDefaults(

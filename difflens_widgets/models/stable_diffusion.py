@@ -7,20 +7,13 @@ declaration of its own.
 
 from __future__ import annotations
 
-from typing import Any
-
-from torch import Tensor
-
 from .family import Family, TextEncoder
-
-
-def _decode(pipe: Any, latents: Tensor) -> Tensor:
-    vae = pipe.vae
-    return vae.decode(latents.to(vae.dtype) / vae.config.scaling_factor, return_dict=False)[0]
-
+from .latents import decode_scaled
 
 STABLE_DIFFUSION = Family(
     pipeline_classes=("StableDiffusionPipeline",),
     encoders=(TextEncoder("text_encoder", "tokenizer", "encoder.layers", "final_layer_norm", normed=True),),
-    decode=_decode,
+    decode=decode_scaled,
+    defaults=lambda pipe: {"num_inference_steps": 20, "guidance_scale": 7.5},
+    negative_embeds=True,
 )

@@ -42,5 +42,6 @@ STABLE_DIFFUSION_XL = Family(
         TextEncoder("text_encoder_2", "tokenizer_2", "encoder.layers", "final_layer_norm", reads=(-2,), pooled=True),
     ),
     decode=_decode,
+    defaults=lambda pipe: {"num_inference_steps": 20, "guidance_scale": 7.5},
     requires=("text_encoder_2",),
 )

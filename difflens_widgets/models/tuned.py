@@ -69,6 +69,8 @@ def load_lora(pipe: Any, file: Path, name: str) -> None:
     ValueError
         If they do not belong to this model, or the file is damaged.
     """
+    if not hasattr(pipe, "load_lora_weights"):
+        raise ValueError(f"{file}: {type(pipe).__name__} of {name} takes no LoRA")
     try:
         with quiet_libraries():
             pipe.load_lora_weights(str(file.parent), weight_name=file.name, use_safetensors=True, local_files_only=True)

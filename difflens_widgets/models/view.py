@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import copy
-import inspect
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
+from diffusers.image_processor import VaeImageProcessor
 from torch import Tensor
 
 from ..runs.tokens import Token
+from .encode_prompt import encode_prompt
 from .encoder_session import EncoderProxy, EncoderSession, Source
 from .family import Family, TextEncoder
 from .own_tokenizer import own_tokenizer
@@ -66,10 +68,11 @@ class PipelineView:
         self.scheduler = own["scheduler"] = own_scheduler(pipe.scheduler)
         own["maybe_free_model_hooks"] = pipe.maybe_free_model_hooks  # the user's offloading stays in use
         own["_progress_bar_config"] = {**getattr(pipe, "_progress_bar_config", {}), "disable": True}
-        for each in family.encoders:
-            if each.name in self.session.encoders:
-                own[each.name] = EncoderProxy(self.session.encoders[each.name], each.name, self.session)
-                own[each.tokenizer] = own_tokenizer(getattr(pipe, each.tokenizer))
+        for name, module in self.session.encoders.items():
+            own[name] = EncoderProxy(module, name, self.session)
+        for name, tokenizer in vars(pipe).items():
+            if name.startswith("tokenizer") and callable(tokenizer):
+                own[name] = own_tokenizer(tokenizer)
 
     def call(self, **arguments: Any) -> Any:
         """Call the stock pipeline, even if the user's class overrides `__call__`."""
@@ -78,9 +81,17 @@ class PipelineView:
         finally:
             self.pipe.maybe_free_model_hooks()
 
-    def tokenize(self, prompt: str) -> tuple[tuple[Token, ...], str]:
-        """The tokens that the examined encoder reads, and the part of `prompt` that is cut off, or ""."""
-        return read_prompt(self.pipe, getattr(self.pipe, self.encoder.tokenizer), prompt)
+    def tokenize(self, prompt: str, encoder: str | None = None) -> tuple[tuple[Token, ...], str]:
+        """The tokens that an encoder reads, and the part of `prompt` that is cut off, or ""; runs no model.
+
+        Parameters
+        ----------
+        prompt : str
+        encoder : str, optional
+            The component name of the encoder. Default: the examined one. Each encoder has its own positions.
+        """
+        declared = self.encoder if encoder is None else self.family.encoder(encoder)
+        return read_prompt(self.pipe, declared, prompt)
 
     @torch.inference_mode()
     def encode(
@@ -104,10 +115,7 @@ class PipelineView:
             If the pipeline reads other states of its text encoder than its family declares.
         """
         self.session.begin_encoding(source, probe=True, skips={self.encoder.name: tuple(skips)})
-        given = {"prompt": prompt, "device": self.pipe._execution_device, "num_images_per_prompt": 1}
-        given |= {"do_classifier_free_guidance": False, "lora_scale": lora_scale}
-        accepted = inspect.signature(self.pipe.encode_prompt).parameters
-        conditioning = self.pipe.encode_prompt(**{name: value for name, value in given.items() if name in accepted})
+        conditioning = self.encode_stock(prompt, lora_scale)
         found = self.session.encoded(self.encoder.name, source)
         if not _finite(conditioning) and self._reads_finite(source):
             raise RuntimeError(
@@ -116,13 +124,18 @@ class PipelineView:
             )
         return Encoding(prompt, self.tokenize(prompt)[0], found.states, found.read_states)
 
+    def encode_stock(self, prompt: str | list[str], lora_scale: float | None = None) -> Any:
+        """What the pipeline's own `encode_prompt` returns for a prompt, with the arguments that its call would give."""
+        return encode_prompt(self.pipe, prompt, device=self.pipe._execution_device, lora_scale=lora_scale)
+
     def _reads_finite(self, source: Source) -> bool:
         read = [self.session.encoded(name, source).read_states[-1] for name in self.session.encoders]
         return all(bool(torch.isfinite(states).all()) for states in read)
 
-    def decode(self, latents: Tensor) -> Tensor:
-        """Decode latents to pixels -1..1 (row, channel, height, width)."""
-        return self.family.decode(self.pipe, latents)
+    def decode(self, latents: Tensor) -> np.ndarray:
+        """Decode latents to pixels 0..1 (row, height, width, channel)."""
+        pixels = self.family.decode(self.pipe, latents)
+        return np.asarray(VaeImageProcessor.pt_to_numpy(VaeImageProcessor.denormalize(pixels)))
 
 
 def blocks_of(module: torch.nn.Module, encoder: TextEncoder) -> list[torch.nn.Module]:

@@ -34,8 +34,9 @@ class RunRecord:
         steps), guidance_scale, negative_prompt (None: not given), height, width, scheduler, model, text_encoder,
         model_hash, dtype, batch_size (the most images at once), rows_per_call (how many it were, padding included),
         batch_invariant, versions.
-    states : float16 array (num_layers, tokens, width)
-        The hidden states of the examined text encoder, before the final layer norm.
+    states : float16 array (num_layers, positions, width)
+        The hidden states of the examined text encoder, before the final layer norm, at `state_positions`; divided by
+        `settings["states_scale"]` where they are beyond float16's range.
     images : dict of layer → PIL.Image
     latents : dict of layer → float32 array (channels, height, width)
         The final latents, in the pipeline's scale.
@@ -74,14 +75,21 @@ class RunRecord:
     status: Status = "running"
     message: str = ""
 
+    @property
+    def state_positions(self) -> tuple[int, ...]:
+        """The positions that `states` holds: all, or only those of the words and the end token of a wide encoder."""
+        return tuple(self.settings.get("state_positions") or range(len(self.tokens)))
+
     def name_of(self, layer: int) -> str:
-        """The name of a layer's image: "layer 7", or for an ablation "block 7 skipped" or "nothing skipped".
+        """The name of a layer's image: "layer 7", "layer 7 in slot 0 alone", or for an ablation "block 7 skipped".
 
         That of a draft says so: "layer 7 (draft)".
         """
         draft = " (draft)" if self.settings.get("quality") == "draft" else ""
         if self.settings.get("method") != "ablation":
-            return f"layer {layer}{draft}"
+            slots = self.settings.get("slots", "cut")
+            where = {"cut": "", "all": " in all slots (off-distribution)"}.get(slots, f" in slot {slots} alone")
+            return f"layer {layer}{where}{draft}"
         return (f"block {layer} skipped" if layer else "nothing skipped") + draft
 
     @property

@@ -1,13 +1,14 @@
-"""The tokens of a prompt: words, their sub-word tokens, start, end and padding."""
+"""The tokens of a prompt: words, their sub-word tokens, start, end, template and padding."""
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
-from typing import Any, Literal
+from typing import Literal
 
-Kind = Literal["bos", "word", "eos", "pad"]
+Kind = Literal["bos", "word", "eos", "pad", "template"]
 
 
 class PromptPart(Enum):
@@ -16,7 +17,8 @@ class PromptPart(Enum):
     Attributes
     ----------
     PADDING
-        Only the padding and the start token: what the encoder wrote to the padding positions.
+        Only the padding and the start token: what the encoder wrote to the padding positions. Never the end of a
+        template: it has read the whole prompt.
     PROMPT
         Only the words, the end token and the start token: what is lost without the padding.
     """
@@ -24,8 +26,6 @@ class PromptPart(Enum):
     PADDING = "padding"
     PROMPT = "prompt"
 
-
-_SPACE = "▁"  # SentencePiece's mark for the first token of a word
 
 TokenKey = (
     int | PromptPart
@@ -39,48 +39,23 @@ class Token:
     Attributes
     ----------
     index : int
-        The position; 0 is the start token.
+        The position. It is 0 for the start token, if the tokenizer has one.
     text : str
-        The text of the token, without the tokenizer's marks.
-    kind : "bos", "word", "eos" or "pad"
+        Of a word: the user's own characters that this token begins. It is "" for the later tokens of a character that
+        is split into bytes, and for a token that is only a space. Of other kinds: the token itself.
+    kind : "bos", "word", "eos", "pad" or "template"
+        "template" is what the pipeline writes around the prompt, such as the marks of a chat.
     is_continuation : bool
         True if it continues the word of the token before it ("fo" + "xes").
+    span : (int, int), optional
+        Of a word: start and end of its characters in the prompt. None for other kinds, and in files before 2.1.
     """
 
     index: int
     text: str
     kind: Kind
     is_continuation: bool = False
-
-
-def read_tokens(tokenizer: Any, input_ids: list[int]) -> tuple[Token, ...]:
-    """The tokens for the ids that a CLIP or T5 tokenizer made from one prompt, with or without padding.
-
-    CLIP marks the end of a word, T5 (SentencePiece) the start of a word, but not of punctuation. So for T5 too, a word
-    continues only from letter or digit to letter or digit.
-    """
-    pieces = tokenizer.convert_ids_to_tokens(input_ids)
-    marks_starts = any(piece.startswith(_SPACE) for piece in pieces)
-    tokens: list[Token] = []
-    open_word = False
-    ended = False
-    for index, piece in enumerate(pieces):
-        if index == 0 and piece == tokenizer.bos_token:
-            tokens.append(Token(index, piece, "bos"))
-        elif ended:
-            tokens.append(Token(index, piece, "pad"))
-        elif piece == tokenizer.eos_token:
-            tokens.append(Token(index, piece, "eos"))
-            ended = True
-        elif marks_starts:
-            text, before = piece.replace(_SPACE, ""), tokens[-1].text if tokens else ""
-            goes_on = not before or (before[-1].isalnum() and text[:1].isalnum())
-            tokens.append(Token(index, text, "word", not piece.startswith(_SPACE) and goes_on))
-        else:
-            text = tokenizer.decode([input_ids[index]]).strip()
-            tokens.append(Token(index, text, "word", open_word))
-            open_word = not piece.endswith("</w>")
-    return tuple(tokens)
+    span: tuple[int, int] | None = None
 
 
 def read_words(tokens: Sequence[Token]) -> list[tuple[Token, ...]]:
@@ -92,9 +67,49 @@ def read_words(tokens: Sequence[Token]) -> list[tuple[Token, ...]]:
                 words[-1] = (*words[-1], token)
             else:
                 words.append((token,))
-    return words
+    return [word for word in words if word_text(word)]
 
 
 def word_text(word: Sequence[Token]) -> str:
     """The text of a word: that of its sub-word tokens, joined."""
     return "".join(token.text for token in word)
+
+
+# -- which characters belong together
+
+_JOINER = "\u200d"  # joins two emoji to one
+_SKIN = range(0x1F3FB, 0x1F400)
+_JAMO = range(0x1160, 0x1200)  # vowels and last consonants of a Korean syllable
+_WITHOUT_SPACES = ("CJK ", "HIRAGANA ", "KATAKANA", "THAI ", "LAO ", "KHMER ", "MYANMAR ", "TIBETAN ", "JAVANESE ")
+
+
+def extends(char: str) -> bool:
+    """Whether a character belongs to the one before it: an accent, a vowel sign, a joiner, the color of an emoji."""
+    category = unicodedata.category(char)
+    return category[0] == "M" or category == "Cf" or ord(char) in _SKIN or ord(char) in _JAMO
+
+
+def characters(text: str) -> list[tuple[int, int]]:
+    """The characters as a person counts them, each with what extends it: (start, end) of each."""
+    starts = [at for at, char in enumerate(text) if not at or not extends(char)]
+    return list(zip(starts, [*starts[1:], len(text)], strict=False))  # of "" there is an end without a start
+
+
+def same_word(before: str, after: str, *, digits: bool = False) -> bool:
+    """Whether no word ends between two neighbouring characters.
+
+    Between two letters none does, except in scripts that put no spaces between words; there any token may be a word.
+
+    Parameters
+    ----------
+    before, after : str
+        The characters.
+    digits : bool
+        Whether digits count as letters.
+    """
+    if extends(after) or before == _JOINER:
+        return True
+    kinds = "LMN" if digits else "LM"
+    if not all(unicodedata.category(char)[0] in kinds for char in (before, after)):
+        return False
+    return not any(unicodedata.name(char, "").startswith(_WITHOUT_SPACES) for char in (before, after))

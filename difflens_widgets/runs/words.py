@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import operator
+import re
 import unicodedata
 from collections.abc import Sequence
 
-from .tokens import PromptPart, Token, read_words, word_text
+from .tokens import Kind, PromptPart, Token, characters, read_words, same_word, word_text
 
+PART_KINDS: dict[PromptPart, tuple[Kind, ...]] = {PromptPart.PADDING: ("pad",), PromptPart.PROMPT: ("word", "eos")}
 _NAMED_WORDS = 40
 
 
@@ -52,19 +54,16 @@ def occurrences(word: str, tokens: Sequence[Token], name: str = "word", cut: str
     ValueError
         If there is none; the message says if the word was cut off.
     """
-    words = read_words(tokens)
-    texts = [word_text(pieces) for pieces in words]
-    wanted = [_plain(part) for part in word.split()]
+    wanted = plain(" ".join(word.split()))
     if not wanted:
         raise ValueError(f"{name}: {word!r} has no word in it")
-    found = [
-        tuple(token.index for pieces in words[start:end] for token in pieces)
-        for start, end in _spans(wanted, [_plain(text) for text in texts])
-    ]
+    pieces = [token for token in tokens if token.kind == "word"]
+    found = [tuple(token.index for token in pieces[start:end]) for start, end in _spelled(wanted, pieces)]
     if found:
         return found
+    texts = [word_text(tokens_of_word) for tokens_of_word in read_words(tokens)]
     # the cut may be inside a word, or between two words of a group
-    if cut and any(_plain(word) in _plain(text) for text in (f"{texts[-1]}{cut}", f"{texts[-1]} {cut}")):
+    if cut and texts and any(wanted in plain(text) for text in (f"{texts[-1]}{cut}", f"{texts[-1]} {cut}")):
         raise ValueError(f"{name}: {word!r} is cut off: the text encoder reads the prompt up to {texts[-1]!r} only")
     there = ", ".join(dict.fromkeys(map(repr, texts[:_NAMED_WORDS]))) or "none"
     raise ValueError(f"{name}: {word!r} is not in the prompt; its words are: {there}")
@@ -76,10 +75,11 @@ def part_positions(part: PromptPart, tokens: Sequence[Token], name: str = "word"
     Raises
     ------
     ValueError
-        If the prompt fills all positions and has no padding.
+        If the prompt fills all positions and has no padding, or has no words and no end token.
     """
-    kinds = ("pad",) if part is PromptPart.PADDING else ("word", "eos")
-    positions = tuple(token.index for token in tokens if token.kind in kinds)
+    positions = tuple(token.index for token in tokens if token.kind in PART_KINDS[part])
+    if not positions and part is PromptPart.PROMPT:
+        raise ValueError(f"{name}: {part} is the words of the prompt, and it has none")
     if not positions:
         raise ValueError(
             f"{name}: {part} is the padding, and this prompt fills all {len(tokens)} positions: it has none"
@@ -99,38 +99,78 @@ def checked_position(value: int, tokens: Sequence[Token], name: str = "word") ->
         index = operator.index(value)
     except TypeError:
         raise TypeError(f"{name}: expected a word, an index or a PromptPart, got {value!r}") from None
-    last = max(token.index for token in tokens if token.kind != "pad")
-    if not 0 <= index <= last:
-        padding = f"; {PromptPart.PADDING} is the padding behind it" if last < index < len(tokens) else ""
-        raise ValueError(f"{name}: {index} is beyond this prompt, whose tokens are 0..{last}{padding}")
+    first, last = (choose((t.index for t in tokens if t.kind != "pad"), default=0) for choose in (min, max))
+    if not first <= index <= last:
+        padding = f"; {PromptPart.PADDING} is the padding beside it" if 0 <= index < len(tokens) else ""
+        raise ValueError(f"{name}: {index} is beyond this prompt, whose tokens are {first}..{last}{padding}")
     return index
 
 
-def _plain(text: str) -> str:
-    return unicodedata.normalize("NFC", text).casefold()
+def plain(text: str) -> str:
+    """A text without the differences of case and of Unicode's forms, to compare words."""
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", text).casefold())
 
 
-def _spans(parts: list[str], texts: list[str]) -> list[tuple[int, int]]:
-    """The ranges (start, end) in which consecutive `texts` spell `parts`."""
+_EITHER = "\x00"  # between two tokens without a span: a space, or nothing
+
+
+def _spelled(wanted: str, tokens: Sequence[Token]) -> list[tuple[int, int]]:
+    """The ranges (start, end) of the tokens that spell `wanted`, a plain text, with no letter beside it."""
+    line, owner = _line(tokens)
+    text, starts, ends = _plain_line(line)
+    pattern = f"{_EITHER}?".join(f"[ {_EITHER}]" if char == " " else re.escape(char) for char in wanted)
     found = []
-    for start in range(len(texts) if parts else 0):
-        end: int | None = start
-        for part in parts:
-            end = _spelled(part, texts, end) if end is not None else None
-        if end is not None:
-            found.append((start, end))
+    for match in re.finditer(f"(?=({pattern}))", text):
+        first, last = starts[match.start(1)], ends[match.end(1) - 1]
+        if first is None or last is None or not (_ends_at(line, owner, first) and _ends_at(line, owner, last)):
+            continue
+        start, end = owner[first], owner[last - 1] + 1
+        if start and not tokens[start - 1].text and not tokens[start - 1].is_continuation:
+            start -= 1  # the space before the word is a token of its own
+        while end < len(tokens) and not tokens[end].text and tokens[end].is_continuation:
+            end += 1  # more bytes of the last character
+        found.append((start, end))
     return found
 
 
-def _spelled(part: str, texts: list[str], start: int) -> int | None:
-    """The end of the words that spell `part` from `start` on, as tokenizers split "dog's" and "v15"; else None."""
-    spelled = ""
-    for index in range(start, len(texts)):
-        if spelled and spelled[-1].isalpha() and texts[index][:1].isalpha():
-            return None
-        spelled += texts[index]
-        if spelled == part:
-            return index + 1
-        if not part.startswith(spelled):
-            return None
-    return None
+def _line(tokens: Sequence[Token]) -> tuple[str, list[int]]:
+    """The words' characters with a space where there is one, and for each character the number of its token."""
+    line, owner = "", []
+    before, blank = None, False
+    for number, token in enumerate(tokens):
+        if not token.text:
+            blank = blank or not token.is_continuation
+            continue
+        gap = _gap(before, token, blank) if before else ""
+        line += gap + token.text
+        owner += [-1] * len(gap) + [number] * len(token.text)
+        before, blank = token, False
+    return line, owner
+
+
+def _gap(before: Token, after: Token, blank: bool) -> str:
+    if before.span and after.span:
+        return "" if before.span[1] >= after.span[0] else " "
+    if after.is_continuation and not blank:
+        return ""
+    return " " if blank or (before.text[-1:].isalpha() and after.text[:1].isalpha()) else _EITHER
+
+
+def _plain_line(line: str) -> tuple[str, list[int | None], list[int | None]]:
+    """The plain text, and for each of its characters where it starts and ends in the line; None inside a character."""
+    text: str = ""
+    starts: list[int | None] = []
+    ends: list[int | None] = []
+    for start, end in characters(line):
+        form = plain(line[start:end])
+        text += form
+        starts += [start, *[None] * (len(form) - 1)][: len(form)]
+        ends += [*[None] * (len(form) - 1), end][-len(form) :] if form else []
+    return text, starts, ends
+
+
+def _ends_at(line: str, owner: Sequence[int], at: int) -> bool:
+    """Whether a token and a word end, or begin, before the character `at` of the line."""
+    if at in (0, len(line)):
+        return True
+    return owner[at - 1] != owner[at] and not same_word(line[at - 1], line[at])

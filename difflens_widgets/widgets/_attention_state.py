@@ -29,14 +29,14 @@ _PADDING = -1  # the number of the padding in the trait `token`, in every widget
 
 @dataclass(frozen=True)
 class Column:
-    """One column: a word with all its tokens, the start token, the end token, or all padding together.
+    """One column: a word with all its tokens, the start token, the end token, all of the template, or all padding.
 
     Attributes
     ----------
     token : int
         The position of its first token; -1 for the padding.
     text : str
-    kind : "word", "bos", "eos" or "pad"
+    kind : "word", "bos", "eos", "template" or "pad"
     positions : list of int
         The positions of its tokens.
     """
@@ -63,11 +63,13 @@ def maps_key(layer: int) -> str:
 
 
 def columns_of(tokens: tuple[Token, ...]) -> list[Column]:
-    """List the columns of a prompt: its words, then start, end and padding."""
+    """List the columns of a prompt: its words, then start, end, template and padding."""
     columns = [
         Column(word[0].index, word_text(word), "word", [piece.index for piece in word]) for word in read_words(tokens)
     ]
     columns += [Column(t.index, _SPECIAL[t.kind], t.kind, [t.index]) for t in tokens if t.kind in _SPECIAL]
+    template = [token.index for token in tokens if token.kind == "template"]
+    columns += [Column(template[0], "template", "template", template)] if template else []
     padding = [token.index for token in tokens if token.kind == "pad"]
     return [*columns, Column(_PADDING, "padding", "pad", padding)] if padding else columns
 

@@ -16,6 +16,7 @@ test("the words of the caption: pieces together, padding apart", () => {
     [["<|startoftext|>"], ["a"], ["chamele", "ons"], ["cat"], ["<|endoftext|>"]],
   );
   assert.deepEqual(wordsOf([]), []);
+  assert.deepEqual(wordsOf([{ index: 0, text: "user", kind: "template", is_continuation: false }]), []);
   assert.equal(wordsOf([{ index: 0, text: "ons", kind: "word", is_continuation: true }]).length, 1);
 });
 

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import diffusers
 import pytest
 import torch
 from diffusers import DDIMScheduler
@@ -16,6 +17,8 @@ from safetensors.torch import save_file
 from difflens_widgets import Comparison, LensRun
 from difflens_widgets.cli import commands as cli
 from difflens_widgets.cli.tutorials import copy_tutorials
+from family_pipelines import small_z_image_pipeline
+from joint_pipelines import small_flux_pipeline
 from pipelines import small_pipeline
 from tuned_models import perturbed
 
@@ -37,6 +40,20 @@ def test_lens_writes_a_picture_per_layer_and_the_record(model, tmp_path, capsys)
     assert (run.prompt, run.layers, run.seed, run.settings["num_inference_steps"]) == ("a red circle", (0, 2, 4), 3, 2)
     assert "a red circle" in page.read_text(encoding="utf-8")
     assert capsys.readouterr().out.splitlines() == [str(out.resolve()), str(page.resolve())]
+
+
+@pytest.mark.parametrize("make", [small_flux_pipeline, small_z_image_pipeline])
+def test_lens_on_other_families(make, tmp_path) -> None:
+    if make is small_z_image_pipeline and not hasattr(diffusers, "ZImagePipeline"):
+        pytest.skip("this diffusers has no ZImagePipeline")
+    make().save_pretrained(tmp_path / "model")
+    arguments = ["lens", "a red circle", "--model", str(tmp_path / "model"), "--layers", "1,2", "--steps", "1"]
+    size = ["--height", "32", "--width", "64", "--guidance-scale", "2"]
+    assert cli.main([*arguments, *size, "--keep-tokens", "red", "--out", str(tmp_path / "out")]) == 0
+    run = LensRun.load(tmp_path / "out" / "run.lens")
+    assert sorted(run.images) == [1, 2]
+    assert run.images[2].size == (64, 32)
+    assert len(run.token_images) == 2
 
 
 def test_lens_looks_at_single_tokens(model, tmp_path) -> None:

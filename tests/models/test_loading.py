@@ -7,9 +7,14 @@ from pathlib import Path
 
 import pytest
 import torch
-from diffusers import AutoencoderKL, DDIMScheduler, PNDMScheduler, UNet2DConditionModel
+from diffusers import AutoencoderKL, DDIMScheduler, DiffusionPipeline, PNDMScheduler, UNet2DConditionModel
+from peft import LoraConfig, get_peft_model_state_dict
 
 from difflens_widgets import DiffusionLens
+from difflens_widgets.models.loading import dtype_keyword
+from difflens_widgets.models.tuned import load_lora, load_tuned_pipeline
+from family_pipelines import small_pixart_pipeline
+from joint_pipelines import small_flux_pipeline
 from pipelines import small_pipeline, text_encoder, wrap
 
 
@@ -131,3 +136,47 @@ def test_the_full_geometry_of_stable_diffusion_1_5(tmp_path) -> None:
     assert run.images[12].size == (64, 64)
     assert run.states.shape == (13, 77, 768)
     assert len({image.tobytes() for image in run.images.values()}) == 13
+
+
+@pytest.mark.parametrize(
+    ("pipeline_class", "device", "expected"),
+    [
+        ("FluxPipeline", "cuda", torch.bfloat16),
+        ("StableDiffusionPipeline", "cuda", torch.float16),
+        ("FluxPipeline", "cpu", torch.float32),
+        ("ZImagePipeline", "cuda", torch.bfloat16),
+    ],
+)
+def test_the_dtype_is_that_of_the_family(pipeline_class, device, expected, tmp_path, monkeypatch) -> None:
+    (tmp_path / "model_index.json").write_text(json.dumps({"_class_name": pipeline_class}))
+    asked = {}
+
+    def note(source, **options):
+        asked.update(options)
+        raise OSError("far enough")
+
+    monkeypatch.setattr(DiffusionPipeline, "from_pretrained", note)
+    with pytest.raises(OSError, match="far enough"):
+        DiffusionLens.from_pretrained(tmp_path, device=device)
+    assert asked[dtype_keyword()] == expected
+
+
+def test_a_lora_of_another_family(tmp_path) -> None:
+    raw = small_flux_pipeline()
+    raw.save_pretrained(tmp_path / "flux")
+    raw.transformer.add_adapter(
+        LoraConfig(r=2, lora_alpha=16, target_modules=["to_q", "to_v"], init_lora_weights=False)
+    )
+    layers = get_peft_model_state_dict(raw.transformer)
+    type(raw).save_lora_weights(tmp_path / "lora", transformer_lora_layers=layers)
+    tuned, name = load_tuned_pipeline(tmp_path / "flux", tmp_path / "lora", device="cpu")
+    assert name == "flux + lora"
+    options = {"layers": [2], "height": 32, "width": 32, "num_inference_steps": 2}
+    painted = [DiffusionLens(pipe)("a red circle", **options) for pipe in (small_flux_pipeline(), raw, tuned)]
+    assert (painted[1].latents[2] == painted[2].latents[2]).all()
+    assert abs(painted[0].latents[2] - painted[2].latents[2]).max() > 1e-3
+
+
+def test_a_pipeline_that_takes_no_lora(tmp_path) -> None:
+    with pytest.raises(ValueError, match=r"a\.safetensors: PixArtSigmaPipeline of small takes no LoRA"):
+        load_lora(small_pixart_pipeline(), tmp_path / "a.safetensors", "small")

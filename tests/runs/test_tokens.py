@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
-from difflens_widgets.runs.tokens import read_tokens, read_words, word_text
+from typing import Any
+
+from difflens_widgets.models.tokenize import read_typed
+from difflens_widgets.runs.tokens import Token, read_words, word_text
 from joint_pipelines import t5_tokenizer
 from pipelines import tokenizer
 
 
+def read(words: Any, prompt: str, length: int) -> tuple[Token, ...]:
+    return read_typed(None, words, prompt, length)[0]
+
+
 def seen(prompt: str) -> list[tuple[str, str, bool]]:
-    ids = tokenizer()(prompt, padding="max_length", max_length=12, truncation=True).input_ids
-    return [(token.text, token.kind, token.is_continuation) for token in read_tokens(tokenizer(), ids)]
+    return [(token.text, token.kind, token.is_continuation) for token in read(tokenizer(), prompt, 12)]
 
 
 def test_words_start_end_and_padding() -> None:
@@ -39,8 +45,7 @@ def test_rare_tokens_are_whole() -> None:
 
 
 def test_t5_marks_where_words_begin_and_words_end_before_punctuation() -> None:
-    ids = t5_tokenizer()("a red circle, foxes' dog", padding="max_length", max_length=16, truncation=True).input_ids
-    tokens = read_tokens(t5_tokenizer(), ids)
+    tokens = read(t5_tokenizer(), "a red circle, foxes' dog", 16)
     assert [word_text(word) for word in read_words(tokens)] == ["a", "red", "circle", ",", "foxes", "'", "dog"]
     assert [token.index for token in read_words(tokens)[4]] == [4, 5]  # "fo" and "xes"
     assert [token.text for token in read_words(tokens)[6]] == ["", "d", "o", "g"]  # a space without its word
@@ -50,6 +55,5 @@ def test_t5_marks_where_words_begin_and_words_end_before_punctuation() -> None:
 def test_t5_cut_and_empty() -> None:
     kinds = {}
     for prompt in ("a red " * 9, ""):
-        ids = t5_tokenizer()(prompt, padding="max_length", max_length=4, truncation=True).input_ids
-        kinds[prompt] = [token.kind for token in read_tokens(t5_tokenizer(), ids)]
+        kinds[prompt] = [token.kind for token in read(t5_tokenizer(), prompt, 4)]
     assert [*kinds.values()] == [["word"] * 3 + ["eos"], ["eos"] + ["pad"] * 3]

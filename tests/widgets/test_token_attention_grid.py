@@ -19,6 +19,7 @@ from difflens_widgets.runs.events import Failed, LayerImage
 from difflens_widgets.runs.job import LensJob
 from difflens_widgets.runs.maps.maps import AttentionMaps, BlockMaps, LensAttention
 from difflens_widgets.runs.maps.plan import Block, Plan
+from difflens_widgets.runs.tokens import Token
 from difflens_widgets.widgets._attention_state import columns_of, encode_maps, view_maps, views_of
 from difflens_widgets.widgets._attention_still import draw_still
 from pipelines import small_pipeline
@@ -127,6 +128,16 @@ def large_maps() -> AttentionMaps:
     rng = np.random.default_rng(0)
     maps = {"up_blocks.0": rng.random((4, 96, 128), dtype=np.float32)}
     return AttentionMaps(plan, BlockMaps(maps, 9), {3: BlockMaps(maps, 1)})
+
+
+def test_a_template_is_one_column() -> None:
+    around = [Token(0, "<|im_start|>", "template"), Token(2, "<|im_end|>", "template"), Token(3, "", "pad")]
+    columns = columns_of((around[0], Token(1, "dog", "word", span=(0, 3)), *around[1:]))
+    assert [(column.text, column.kind, column.positions) for column in columns] == [
+        ("dog", "word", [1]),
+        ("template", "template", [0, 2]),
+        ("padding", "pad", [3]),
+    ]
 
 
 def test_large_maps_travel_smaller_and_keep_their_mean() -> None:

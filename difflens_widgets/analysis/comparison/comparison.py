@@ -68,7 +68,8 @@ class Comparison:
             raise ValueError(f"swapped: has {sorted(self.swapped)}, expected {sorted(SWAPPED)} or nothing")
         for name, run in self.runs.items():
             require_same_kind(self.raw, run, name)
-        if self.cosines is None and self.raw.states is not None and self.tuned.states is not None:
+        whole = len(self.raw.state_positions) == len(self.raw.tokens)
+        if self.cosines is None and whole and self.raw.states is not None and self.tuned.states is not None:
             self.cosines = state_cosine(self.raw.states, self.tuned.states).astype(np.float32)
             self.normed = False
         shape = (self.raw.num_layers, len(self.raw.tokens))

@@ -11,7 +11,10 @@ from ...lens.diffusion_lens import DiffusionLens
 from ...models import checks
 from ...models.weight_hash import weight_hash
 
-_UNET = ("in_channels", "out_channels", "sample_size", "cross_attention_dim", "addition_embed_type")
+_DENOISER = (
+    *("in_channels", "out_channels", "sample_size", "cross_attention_dim", "addition_embed_type"),
+    *("num_layers", "num_attention_heads", "joint_attention_dim", "caption_channels", "cap_feat_dim", "text_embed_dim"),
+)
 _ENCODER = ("hidden_size", "num_hidden_layers", "max_position_embeddings", "vocab_size", "projection_dim")
 
 
@@ -33,13 +36,14 @@ def require_comparable(
     _same("family", *(lens.family.pipeline_classes[0] for lens in (raw, tuned)))
     _same("encoder", raw.text_encoder, tuned.text_encoder)
     _same("number of layers", raw.num_layers, tuned.num_layers)
-    _same("latents' channels", *(lens.pipe.unet.config.in_channels for lens in (raw, tuned)))
+    denoisers = [lens.family.denoiser_of(lens.pipe) for lens in (raw, tuned)]
+    _same("latents' channels", *(denoiser.config.in_channels for denoiser in denoisers))
     _same("picture size", *(checks.size(lens.pipe, height, width) for lens in (raw, tuned)))
     _same("scheduler", *(_scheduler(lens.pipe) for lens in (raw, tuned)))
     _same("device", *(lens.pipe.device.type for lens in (raw, tuned)))
-    _same("dtype", *(lens.pipe.unet.dtype for lens in (raw, tuned)))
+    _same("dtype", *(denoiser.dtype for denoiser in denoisers))
     _same("prompt's tokens", *(lens.tokenize(prompt)[0] for lens in (raw, tuned)))
-    names = ("unet", *(encoder.name for encoder in raw.family.encoders))
+    names = (raw.family.denoiser, *(encoder.name for encoder in raw.family.encoders))
     if raw.pipe is not tuned.pipe and all(getattr(raw.pipe, each) is getattr(tuned.pipe, each) for each in names):
         raise ValueError(
             "tuned: its pipeline has the very modules of raw, so what was loaded into one is in both; load the model a "
@@ -56,18 +60,20 @@ def require_swappable(raw: DiffusionLens, tuned: DiffusionLens) -> None:
         With the name of the part that differs.
     """
     a, b = raw.pipe, tuned.pipe
-    _same("U-Net's geometry", *(_geometry(pipe.unet, _UNET) for pipe in (a, b)), swapping=True)
-    for name in (encoder.name for encoder in raw.family.encoders):
-        parts = [getattr(pipe, name) for pipe in (a, b)]
-        _same(f"{name}'s geometry", *(part and _geometry(part, _ENCODER) for part in parts), swapping=True)
-        tokenizer = name.replace("text_encoder", "tokenizer")
-        words = [part and part.get_vocab() for part in (getattr(pipe, tokenizer) for pipe in (a, b))]
+    name = _denoiser_name(raw)
+    geometries = [_geometry(raw.family.denoiser_of(pipe), _DENOISER) for pipe in (a, b)]
+    _same(f"{name}'s geometry", *geometries, swapping=True)
+    for encoder in raw.family.encoders:
+        parts = [getattr(pipe, encoder.name) for pipe in (a, b)]
+        _same(f"{encoder.name}'s geometry", *(part and _geometry(part, _ENCODER) for part in parts), swapping=True)
+        words = [part and part.get_vocab() for part in (getattr(pipe, encoder.tokenizer) for pipe in (a, b))]
         if words[0] != words[1]:
-            raise ValueError(f"attribution: the vocabulary of the {tokenizer} differs between raw and tuned")
-    if a.vae is not b.vae and _hash_of(a.vae) != _hash_of(b.vae):
+            raise ValueError(f"attribution: the vocabulary of the {encoder.tokenizer} differs between raw and tuned")
+    vaes = [getattr(pipe, "vae", None) for pipe in (a, b)]
+    if vaes[0] is not vaes[1] and _hash_of(vaes[0]) != _hash_of(vaes[1]):
         raise ValueError(
-            "attribution: the autoencoders of raw and tuned differ, so the encoder and the U-Net alone do not make the "
-            "difference; give both pipelines the same vae"
+            "attribution: the autoencoders of raw and tuned differ, so the encoder and the "
+            f"{name} alone do not make the difference; give both pipelines the same vae"
         )
 
 
@@ -78,8 +84,12 @@ def swapped_lens(encoder_of: DiffusionLens, rest_of: DiffusionLens) -> Diffusion
     parts.update({each.name: getattr(encoder_of.pipe, each.name) for each in rest_of.family.encoders})
     accepted = inspect.signature(stock).parameters
     flags = {name: value for name, value in pipe.config.items() if name in accepted and name not in parts}
-    name = f"encoder of {encoder_of.model}, U-Net of {rest_of.model}"
+    name = f"encoder of {encoder_of.model}, {_denoiser_name(rest_of)} of {rest_of.model}"
     return with_rows_of(rest_of, DiffusionLens(stock(**parts, **flags), model=name, text_encoder=rest_of.text_encoder))
+
+
+def _denoiser_name(lens: DiffusionLens) -> str:
+    return "U-Net" if lens.family.denoiser == "unet" else lens.family.denoiser
 
 
 def with_rows_of(raw: DiffusionLens, lens: DiffusionLens, most: int | None = None) -> DiffusionLens:

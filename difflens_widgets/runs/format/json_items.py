@@ -12,6 +12,7 @@ from .json_fields import Fields
 
 ENTRY = "run.json"
 MAX_TOKENS = 65_536
+MAX_CHARACTERS = 2**30  # of a prompt
 MAX_STEP = 1_000_000
 MAX_ENTRIES = 65_000
 MAX_ARRAY_BYTES = 2**30
@@ -69,7 +70,13 @@ def check_array_bytes(name: str, count: int) -> None:
 def read_token(item: Fields) -> Token:
     """One token of the prompt."""
     kind = cast(Kind, item.choice("kind", get_args(Kind)))
-    return Token(item.integer("index", 0, MAX_TOKENS), item.text("text"), kind, item.flag("is_continuation"))
+    span = None
+    if item.get("span") is not None:  # files before 2.1 have none
+        bounds = item.integers("span", 0, MAX_CHARACTERS, at_most=2)
+        if len(bounds) != 2 or bounds[0] > bounds[1]:
+            raise ValueError(f"{ENTRY}: the 'span' of a token is {bounds}, not a start and an end")
+        span = (bounds[0], bounds[1])
+    return Token(item.integer("index", 0, MAX_TOKENS), item.text("text"), kind, item.flag("is_continuation"), span)
 
 
 def token_name(token: TokenKey) -> int | str:

@@ -34,7 +34,7 @@ from .json_items import (
 from .legacy import upgrade
 
 FORMAT = "difflens-lens"
-VERSION = (2, 0)  # 2.0: diffusers' names; see `legacy` for earlier versions
+VERSION = (2, 1)  # 2.1: spans of tokens, kind "template"; 2.0: diffusers' names; see `legacy` for earlier versions
 STATES = "states.safetensors"
 LATENTS = "latents.safetensors"
 _LAST_OF_1 = 2  # the last minor version of format 1

@@ -2,11 +2,11 @@
 import type { CommonTraits, FrameEntry } from "../shared/model";
 import type { Session } from "../shared/session";
 
-/** One column: a word with all its tokens, the start token, the end token, or all padding (token -1). */
+/** One column: a word with all its tokens, the start token, the end token, all of the template, or all padding (-1). */
 export interface Column {
   token: number;
   text: string;
-  kind: "word" | "bos" | "eos" | "pad";
+  kind: "word" | "bos" | "eos" | "template" | "pad";
   positions: number[];
 }
 

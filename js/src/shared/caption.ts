@@ -31,12 +31,12 @@ export class Caption {
   }
 }
 
-/** The tokens without padding, word by word: a continuation belongs to the word before it. */
+/** The tokens without padding and template, word by word: a continuation belongs to the word before it. */
 export function wordsOf(tokens: Token[]): Token[][] {
   const words: Token[][] = [];
   for (const token of tokens) {
     const last = words.at(-1);
-    if (token.kind === "pad") continue;
+    if (token.kind === "pad" || token.kind === "template") continue;
     if (token.is_continuation && last) last.push(token);
     else words.push([token]);
   }
@@ -47,27 +47,29 @@ function chipOf(token: Token): HTMLElement {
   const name = SPECIAL[token.kind];
   const title = `token ${token.index}` + (name ? `: ${token.text}` : "");
   const about = { class: name ? "dlw-chip dlw-chip-quiet" : "dlw-chip", "data-index": token.index, title };
-  return h("span", about, name ?? token.text);
+  return h("span", about, name ?? (token.text || "…")); // "": more bytes of a character, or a space
 }
 
-/** One element for each word, with a chip for each of its tokens; all padding is one chip. */
+/** One element for each word, with a chip for each of its tokens; all of the template is one chip, and all padding. */
 function chips(tokens: Token[]): HTMLElement[] {
   const words: HTMLElement[] = wordsOf(tokens).map((word) => h("span", { class: "dlw-word" }, ...word.map(chipOf)));
-  const pads = tokens.filter((token) => token.kind === "pad");
-  if (pads[0]) {
-    const title = `${pads.length} padding tokens fill the text encoder's input`;
-    const about = { class: "dlw-chip dlw-chip-quiet", "data-index": pads[0].index, title };
-    words.push(h("span", about, `· ${pads.length} pad`));
+  const folded = { template: "tokens of the pipeline around the prompt", pad: "padding tokens fill the input" };
+  for (const [kind, what] of Object.entries(folded)) {
+    const found = tokens.filter((token) => token.kind === kind);
+    const count = found.length;
+    if (!found[0]) continue;
+    const about = { class: "dlw-chip dlw-chip-quiet", "data-index": found[0].index, title: `${count} ${what}` };
+    words.push(h("span", about, `· ${count} ${kind}`));
   }
   return words;
 }
 
 /** Settings in words: `draft` (only of one), `seed 0`, `guidance 7.5`, `difflens-tiny` (a model's folder without the path to it). */
-export function settingFacts(settings: Settings): string[] {
-  const facts: string[] = [];
-  if (settings.quality === "draft") facts.push("draft");
-  if (settings.seed !== undefined) facts.push(`seed ${settings.seed}`);
-  if (settings.guidance_scale !== undefined) facts.push(`guidance ${settings.guidance_scale}`);
-  if (settings.model) facts.push(settings.model.split(/[\\/]/).filter(Boolean).at(-1) ?? settings.model);
-  return facts;
+export function settingFacts({ quality, seed, guidance_scale, model }: Settings): string[] {
+  return [
+    quality === "draft" && quality,
+    seed !== undefined && `seed ${seed}`,
+    guidance_scale !== undefined && `guidance ${guidance_scale}`,
+    model && (model.split(/[\\/]/).filter(Boolean).at(-1) ?? model),
+  ].filter((fact): fact is string => !!fact);
 }

@@ -12,8 +12,10 @@ export interface FrameEntry {
 export interface Token {
   index: number;
   text: string;
-  kind: "bos" | "word" | "eos" | "pad";
+  kind: "bos" | "word" | "eos" | "pad" | "template";
   is_continuation: boolean;
+  /** Of a word: start and end of its characters in the prompt; not in older files. */
+  span?: [start: number, end: number] | null;
 }
 
 export interface Progress {

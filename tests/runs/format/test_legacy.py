@@ -47,7 +47,7 @@ def test_it_is_written_in_todays_words_and_comes_back(tmp_path: Path) -> None:
     assert_same(again, run)
     with zipfile.ZipFile(tmp_path / "again.lens") as archive:
         record = json.loads(archive.read("run.json"))
-    assert record["version"] == [2, 0]
+    assert record["version"] == [2, 1]
     assert "kept" not in record
 
 

@@ -21,6 +21,7 @@ import safetensors.numpy
 from PIL import Image
 
 from difflens_widgets.runs.run import LensRun
+from difflens_widgets.runs.tokens import Token
 from drawn_runs import assert_same, drawn_run, picture
 
 
@@ -124,7 +125,7 @@ def test_the_layout_is_as_documented(saved: Path) -> None:
             "latents.safetensors",
         }
         record = json.loads(archive.read("run.json"))
-        assert (record["format"], record["version"]) == ("difflens-lens", [2, 0])
+        assert (record["format"], record["version"]) == ("difflens-lens", [2, 1])
         assert record["images"][2] == {"layer": 2, "entry": "images/2.webp", "width": 64, "height": 64}
         states = safetensors.numpy.load(archive.read("states.safetensors"))["states"]
         assert (states.dtype, states.shape) == (np.float16, (3, 9, 8))
@@ -249,3 +250,13 @@ def test_a_link_is_followed_and_permissions_are_ordinary(tmp_path: Path) -> None
 def test_a_long_name_in_any_script_is_no_obstacle(tmp_path: Path) -> None:
     name = "猫" * 80 + ".lens"
     assert LensRun.load(drawn_run(depth=1).save(tmp_path / name)).prompt
+
+
+def test_spans_and_templates_come_back(tmp_path: Path) -> None:
+    tokens = (
+        Token(0, "<|im_start|>", "template"),
+        Token(1, "猫", "word", False, (2, 3)),
+        Token(2, "", "word", True, (2, 3)),
+    )
+    run = LensRun("a 猫", tokens, (0,), 1, 0, {})
+    assert LensRun.load(run.save(tmp_path / "a.lens")).tokens == tokens

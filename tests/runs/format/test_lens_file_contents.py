@@ -116,6 +116,8 @@ def test_a_record_that_is_not_one_is_refused(saved: Path, text: bytes, reason: s
         ),
         ({"tokens": [{"index": -1, "text": "a", "kind": "word", "is_continuation": False}]}, "'index' is -1"),
         ({"tokens": [{"index": 0, "text": "a", "kind": "word", "is_continuation": 1}]}, "'is_continuation' is 1"),
+        ({"tokens": [{"index": 0, "text": "", "kind": "word", "is_continuation": False, "span": [2, 1]}]}, "'span' of"),
+        ({"tokens": [{"index": 0, "text": "", "kind": "word", "is_continuation": False, "span": [-1, 1]}]}, "'span'"),
         ({"tokens": ["a"]}, "'tokens' number 0 is \"a\", an object"),
         ({"failures": [{"layer": 9, "message": "x"}]}, "'failures' has layer 9, which is none"),
         ({"failures": [{"layer": 1, "message": "x"}] * 2}, "'failures' has layer 1 twice"),
