@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -10,7 +11,8 @@ from torch import Tensor
 
 from ..models.view import PipelineView
 from ..runs.maps.plan import Plan
-from ..runs.tokens import PromptPart, TokenKey
+from ..runs.tokens import TokenKey
+from ..runs.variant import Variant
 from .edits import Edit, KeepTokens
 
 StepListener = Callable[[int, int, Tensor, Tensor], object]  # (layer, step, timestep, latents)
@@ -19,16 +21,10 @@ _STRIDE = 4  # after the displayed layer, every fourth layer
 
 
 class BatchRow(NamedTuple):
-    """One image to generate: a layer, with the whole prompt (`token` None) or with only one token kept."""
+    """One image to generate: a layer, with the whole prompt (`token` None), with one token kept, or of a variant."""
 
     layer: int
     token: TokenKey | None = None
-
-    def described(self, layer_name: str) -> str:
-        """The name of this row in messages; `layer_name` is the run's name for the layer."""
-        if self.token is None:
-            return layer_name
-        return f"{layer_name} with {self.token if isinstance(self.token, PromptPart) else f'token {self.token}'} kept"
 
 
 @dataclass(frozen=True)
@@ -46,9 +42,9 @@ class Batch:
     num_layers : int
         Number of all layers, requested or not.
     edit : callable
-        layer → its edit for the whole prompt.
+        (layer, variant or None) → its edit for the whole prompt.
     name_of : callable
-        layer → the name of its image in messages.
+        (layer, token) → the name of its image in messages.
     token_masks : mapping of token → positions
         The positions that each image of the per-token lens keeps.
     words : frozenset of int
@@ -59,6 +55,10 @@ class Batch:
         The position of the empty prompt for each position of the prompt, see `positions_in_empty`.
     plan : Plan or None
         How attention is captured; None: it is not captured.
+    one_truth : bool
+        Whether the whole prompt has one image for all layers: it is painted once, as that of the last layer.
+    denoiser : callable
+        rows → a context for one call of the pipeline, in which the denoiser is changed for these rows.
     """
 
     view: PipelineView
@@ -66,24 +66,28 @@ class Batch:
     negative_prompt: str | None
     layers: tuple[int, ...]
     num_layers: int
-    edit: Callable[[int], Edit]
-    name_of: Callable[[int], str]
+    edit: Callable[[int, TokenKey | None], Edit]
+    name_of: Callable[[int, TokenKey | None], str]
     token_masks: Mapping[TokenKey, Sequence[int]] = field(default_factory=dict)
     words: frozenset[int] = frozenset()
     kept: Mapping[TokenKey, Mapping[str, frozenset[int]]] = field(default_factory=dict)
     empty: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     plan: Plan | None = None
+    one_truth: bool = False
+    denoiser: Callable[[Sequence[BatchRow]], AbstractContextManager[object]] = lambda rows: nullcontext()
 
     @property
     def rows(self) -> list[BatchRow]:
         """All rows; the rows of single tokens come last."""
-        return [BatchRow(layer, token) for token in (None, *self.token_masks) for layer in self.layers]
+        truths = (self.num_layers - 1,) if self.one_truth else self.layers
+        variants = [BatchRow(layer, token) for token in self.token_masks for layer in self.layers]
+        return [*map(BatchRow, truths), *variants]
 
     def edit_of(self, row: BatchRow) -> Edit:
         """The edit of the text encoders' outputs for one row."""
-        edit = self.edit(row.layer)
-        if row.token is None:
-            return edit
+        if row.token is None or isinstance(row.token, Variant):
+            return self.edit(row.layer, row.token)
+        edit = self.edit(row.layer, None)
         kept = dict(self.kept[row.token])
         positions = kept.pop(edit.encoder)
         others, empty = tuple(kept.items()), tuple(self.empty.items())
@@ -124,7 +128,8 @@ def next_rows(
 
 def batch_index(row: BatchRow, size: int, num_layers: int) -> int:
     """The fixed index of a row with `batch_invariant`: with several threads, the last bits of an image depend on it."""
-    shift = row.token if isinstance(row.token, int) else 0  # otherwise all tokens of a layer would share one index
+    token = row.token  # a shift by the token: otherwise all tokens of a layer would share one index
+    shift = token.number + 1 if isinstance(token, Variant) else token if isinstance(token, int) else 0
     return (_layer_order(num_layers).index(row.layer) + shift) % size
 
 

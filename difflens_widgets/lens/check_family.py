@@ -220,8 +220,8 @@ class _Trial:
             negative_prompt=None,
             layers=(layer,),
             num_layers=self.lens.num_layers,
-            edit=lambda layer: Layer(self.lens.text_encoder, layer),
-            name_of=lambda layer: "stock",
+            edit=lambda layer, _: Layer(self.lens.text_encoder, layer),
+            name_of=lambda layer, _: "stock",
         )
         found: list[Event] = []
         rows = {batch_index(row, size, self.lens.num_layers): row}

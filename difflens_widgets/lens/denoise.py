@@ -79,7 +79,7 @@ class _Progress:
     def __init__(self, batch: Batch, settings: SamplingSettings, emit: Callable[[Event], None]) -> None:
         self._emit, self._steps = emit, settings.num_inference_steps
         self._total = len(batch.rows)
-        self._layers_total = len(batch.layers)
+        self._layers_total = sum(row.token is None for row in batch.rows)
         self._layers_done = self._tokens_done = self._finished = 0
         self._rows: Mapping[int, BatchRow] = {}
         self._began = time.monotonic()

@@ -18,8 +18,9 @@ from ..runs.progress_bar import with_progress_bar
 from ..runs.run import LensRun
 from ..runs.tokens import Token
 from .batch_size import BatchSize
+from .interventions import Interventions
 from .jobs import jobs_of
-from .prepare import Method
+from .methods import Method
 from .settings import DEFAULTS, RunOptions, takes_run_options
 from .sharing import run_in_worker
 
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from typing_extensions import Unpack
 
 
-class DiffusionLens:
+class DiffusionLens(Interventions):
     """A lens on one text encoder of a diffusers pipeline.
 
     The lens does not change your pipeline: during a run you may call it, change its scheduler, or use its modules in
@@ -232,32 +233,6 @@ class DiffusionLens:
         jobs = [job.start() for job in self._jobs(prompt, **options)]
         return jobs[0] if isinstance(prompt, str) else jobs
 
-    @takes_run_options
-    def ablate(self, prompt: str, **options: Unpack[RunOptions]) -> LensRun:
-        """Skip one block of the text encoder at a time, run all others, and generate the image.
-
-        If the image does not change, the encoder does not need this block for this prompt.
-
-        Parameters
-        ----------
-        prompt : str
-        **options
-            As for `start`. "Layers" are blocks here: 0 is the stock image, with no block skipped, and k the image
-            without block k. SDXL: the other encoder keeps all its blocks; the second encoder's last block, which
-            changes only the pooled vector, can be skipped as well.
-
-        Returns
-        -------
-        LensRun
-            Its `settings["method"]` is "ablation", and `states[k]` is the encoder's last state without block k.
-
-        Raises
-        ------
-        ValueError, TypeError
-            As `start`.
-        """
-        return with_progress_bar(self._jobs(prompt, method="ablation", **options)[0])
-
     def tokenize(self, prompt: str) -> tuple[tuple[Token, ...], str]:
         """The tokens that the text encoder reads, and the part of the prompt that is cut off ("" if there is none)."""
         return self.view().tokenize(prompt)
@@ -291,7 +266,7 @@ class DiffusionLens:
         return PipelineView(self.pipe, self.family, self._encoder)
 
     def _jobs(
-        self, prompt: str | Sequence[str], *, method: Method = "lens", **options: Unpack[RunOptions]
+        self, prompt: str | Sequence[str], *, method: Method | None = None, **options: Unpack[RunOptions]
     ) -> list[LensJob]:
         """Check every argument, then create one job for each prompt."""
         return jobs_of(self, self._encoder, prompt, method, {**DEFAULTS, **options})

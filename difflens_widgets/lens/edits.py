@@ -1,4 +1,4 @@
-"""Edits of a text encoder's output for one row of a batch: the lens, the per-token lens and the ablation.
+"""Edits of a text encoder's output for one row of a batch: the lens, per-token lens, ablation, patch and steering.
 
 An image of the lens is the stock pipeline's image with one change: the output of the text encoder. An edit defines this
 change. The edit `Layer` of the last layer changes nothing: it gives the stock image.
@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
-from ..models.encoder_pass import map_tensors, tensors_of, with_reads
+from ..models.encoder_pass import map_tensors, read_of, tensors_of, with_reads
 from ..models.encoder_session import EncoderSession, Source
 
 Slots = Literal["cut", "all"] | int
@@ -91,6 +91,77 @@ class SkipBlock(Edit):
 
 
 @dataclass(frozen=True)
+class Patch(Edit):
+    """Activation patching: after block `layer` some states are the source prompt's, and the later blocks then run.
+
+    Meng et al., "Locating and Editing Factual Associations in GPT", NeurIPS 2022.
+
+    Attributes
+    ----------
+    layer : int
+        0: the embeddings.
+    positions : tuple of (position in the prompt, position in the source)
+        None: the stock output.
+    """
+
+    layer: int
+    positions: tuple[tuple[int, int], ...]
+
+    def _edited(self, session: EncoderSession, source: Source) -> Any:
+        if source != "prompt" or not self.positions:
+            return session.encoded(self.encoder, source).output
+        theirs = session.encoded(self.encoder, "source").states[self.layer]
+        return session.changed(self.encoder, self.layer, lambda state: _patched(state, theirs, self.positions), self)
+
+
+@dataclass(frozen=True)
+class OutputPatch(Edit):
+    """The states that the pipeline reads are the source prompt's at some positions; no block runs on them.
+
+    A pooled vector stays the prompt's. `positions` are those of `Patch`.
+    """
+
+    positions: tuple[tuple[int, int], ...]
+
+    def _edited(self, session: EncoderSession, source: Source) -> Any:
+        stock = session.encoded(self.encoder, source).output
+        if source != "prompt" or not self.positions:
+            return stock
+        declared = session.family.encoder(self.encoder)
+        theirs = read_of(declared, session.encoded(self.encoder, "source").output)
+        pairs = zip(read_of(declared, stock), theirs, strict=True)
+        return with_reads(declared, stock, [_patched(mine, other[0], self.positions) for mine, other in pairs])
+
+
+@dataclass(frozen=True)
+class Steer(Edit):
+    """Steering: `strength` times a direction is added to the states after block `layer`; the later blocks then run.
+
+    Attributes
+    ----------
+    layer : int
+        0: the embeddings.
+    strength : float
+        0 gives the stock output.
+    direction : Tensor (position, width)
+        Zero where nothing is added.
+    """
+
+    layer: int
+    strength: float
+    direction: Tensor = field(compare=False)
+
+    def _edited(self, session: EncoderSession, source: Source) -> Any:
+        if source != "prompt" or not self.strength:
+            return session.encoded(self.encoder, source).output
+
+        def steered(state: Tensor) -> Tensor:
+            return state + (self.strength * self.direction).to(state)
+
+        return session.changed(self.encoder, self.layer, steered, self)
+
+
+@dataclass(frozen=True)
 class KeepTokens(Edit):
     """The per-token lens: the output of `edit` at some positions, and the empty prompt's states at all others.
 
@@ -139,6 +210,14 @@ class KeepTokens(Edit):
 
     def _edited(self, session: EncoderSession, source: Source) -> Any:
         return self.output(session, self.encoder, source)
+
+
+def _patched(state: Tensor, source: Tensor, positions: tuple[tuple[int, int], ...]) -> Tensor:
+    """A copy of `state` (1, position, width) with some positions from `source` (position, width)."""
+    mine, theirs = (list(side) for side in zip(*positions, strict=True))
+    changed = state.clone()
+    changed[:, mine] = source[theirs].to(state)
+    return changed
 
 
 def _mask(length: int, positions: Iterable[int]) -> Tensor:

@@ -9,12 +9,13 @@ from ..models import Family, TextEncoder, checks
 from ..models.view import PipelineView
 from ..runs.job import LensJob
 from .batch_size import chosen
-from .prepare import Method, Shared
+from .methods import Lens, Method
+from .prepare import Shared
 from .settings import RunOptions, read_settings
 from .token_mask import token_positions
 
 
-class Lens(Protocol):
+class AnyLens(Protocol):
     """What of a `DiffusionLens` its jobs need."""
 
     pipe: Any
@@ -30,16 +31,12 @@ class Lens(Protocol):
     def num_layers(self) -> int:
         """Number of layers of the examined text encoder."""
 
-    @property
-    def blocks(self) -> Sequence[Any]:
-        """Its blocks."""
-
     def view(self) -> PipelineView:
         """A copy of the pipeline for one run."""
 
 
 def jobs_of(
-    lens: Lens, encoder: TextEncoder, prompt: str | Sequence[str], method: Method, options: RunOptions
+    lens: AnyLens, encoder: TextEncoder, prompt: str | Sequence[str], method: Method | None, options: RunOptions
 ) -> list[LensJob]:
     """Check every argument, then create one job for each prompt; `options` must hold all options.
 
@@ -49,10 +46,11 @@ def jobs_of(
         If an argument is not valid.
     """
     texts = checks.prompts(prompt, options["negative_prompt"])
-    count = lens.num_layers if method == "lens" else len(lens.blocks) + 1
+    count = lens.num_layers if method is None else method.num_layers
     layers = checks.layers(options["layers"], count)
     reads = len(encoder.reads) or 1
     settings = read_settings(lens.pipe, lens.batch_size, options, reads, batch_invariant=lens.batch_invariant)
+    method = method or Lens(encoder.name, count, settings.slots)
     keep = options["keep_tokens"]
     if isinstance(keep, Iterator):  # it is read again for each prompt
         keep = list(keep)

@@ -10,24 +10,23 @@ import torch
 
 from ..attention.capture import AttentionChoice, lens_attention
 from ..models import Family, TextEncoder
-from ..models.view import Encoding, PipelineView
+from ..models.view import PipelineView
 from ..models.weight_hash import weight_hash
-from ..runs.events import Encoded
+from ..runs.events import Encoded, Event, Failed, LayerImage, Preview, Progress, Snapshot
 from ..runs.job import LensJob
 from ..runs.run import LensRun
 from ..runs.tokens import Token, TokenKey
+from ..runs.variant import Variant
 from .batch import Batch
 from .batch_size import BatchChoice, settings_that_fit
 from .caller import warn_caller
 from .denoise import denoise
-from .edits import Edit, Layer, SkipBlock
 from .empty_positions import positions_in_empty
+from .methods import Method
 from .settings import SamplingSettings, describe
 from .sharing import modules_in_use, worker_of
 from .stored_states import stored_states
 from .token_mask import kept_positions
-
-Method = Literal["lens", "ablation"]
 
 
 @dataclass(frozen=True)
@@ -60,7 +59,7 @@ class Shared:
         run = LensRun(
             prompt, tokens, self.layers, self.num_layers, settings.seed_number, self._describe(negative_prompt)
         )
-        run.token_masks = token_masks
+        run.token_masks = {**token_masks, **self.method.variants}
         run.attention = lens_attention(
             attention,
             self.pipe,
@@ -73,7 +72,7 @@ class Shared:
         return LensJob(run, partial(self._work, negative_prompt), worker_of(self.pipe))
 
     def _describe(self, negative_prompt: str | None) -> dict[str, Any]:
-        about = {"model": self.model, "method": self.method, "text_encoder": self.encoder.name}
+        about = {"model": self.model, "text_encoder": self.encoder.name, **self.method.settings}
         return {**about, **describe(self.pipe, self.settings, negative_prompt)}
 
     def _work(self, negative_prompt: str | None, job: LensJob) -> None:
@@ -81,13 +80,13 @@ class Shared:
         with modules_in_use(self.pipe), torch.inference_mode():
             view = PipelineView(self.pipe, self.family, self.encoder)
             lora_scale = self.settings.lora_scale
-            run = job.run
-            skips = range(1, self.num_layers) if self.method == "ablation" else ()
-            encoding = view.encode(run.prompt, lora_scale, skips=skips)
-            if run.token_masks:
-                view.encode("", lora_scale, "empty", skips)
-            states, kept = stored_states(self._states(view, encoding), run.tokens)
-            batch = self._batch(view, run, negative_prompt)
+            run, method = job.run, self.method
+            encoding = view.encode(run.prompt, lora_scale, skips=method.skips)
+            if any(not isinstance(token, Variant) for token in run.token_masks):
+                view.encode("", lora_scale, "empty", method.skips)
+            begun = method.begin(view, lora_scale)
+            states, kept = stored_states(method.states(view, encoding), run.tokens)
+            batch = self._batch(view, run, negative_prompt, begun)
             fitting = replace(self, settings=settings_that_fit(self.batch_choice, batch, self.settings, job))
             settings = fitting._describe(negative_prompt)  # the pipeline may have changed while the job waited
             settings |= {
@@ -96,12 +95,18 @@ class Shared:
                 "model_hash": weight_hash(self.pipe),
             }
             job.emit(Encoded(states, settings))
-            denoise(batch, fitting.settings, job.emit, job)
+            emit = partial(_emit_for_all, job) if method.one_truth else job.emit
+            denoise(batch, fitting.settings, emit, job)
 
-    def _batch(self, view: PipelineView, run: LensRun, negative_prompt: str | None) -> Batch:
-        others = [name for name in view.session.encoders if name != self.encoder.name and run.token_masks]
+    def _batch(
+        self, view: PipelineView, run: LensRun, negative_prompt: str | None, begun: torch.Tensor | None
+    ) -> Batch:
+        masks: dict[TokenKey, tuple[int, ...]] = {
+            token: mask for token, mask in run.token_masks.items() if not isinstance(token, Variant)
+        }
+        others = [name for name in view.session.encoders if name != self.encoder.name and masks]
         tokens = {self.encoder.name: run.tokens, **{name: view.tokenize(run.prompt, name)[0] for name in others}}
-        clean = {name: view.tokenize("", name)[0] for name in tokens if run.token_masks}
+        clean = {name: view.tokenize("", name)[0] for name in tokens if masks}
         empty = {name: positions_in_empty(tokens[name], without) for name, without in clean.items()}
         return Batch(
             view=view,
@@ -109,24 +114,27 @@ class Shared:
             negative_prompt=negative_prompt,
             layers=run.layers,
             num_layers=run.num_layers,
-            edit=self._edit,
+            edit=lambda layer, variant: self.method.edit(layer, variant, begun),
             name_of=run.name_of,
             token_masks=run.token_masks,
             words=frozenset(token.index for token in run.tokens if token.kind == "word"),
-            kept=kept_positions(run.token_masks, self.encoder.name, tokens),
+            kept=kept_positions(masks, self.encoder.name, tokens),
             empty=empty,
             plan=None if run.attention is None else run.attention.plan,
+            one_truth=self.method.one_truth,
+            denoiser=self.method.denoiser(view, begun),
         )
 
-    def _edit(self, layer: int) -> Edit:
-        return (
-            Layer(self.encoder.name, layer, self.settings.slots)
-            if self.method == "lens"
-            else SkipBlock(self.encoder.name, layer)
-        )
 
-    def _states(self, view: PipelineView, encoding: Encoding) -> torch.Tensor:
-        if self.method == "lens":
-            return encoding.states
-        skipped = [view.session.encoded(self.encoder.name, skip=block or None) for block in range(self.num_layers)]
-        return torch.stack([found.states[-1] for found in skipped])
+def _emit_for_all(job: LensJob, event: Event) -> None:
+    """Emit what happens to the one picture of the whole prompt for each layer of the run; all else as it is."""
+    layers = job.run.layers
+    if isinstance(event, (LayerImage, Snapshot, Failed)):
+        for layer in layers:
+            job.emit(replace(event, layer=layer))
+    elif isinstance(event, Preview):
+        job.emit(replace(event, layer=job.focus if job.focus in layers else layers[-1]))
+    elif isinstance(event, Progress) and event.running:
+        job.emit(replace(event, running=layers))
+    else:
+        job.emit(event)

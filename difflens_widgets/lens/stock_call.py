@@ -89,10 +89,12 @@ class StockCall:
         self.view.session.begin([self.batch.edit_of(row) for row in self.padded])
         vae = getattr(pipe, "vae", None)
         # if stock SDXL runs out of memory while it decodes, it leaves the VAE in float32, and the retry would fail
-        with nullcontext() if vae is None else dtype_restored(vae), self._attention() as attention:
+        changed = self.batch.denoiser(self.padded)
+        with nullcontext() if vae is None else dtype_restored(vae), changed, self._attention() as attention:
             output = self.view.call(**self._arguments())
         maps = attention.maps if attention is not None else {}
-        for index, row in sorted(self.rows.items(), key=lambda item: not self._displayed(item[1].layer)):
+        order = sorted(self.rows.items(), key=lambda at: (at[1].token is not None, not self._displayed(at[1].layer)))
+        for index, row in order:
             self._finish(index, row, output.images[index], _flagged(output, index), maps.get(index))
 
     def _arguments(self) -> dict[str, Any]:
@@ -189,7 +191,7 @@ class StockCall:
     def _finish(self, index: int, row: BatchRow, pixels: np.ndarray, flagged: bool, maps: AttentionMaps | None) -> None:
         """Emit the image of one row, or why it has none; `index` is its batch index."""
         latents, (layer, token) = self.latents[index], row
-        name = row.described(self.batch.name_of(layer))
+        name = self.batch.name_of(layer, token)
         if not (np.isfinite(pixels).all() and torch.isfinite(latents).all()):
             dtype = str(latents.dtype).removeprefix("torch.")
             advice = "; load the model with dtype=torch.float32" if latents.dtype == torch.float16 else ""

@@ -17,7 +17,7 @@ _LONG = 77  # CLIP's length: up to here, all positions of an encoder of any widt
 _LARGEST = torch.finfo(torch.float16).max
 
 
-def stored_states(states: Tensor, tokens: Sequence[Token]) -> tuple[np.ndarray, dict[str, Any]]:
+def stored_states(states: Tensor | None, tokens: Sequence[Token]) -> tuple[np.ndarray | None, dict[str, Any]]:
     """The states that a run keeps, and the settings that tell how.
 
     Encoders wider than 1024 with more than 77 positions keep the states of the words and the end token: all of them
@@ -26,15 +26,18 @@ def stored_states(states: Tensor, tokens: Sequence[Token]) -> tuple[np.ndarray, 
 
     Parameters
     ----------
-    states : Tensor (layer, position, width)
+    states : Tensor (layer, position, width), or None
+        None: the run keeps no states.
     tokens : sequence of Token
 
     Returns
     -------
-    states : float16 array (layer, kept position, width)
+    states : float16 array (layer, kept position, width), or None
     settings : dict
         "state_positions" if not all are kept; "states_scale", the divisor, if it is not 1.
     """
+    if states is None:
+        return None, {}
     about: dict[str, Any] = {}
     if states.shape[-1] > _WIDE and states.shape[1] > _LONG:
         kept = [token.index for token in tokens if token.kind in ("word", "eos")] or [0]

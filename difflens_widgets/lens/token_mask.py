@@ -114,4 +114,4 @@ def _find(item: Any, tokens: Sequence[Token], cut: str, *, every: bool) -> Itera
 
 
 def _described(token: TokenKey, tokens: Sequence[Token]) -> str:
-    return str(token) if isinstance(token, PromptPart) else f"position {token} ({tokens[token].text!r})"
+    return str(token) if not isinstance(token, int) else f"position {token} ({tokens[token].text!r})"

@@ -173,6 +173,48 @@ def _map_parts(change: Callable[[Any], Any], output: Any) -> Any:
     raise TypeError(f"a text encoder returned {type(output).__name__}, expected a ModelOutput or a tuple")
 
 
+def run_changed(
+    declared: TextEncoder,
+    encoder: nn.Module,
+    args: Sequence[Any],
+    kwargs: dict[str, Any],
+    layer: int,
+    change: Callable[[Tensor], Tensor],
+) -> Any:
+    """The output of a forward in which `change` is applied to the state after block `layer`, 0: the embeddings.
+
+    The later blocks run on the changed state (1, position, width).
+
+    Raises
+    ------
+    RuntimeError
+        If the encoder does not run this block as a module: it is compiled.
+    """
+    blocks, calls = declared.blocks_of(encoder), []
+
+    def changed(state: Tensor) -> Tensor:
+        calls.append(layer)
+        return change(state)
+
+    hooked = _changed_output(blocks[layer - 1], changed) if layer else _changed_input(blocks[0], changed)
+    with hooked:
+        output = encoder(*args, **{**kwargs, "output_hidden_states": True})
+    if len(calls) != 1:
+        raise RuntimeError(
+            f"{declared.name} ran block {max(layer, 1)} {len(calls)} times where one time was expected; if it is "
+            "compiled (torch.compile), use the encoder that was not"
+        )
+    return output
+
+
+def sharing_unread(declared: TextEncoder, output: Any, stock: Any) -> Any:
+    """A copy of the output that holds `stock`'s hidden states where the pipeline does not read: they take no memory."""
+    hidden, others = hidden_states_of(output), hidden_states_of(stock)
+    read = {index % len(hidden) for index in declared.reads}
+    shared = tuple(hidden[index] if index in read else other for index, other in enumerate(others))
+    return _map_parts(lambda part: shared if part is hidden else part, output)
+
+
 @contextmanager
 def _pre_hook(module: nn.Module, listen: Callable[[tuple[Any, ...]], object]) -> Iterator[None]:
     """Call `listen` with a module's inputs, in this thread only: another thread may run the same encoder."""
@@ -183,6 +225,42 @@ def _pre_hook(module: nn.Module, listen: Callable[[tuple[Any, ...]], object]) ->
             listen(args)
 
     hook = module.register_forward_pre_hook(hear)
+    try:
+        yield
+    finally:
+        hook.remove()
+
+
+@contextmanager
+def _changed_input(block: nn.Module, change: Callable[[Tensor], Tensor]) -> Iterator[None]:
+    """Change the state that a block gets, in this thread only."""
+    thread = threading.get_ident()
+
+    def exchange(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        if threading.get_ident() != thread:
+            return None
+        if args:
+            return (change(args[0]), *args[1:]), kwargs
+        return args, {**kwargs, "hidden_states": change(kwargs["hidden_states"])}
+
+    hook = block.register_forward_pre_hook(exchange, with_kwargs=True)
+    try:
+        yield
+    finally:
+        hook.remove()
+
+
+@contextmanager
+def _changed_output(block: nn.Module, change: Callable[[Tensor], Tensor]) -> Iterator[None]:
+    """Change the state that a block returns, in this thread only; runs before the hooks that record hidden states."""
+    thread = threading.get_ident()
+
+    def exchange(module: nn.Module, args: tuple[Any, ...], output: Any) -> Any:
+        if threading.get_ident() != thread:
+            return output
+        return (change(output[0]), *output[1:]) if isinstance(output, tuple) else change(output)
+
+    hook = block.register_forward_hook(exchange, prepend=True)
     try:
         yield
     finally:

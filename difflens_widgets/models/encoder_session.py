@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import Any, Literal, Protocol
 
 import torch
 from torch import Tensor, nn
 
-from .encoder_pass import EncoderPass, map_tensors, read_of, run_encoder, stacked
+from .encoder_pass import EncoderPass, map_tensors, read_of, run_changed, run_encoder, sharing_unread, stacked
 from .family import Family
 
-Source = Literal["prompt", "empty"]
+Source = Literal["prompt", "empty", "source", "plus", "minus"]
+"""The texts of a run: its prompt, the empty prompt, the source of a patch, the two prompts of a steering direction."""
 RowEdit = Callable[["EncoderSession", str], Any]
 """(session, name of the encoder) → the output of that encoder for one row."""
 
@@ -33,10 +34,12 @@ class EncoderSession:
         self._probe = False
         self._seen: set[str] = set()
         self._skips: dict[str, Sequence[int]] = {}
+        self._changed: dict[Hashable, Any] = {}
 
     def begin(self, edits: Sequence[RowEdit]) -> None:
         """Prepare for a call of the pipeline; there is one edit for each row."""
         self._edits, self._source, self._probe, self._seen = edits, "prompt", False, set()
+        self._changed.clear()  # large, and no later call needs them
 
     def begin_encoding(
         self, source: Source, *, probe: bool = False, skips: Mapping[str, Sequence[int]] | None = None
@@ -45,7 +48,7 @@ class EncoderSession:
 
         Parameters
         ----------
-        source : "prompt" or "empty"
+        source : Source
         probe : bool
             Return NaN in every state that the family does not declare as read.
         skips : mapping of encoder → blocks, optional
@@ -70,8 +73,20 @@ class EncoderSession:
         return stacked([self._probed(name, output) for output in outputs] if self._probe else outputs)
 
     def encoded(self, name: str, source: Source = "prompt", skip: int | None = None) -> EncoderPass:
-        """The pass of the prompt or the empty prompt through an encoder, without block `skip` if it is given."""
+        """The pass of a text through an encoder, without block `skip` if it is given."""
         return self._pass(name, *self._calls[source, name], skip)
+
+    def changed(self, name: str, layer: int, change: Callable[[Tensor], Tensor], key: Hashable) -> Any:
+        """The prompt's output if `change` is applied to the state after block `layer`, and the later blocks then run.
+
+        Equal keys must mean equal changes. Kept for one call of the pipeline.
+        """
+        at = name, layer, key
+        if at not in self._changed:
+            declared, (args, kwargs) = self.family.encoder(name), self._calls["prompt", name]
+            output = run_changed(declared, self.encoders[name], args, kwargs, layer, change)
+            self._changed[at] = sharing_unread(declared, output, self.encoded(name).output)
+        return self._changed[at]
 
     def _pass(self, name: str, args: tuple[Any, ...], kwargs: dict[str, Any], skip: int | None = None) -> EncoderPass:
         key = (name, skip, *map(_content, args), *((word, _content(value)) for word, value in sorted(kwargs.items())))

@@ -104,7 +104,7 @@ class PipelineView:
         prompt : str
         lora_scale : float, optional
             The strength of LoRA weights in the text encoders.
-        source : "prompt" or "empty"
+        source : Source
             The name under which the session keeps it.
         skips : iterable of int
             Also run the examined encoder without each of these blocks, 1 is the first.
@@ -123,6 +123,12 @@ class PipelineView:
                 "of diffusers or a method of your own changed it; please report it"
             )
         return Encoding(prompt, self.tokenize(prompt)[0], found.states, found.read_states)
+
+    @torch.inference_mode()
+    def conditioning(self, prompt: str, lora_scale: float | None = None, source: Source = "prompt") -> Any:
+        """What the stock pipeline's `encode_prompt` returns for a prompt, without guidance."""
+        self.session.begin_encoding(source)
+        return self.encode_stock(prompt, lora_scale)
 
     def encode_stock(self, prompt: str | list[str], lora_scale: float | None = None) -> Any:
         """What the pipeline's own `encode_prompt` returns for a prompt, with the arguments that its call would give."""

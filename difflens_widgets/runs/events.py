@@ -21,13 +21,13 @@ class Encoded:
 
     Attributes
     ----------
-    states : float16 array (layer, position, width)
-        The hidden states of the examined text encoder, before its final norm.
+    states : float16 array (layer, position, width), or None
+        The hidden states of the examined text encoder, before its final norm; None if no layer is examined.
     settings : mapping
         The settings of the run at its start.
     """
 
-    states: np.ndarray
+    states: np.ndarray | None
     settings: Mapping[str, Any]
 
 

@@ -11,7 +11,10 @@ from PIL import Image
 
 from .events import Status
 from .maps.maps import LensAttention
-from .tokens import Token, TokenKey
+from .tokens import PromptPart, Token, TokenKey
+from .variant import Variant
+
+_UNCHANGED = {"patch": "unpatched", "output patch": "unpatched", "steer": "not steered"}
 
 
 @dataclass(eq=False)  # equality and hash are those of the object itself
@@ -30,13 +33,14 @@ class RunRecord:
     seed : int
         All layers start from this seed's latents and get its noise.
     settings : dict
-        method ("lens" or "ablation"), quality ("exact" or "draft"), num_inference_steps, snapshots (the requested
-        steps), guidance_scale, negative_prompt (None: not given), height, width, scheduler, model, text_encoder,
-        model_hash, dtype, batch_size (the most images at once), rows_per_call (how many it were, padding included),
-        batch_invariant, versions.
+        method ("lens", "ablation", "text ablation", "patch", "output patch" or "steer"), quality ("exact" or "draft"),
+        num_inference_steps, snapshots (the requested steps), guidance_scale, negative_prompt (None: not given), height,
+        width, scheduler, model, text_encoder, model_hash, dtype, batch_size (the most images at once), rows_per_call
+        (how many it were, padding included), batch_invariant, versions. A patch has its source, steering its strengths
+        and direction, a text ablation the blocks in without_text.
     states : float16 array (num_layers, positions, width)
         The hidden states of the examined text encoder, before the final layer norm, at `state_positions`; divided by
-        `settings["states_scale"]` where they are beyond float16's range.
+        `settings["states_scale"]` where they are beyond float16's range. None for a text ablation.
     images : dict of layer → PIL.Image
     latents : dict of layer → float32 array (channels, height, width)
         The final latents, in the pipeline's scale.
@@ -45,10 +49,12 @@ class RunRecord:
     failures : dict of layer → str
         Why a layer has no image.
     token_masks : dict of token → tuple of int
-        The per-token lens: the requested items in the requested order, and the positions that each keeps besides the
-        start token. A token is the position of a word's first sub-word token, or a `PromptPart`.
+        The rows of images besides `images`, in the requested order. The per-token lens: the positions that each keeps
+        besides the start token; a token is the position of a word's first sub-word token, or a `PromptPart`. Patch and
+        steering: the label of each variant, such as "red ← blue" or "+2", and the positions that it patches.
     token_images : dict of (layer, token) → PIL.Image
-        The images with only that token kept; `images` are those of the whole prompt.
+        The images with only that token kept, or of that variant. `images` are those of the whole prompt, and without a
+        variant: for a patch and for steering the stock image, the same for all layers.
     token_failures : dict of (layer, token) → str
     attention : LensAttention or None
         The attention to each word in each layer's image, if requested.
@@ -80,17 +86,46 @@ class RunRecord:
         """The positions that `states` holds: all, or only those of the words and the end token of a wide encoder."""
         return tuple(self.settings.get("state_positions") or range(len(self.tokens)))
 
-    def name_of(self, layer: int) -> str:
-        """The name of a layer's image: "layer 7", "layer 7 in slot 0 alone", or for an ablation "block 7 skipped".
+    @property
+    def method(self) -> str:
+        """What the run asks: "lens", "ablation", "text ablation", "patch", "output patch" or "steer"."""
+        return str(self.settings.get("method", "lens"))
+
+    @property
+    def variants(self) -> tuple[Variant, ...]:
+        """The rows of a patch or of steering, such as "red ← blue" or "+2": keys of `token_images`."""
+        return tuple(token for token in self.token_masks if isinstance(token, Variant))
+
+    def name_of(self, layer: int, token: TokenKey | None = None) -> str:
+        """The name of an image: "layer 7", "layer 7 with token 3 kept", "block 7 skipped", "red ← blue at block 7".
 
         That of a draft says so: "layer 7 (draft)".
         """
-        draft = " (draft)" if self.settings.get("quality") == "draft" else ""
-        if self.settings.get("method") != "ablation":
-            slots = self.settings.get("slots", "cut")
-            where = {"cut": "", "all": " in all slots (off-distribution)"}.get(slots, f" in slot {slots} alone")
-            return f"layer {layer}{where}{draft}"
-        return (f"block {layer} skipped" if layer else "nothing skipped") + draft
+        return self._exact_name_of(layer, token) + " (draft)" * (self.settings.get("quality") == "draft")
+
+    def _exact_name_of(self, layer: int, token: TokenKey | None) -> str:
+        if self.method in _UNCHANGED:
+            return _UNCHANGED[self.method] if token is None else f"{token} {self.place_of(layer)}"
+        if token is None:
+            return self.place_of(layer)
+        return f"{self.place_of(layer)} with {token if isinstance(token, PromptPart) else f'token {token}'} kept"
+
+    def place_of(self, layer: int) -> str:
+        """The name of a layer: "layer 7", "layer 7 in slot 0 alone", "block 7 skipped", "no text in up_blocks.1"."""
+        if self.method in ("patch", "steer"):
+            return f"at block {layer}" if layer else "at the embeddings"
+        if self.method == "output patch":
+            return "in the output"
+        if self.method == "ablation":
+            return f"block {layer} skipped" if layer else "nothing skipped"
+        if self.method == "text ablation":
+            blocks = self.settings.get("without_text")
+            if isinstance(blocks, list) and 0 < layer <= len(blocks):  # a file may hold any value
+                return f"no text in {blocks[layer - 1]}"
+            return "text in all blocks"
+        slots = self.settings.get("slots", "cut")
+        where = {"cut": "", "all": " in all slots (off-distribution)"}.get(slots, f" in slot {slots} alone")
+        return f"layer {layer}{where}"
 
     @property
     def caption(self) -> Mapping[str, Any]:

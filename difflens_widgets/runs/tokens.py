@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Literal
 
+from .variant import Variant
+
 Kind = Literal["bos", "word", "eos", "pad", "template"]
 
 
@@ -27,9 +29,8 @@ class PromptPart(Enum):
     PROMPT = "prompt"
 
 
-TokenKey = (
-    int | PromptPart
-)  # the key of an image of the per-token lens: the position of the (first) kept token, or a part
+TokenKey = int | PromptPart | Variant
+"""The key of a row of pictures: the position of the (first) kept token, a part of the prompt, or a variant."""
 
 
 @dataclass(frozen=True)

@@ -8,14 +8,15 @@ import traitlets as t
 
 from ..runs.render.front_end import token_number
 from ..runs.tokens import PromptPart
+from ..runs.variant import Variant
 
 
 class TokenTrait(t.Int):
-    """The index of a token, -1 (`PromptPart.PADDING`), -2 (`PromptPart.PROMPT`) or None.
+    """The index of a token, -1 (`PromptPart.PADDING`), -2 (`PromptPart.PROMPT`), less for a variant, or None.
 
-    A `PromptPart` may be assigned; reading gives its number.
+    A `PromptPart` or one of `run.variants` may be assigned; reading gives its number.
     """
 
     def validate(self, obj: Any, value: Any) -> Any:
-        """Replace a `PromptPart` by its number."""
-        return super().validate(obj, token_number(value) if isinstance(value, PromptPart) else value)
+        """Replace a `PromptPart` or a `Variant` by its number."""
+        return super().validate(obj, token_number(value) if isinstance(value, PromptPart | Variant) else value)

@@ -22,7 +22,8 @@ class LayerSlider(RunWidget):
 
     A run with `snapshots` has a second slider beside the picture, over the denoising steps that were kept. A run with
     `keep_tokens` has a grid instead of the film strip: one row for the whole prompt and one for each kept token, one
-    column for each layer. Snapshots and token pictures are sent as lossy WebP of at most 512 pixels a side. A notebook
+    column for each layer; a patch or steering has one for the unchanged picture and one for each pair or strength.
+    Snapshots and token pictures are sent as lossy WebP of at most 512 pixels a side. A notebook
     that saves its widgets contains them: about 45 KB for each picture of 512 × 512, so 2.3 MB for 13 layers × 4 steps.
 
     Parameters
@@ -39,15 +40,16 @@ class LayerSlider(RunWidget):
         kept step below it is shown and the caption says so. Only the whole prompt has steps.
     token : int or None
         The kept token on screen, a key of `LensRun.token_masks`: the index of a token, -1 for `PromptPart.PADDING` or
-        -2 for `PromptPart.PROMPT` (a PromptPart may be assigned). None: the whole prompt. An index that has no
-        pictures of its own is only marked in the caption.
+        -2 for `PromptPart.PROMPT` (a PromptPart may be assigned), or -3, -4, … for one of `run.variants` (which may be
+        assigned too). None: the whole prompt, unchanged. An index that has no pictures of its own is only marked in
+        the caption.
     layers, num_layers, prompt, tokens, settings
         As in the run that is shown.
     snapshots : list of int
         The denoising steps that were kept, 0 is the first.
     token_masks : list of dict
         `token` (int) and `positions` (list of int) of each token that has pictures of its own, in the order of the
-        grid's rows.
+        grid's rows; of a variant also its `label`.
     status : "empty", "running", "done", "stopped" or "failed"
     progress : dict
         layers_done, layers_total, running, step, steps, seconds_left, tokens_done, tokens_total, running_tokens.

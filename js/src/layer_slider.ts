@@ -8,10 +8,10 @@
 //
 // `set` must call the listeners of `change:<name>`; `send` and `save_changes` may do nothing.
 import { HELP } from "./layer_slider_help";
-import { layerText, list, stepText, tokenLabel } from "./layer_slider_words";
+import { layerText, list, originText, placeName, spotText, stepText, tokenLabel, unchanged } from "./layer_slider_words";
 import { settingFacts } from "./shared/caption";
 import { fileName, type Bitmap } from "./shared/save";
-import { layerName, listen, type Status } from "./shared/model";
+import { listen, type Status } from "./shared/model";
 import { Session } from "./shared/session";
 import { AXIS, Instrument } from "./shared/instrument";
 import { progressText } from "./shared/progress";
@@ -107,23 +107,25 @@ class View extends Instrument<Traits> {
     const { width, height } = store.size ?? { width: empty ? 4 : 1, height: 1 };
     const ratio = width / height;
 
-    const facts = empty ? [] : [where, part, what, ...settingFacts(settings)].filter(Boolean);
+    const place = spotText(settings, spot.token, where, part);
+    const facts = empty ? [] : [...place, what, ...settingFacts(settings), originText(settings, 30)].filter(Boolean);
     const negative = settings.negative_prompt ? `\nnegative prompt: ${settings.negative_prompt}` : "";
+    const origin = originText(settings, Infinity);
     const marked = keptOf(model)?.positions ?? [this.get("token")];
-    this.caption.update(this.get("tokens"), marked, facts, (settings.model ?? "") + negative);
-    const label = list(`${where} of “${this.get("prompt")}”`, part, what);
+    this.caption.update(this.get("tokens"), marked, facts, (settings.model ?? "") + negative + (origin && `\n${origin}`));
+    const label = list(`${place[0]} of “${this.get("prompt")}”`, place[1] ?? "", what);
     this.picture.update(picture, ratio, label, this.hole(spot, status, thumbnail), unfinished ? what : "");
-    const value = list(where, part, picture && !unfinished ? "" : what);
+    const value = list(...place, picture && !unfinished ? "" : what);
     this.film.update(thumbnails, spot.layer, empty ? "" : value, ratio);
     const ticks = (snapshots.length ? [...snapshots, null] : []).map((step) => {
       return { step, ...this.thumbnail({ ...spot, step, token: null }, status) };
     });
-    this.steps.update(ticks, spot.step, what, spot.token === null ? "" : "Steps are kept of the whole prompt only");
+    this.steps.update(ticks, spot.step, what, spot.token === null ? "" : `Steps are kept of the ${unchanged(settings) ? "first row" : "whole prompt"} only`);
     const open = kept.length > 0 && !folded;
     this.film.el.hidden = open;
     this.grid.el.hidden = !open;
     this.picture.el.classList.toggle("dlw-smaller", open);
-    if (open) this.grid.update("layer", this.rows(spot, status), spot.token, spot.layer, ratio);
+    if (open) this.grid.update(unchanged(settings) ? "block" : "layer", this.rows(spot, status), spot.token, spot.layer, ratio);
 
     this.notice.update(this.lines(status), status === "failed" || !!kernel.fileError);
     this.foot.update({
@@ -175,7 +177,8 @@ class View extends Instrument<Traits> {
 
   private title({ layer, step, token }: Spot): string {
     const part = token !== null ? this.name(token) : step !== null ? `step ${step + 1}` : "";
-    return list(layerName(this.get("settings"), layer), part);
+    const settings = this.get("settings");
+    return list(...spotText(settings, token, placeName(settings, layer), part || (unchanged(settings) ?? "")));
   }
 
   /** The tokens of the grid's rows; null is the whole prompt. */
@@ -191,7 +194,7 @@ class View extends Instrument<Traits> {
   }
 
   private label(token: number | null): string {
-    return tokenLabel(token, this.get("tokens"), this.get("token_masks"));
+    return tokenLabel(token, this.get("tokens"), this.get("token_masks"), unchanged(this.get("settings")));
   }
 
   private name(token: number | null): string {
@@ -232,7 +235,7 @@ class View extends Instrument<Traits> {
     const tokens = this.tokens();
     const painted = tokens.reduce<number>((sum, token) => sum + this.painted(token), 0);
     const total = tokens.length * this.get("layers").length;
-    const unit = tokens.length > 1 ? "pictures" : "layers";
+    const unit = tokens.length > 1 || this.get("settings").without_text ? "pictures" : "layers";
     return progressText(status, painted, total, unit, this.get("progress").seconds_left);
   }
 }

@@ -8,7 +8,9 @@ export const HELP: HelpText = {
       "layer, with its final norm applied. Layer 0 is the bare token embeddings; the last layer gives the model's " +
       "usual picture. Where a block is called skipped, the encoder worked to its end without that block.",
     "All pictures start from the same noise: where they differ, the text encoder made the difference.",
-    "Steps, beside the picture: what the model predicted on its way. Grid: each row keeps one token of the prompt.",
+    "Steps, beside the picture: what the model predicted on its way. Grid: each row keeps one token of the prompt. " +
+      "red ← blue at block 7: after block 7, “red” got the state of “blue” in the source prompt, and the later blocks " +
+      "worked on with it. +2 at block 7: twice a direction was added there.",
   ],
   keys: [
     ["← →", "one layer back, on"],

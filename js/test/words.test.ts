@@ -1,7 +1,7 @@
 // What the widgets say: caption, layers, steps, tokens, progress, file names.
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { layerText, list, stepText, tokenLabel } from "../src/layer_slider_words";
+import { layerText, list, originText, placeName, spotText, stepText, tokenLabel } from "../src/layer_slider_words";
 import { settingFacts, wordsOf } from "../src/shared/caption";
 import { layerName } from "../src/shared/model";
 import { progressText } from "../src/shared/progress";
@@ -38,6 +38,29 @@ test("an ablation is not called a layer", () => {
   assert.equal(layerText({ method: "lens" }, 12, 13), "layer 12 of 12");
   assert.equal(layerText({ method: "ablation" }, 0, 13), "nothing skipped");
   assert.equal(layerText({ method: "ablation" }, 1, 13), "block 1 skipped");
+});
+
+test("a patch and steering are named by what is changed and where", () => {
+  const settings = { method: "patch", source: "a blue square on a red background" };
+  const masks = [{ token: -3, positions: [2], label: "red ← blue" }];
+  assert.equal(tokenLabel(-3, tokensOf("a", "red"), masks, "unpatched"), "red ← blue");
+  assert.equal(tokenLabel(null, tokensOf("a", "red"), masks, "unpatched"), "unpatched");
+  assert.deepEqual(spotText(settings, -3, layerText(settings, 7, 13), "red ← blue"), ["red ← blue at block 7 of 12"]);
+  assert.deepEqual(spotText(settings, null, layerText(settings, 7, 13), "unpatched"), ["unpatched"]);
+  assert.deepEqual(spotText({}, 2, "layer 7", "only “red”"), ["layer 7", "only “red”"]);
+  assert.equal(placeName({ method: "steer" }, 0), "at the embeddings");
+  assert.equal(layerText({ method: "output patch" }, 12, 13), "in the output");
+  assert.equal(originText(settings, 12), "source “a blue squa…”");
+  assert.equal(originText({ direction: ["a", "b"] }, 12), "direction “a” − “b”");
+  assert.equal(originText({}, 12), "");
+});
+
+test("a block without the text is named", () => {
+  const settings = { method: "text ablation", without_text: ["mid_block", "up_blocks.1"] };
+  assert.deepEqual(
+    [0, 2, 3].map((layer) => layerText(settings, layer, 3)),
+    ["text in all blocks", "no text in up_blocks.1", "text in all blocks"],
+  );
 });
 
 test("how far a picture is", () => {

@@ -217,9 +217,16 @@ def test_a_job_is_a_future(lens) -> None:
 
 
 def test_the_signature_has_every_argument() -> None:
-    for function in (DiffusionLens.start, DiffusionLens.__call__, DiffusionLens.ablate):
+    own = {
+        DiffusionLens.start: (),
+        DiffusionLens.__call__: (),
+        DiffusionLens.ablate: ("without_text",),
+        DiffusionLens.patch: ("source", "tokens", "output", "both"),
+        DiffusionLens.steer: ("direction", "strengths"),
+    }
+    for function, names in own.items():
         parameters = inspect.signature(function).parameters
-        assert list(parameters) == ["self", "prompt", *DEFAULTS]
+        assert list(parameters) == ["self", "prompt", *names, *DEFAULTS]
         assert parameters["num_inference_steps"].default is None, "the model states its own"
 
 

@@ -18,6 +18,7 @@ from difflens_widgets.runs.events import LayerImage, Message, Preview, Progress,
 from difflens_widgets.runs.job import LensJob
 from difflens_widgets.runs.run import LensRun
 from difflens_widgets.runs.tokens import PromptPart
+from difflens_widgets.runs.variant import Variant
 from difflens_widgets.widgets import LayerSlider, _base
 
 
@@ -637,3 +638,24 @@ def test_a_page_and_a_loaded_file_have_steps_and_tokens_too(tmp_path):
     live, loaded = (LayerSlider.static_state(each) for each in (run, LensRun.load(run.save(tmp_path / "a.lens"))))
     assert live["_frames"] == loaded["_frames"]
     assert (loaded["snapshots"], loaded["token_masks"], len(loaded["_frames"])) == ([5], live["token_masks"], 13 * 5)
+
+
+def test_variants_of_a_running_job_reach_the_browser(show):
+    red, blue = Variant("red ← blue", 0), Variant("circle ← square", 1)
+    run = scripted.empty_run()
+    run.token_masks, run.settings["method"] = {red: (2,), blue: (3,)}, "patch"
+    stage = Stage(run)
+    widget = show(stage.job)
+    assert [(row["token"], row["label"]) for row in widget.token_masks] == [(-3, red), (-4, blue)]
+    widget.token = blue
+    assert (widget.token, widget._key_on_screen()) == (-4, "layer/12/token/-4")
+    stage.emit(
+        TokenImage(4, blue, scripted.picture(1)),
+        TokenFailed(4, red, "not finite"),
+        Progress(0, 1, (), 6, 20, None, 1, 26, ((5, blue),)),
+    )
+    widget.settle()
+    assert set(widget._frames) == {"layer/4/token/-4"}
+    assert widget.token_failures == {"layer/4/token/-3": "not finite"}
+    assert widget.progress["running_tokens"] == [[5, -4]]
+    stage.finish()

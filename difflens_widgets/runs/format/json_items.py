@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, cast, get_args
 
 from ..tokens import Kind, PromptPart, Token, TokenKey
+from ..variant import Variant
 from . import webp
 from .json_fields import Fields
 
@@ -80,7 +81,9 @@ def read_token(item: Fields) -> Token:
 
 
 def token_name(token: TokenKey) -> int | str:
-    """The name of a kept token in the file: its position, or the name of the prompt part."""
+    """The name of a kept token in the file: its position, or the name of the prompt part; a variant's number."""
+    if isinstance(token, Variant):
+        return operator.index(token.number)
     return token.value if isinstance(token, PromptPart) else operator.index(token)
 
 
@@ -99,6 +102,33 @@ def read_masks(root: Fields, length: int) -> dict[TokenKey, tuple[int, ...]]:
             raise ValueError(f"{ENTRY}: 'token_masks' has token {token_name(token)} twice")
         found[token] = tuple(item.integers("positions", 0, length - 1, at_most=length))
     return found
+
+
+def read_variants(root: Fields, length: int) -> dict[TokenKey, tuple[int, ...]]:
+    """The variants, numbered in their order, and the positions that each changes."""
+    found: dict[TokenKey, tuple[int, ...]] = {}
+    for number, item in enumerate(root.items("variants", MAX_TOKENS)):
+        variant = Variant(item.text("label"), number)
+        if variant in found:
+            raise ValueError(f"{ENTRY}: 'variants' has {variant[:80]!r} twice")
+        found[variant] = tuple(item.integers("positions", 0, length - 1, at_most=length))
+    return found
+
+
+def of_variants(
+    root: Fields,
+    name: str,
+    entry: Callable[..., str] | None,
+    layers: tuple[int, ...],
+    variants: Mapping[TokenKey, Any],
+) -> dict[tuple[Any, ...], Fields]:
+    """A list of objects as a dict by layer and variant."""
+    found = keyed(root, name, ("layer", "variant"), entry, layers)
+    named = list(variants)
+    for _, number in found:
+        if number >= len(named):
+            raise ValueError(f"{ENTRY}: {name!r} has variant {number}, the run has {len(named)}")
+    return {(layer, named[number]): item for (layer, number), item in found.items()}
 
 
 def of_masks(

@@ -15,6 +15,7 @@ from typing import Any, get_args
 from ..events import Status
 from ..record import RunRecord
 from ..tokens import TokenKey
+from ..variant import Variant
 from .attention_json import ATTENTION, AttentionRecord, read_attention, to_plain
 from .json_fields import Fields, check_plain, parse
 from .json_items import (
@@ -26,15 +27,17 @@ from .json_items import (
     check_array_bytes,
     keyed,
     of_masks,
+    of_variants,
     picture_size,
     read_masks,
     read_token,
+    read_variants,
     token_name,
 )
 from .legacy import upgrade
 
 FORMAT = "difflens-lens"
-VERSION = (2, 1)  # 2.1: spans of tokens, kind "template"; 2.0: diffusers' names; see `legacy` for earlier versions
+VERSION = (2, 1)  # 2.1: variants, spans of tokens, kind "template"; 2.0: diffusers' names; see `legacy` for others
 STATES = "states.safetensors"
 LATENTS = "latents.safetensors"
 _LAST_OF_1 = 2  # the last minor version of format 1
@@ -89,8 +92,13 @@ def snapshot_entry(layer: int, step: int) -> str:
 
 
 def token_entry(layer: int, token: TokenKey) -> str:
-    """The entry of a layer's image with only one token kept."""
-    return f"tokens/{layer}-{token_name(token)}.webp"
+    """The entry of a layer's image with only one token kept, or of a variant."""
+    folder = "variants" if isinstance(token, Variant) else "tokens"
+    return f"{folder}/{layer}-{token_name(token)}.webp"
+
+
+def _variant_entry(layer: int, number: int) -> str:
+    return token_entry(layer, Variant("", number))
 
 
 def to_json(run: RunRecord) -> bytes:
@@ -128,21 +136,8 @@ def to_json(run: RunRecord) -> bytes:
             }
             for (layer, step), image in run.snapshots.items()
         ],
-        "token_masks": [{"token": token_name(key), "positions": list(mask)} for key, mask in run.token_masks.items()],
-        "token_images": [
-            {
-                "layer": operator.index(layer),
-                "token": token_name(token),
-                "entry": token_entry(layer, token),
-                "width": image.width,
-                "height": image.height,
-            }
-            for (layer, token), image in run.token_images.items()
-        ],
-        "token_failures": [
-            {"layer": operator.index(layer), "token": token_name(token), "message": message}
-            for (layer, token), message in run.token_failures.items()
-        ],
+        **_rows(run, "token", "token_masks"),
+        **_rows(run, "variant", "variants"),
         "states": None if run.states is None else {"entry": STATES, "shape": list(run.states.shape)},
         "latents": [
             {"layer": operator.index(layer), "entry": LATENTS, "shape": list(array.shape)}
@@ -151,6 +146,37 @@ def to_json(run: RunRecord) -> bytes:
         "attention": None if run.attention is None else to_plain(run.attention, run.tokens),
     }
     return json.dumps(record, indent=1, allow_nan=False).encode("ascii")
+
+
+def _rows(run: RunRecord, kind: str, masks: str) -> dict[str, list[dict[str, Any]]]:
+    """The rows of kept tokens (`kind` is "token"), or of variants, which readers of version 2.0 ignore."""
+
+    def here(key: TokenKey) -> bool:
+        return isinstance(key, Variant) == (kind == "variant")
+
+    return {
+        masks: [
+            {**({"label": str(key)} if kind == "variant" else {kind: token_name(key)}), "positions": list(mask)}
+            for key, mask in run.token_masks.items()
+            if here(key)
+        ],
+        f"{kind}_images": [
+            {
+                "layer": operator.index(layer),
+                kind: token_name(key),
+                "entry": token_entry(layer, key),
+                "width": image.width,
+                "height": image.height,
+            }
+            for (layer, key), image in run.token_images.items()
+            if here(key)
+        ],
+        f"{kind}_failures": [
+            {"layer": operator.index(layer), kind: token_name(key), "message": message}
+            for (layer, key), message in run.token_failures.items()
+            if here(key)
+        ],
+    }
 
 
 def from_json(data: bytes) -> Record:
@@ -178,6 +204,11 @@ def from_json(data: bytes) -> Record:
     masks = read_masks(root, len(tokens))
     token_images = of_masks(root, "token_images", token_entry, layers, masks)
     token_failures = of_masks(root, "token_failures", None, layers, masks)
+    if (major, minor) >= (2, 1):
+        variants = read_variants(root, len(tokens))
+        token_images |= of_variants(root, "variant_images", _variant_entry, layers, variants)
+        token_failures |= of_variants(root, "variant_failures", None, layers, variants)
+        masks = {**masks, **variants}
     sizes = [picture_size(item) for item in (*images.values(), *snapshots.values(), *token_images.values())]
     pixels = sum(width * height for width, height in sizes)
     if pixels > MAX_TOTAL_PIXELS:

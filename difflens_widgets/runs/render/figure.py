@@ -9,7 +9,7 @@ import textwrap
 from typing import TYPE_CHECKING, Any
 
 from ..record import RunRecord
-from .grid import columns_for, missing, painted
+from .grid import columns_for, painted, variant_missing
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -20,7 +20,7 @@ AS_IT_IS: dict[str, Any] = {"parse_math": False, "usetex": False}  # a prompt is
 
 
 def plot(run: RunRecord) -> Figure:
-    """Draw all images with their layers, the prompt above them and the settings below.
+    """Draw all images with their layers, the prompt above them and the settings below; variants in rows of their own.
 
     Returns
     -------
@@ -32,10 +32,12 @@ def plot(run: RunRecord) -> Figure:
     ValueError
         If the run has no images yet.
     """
-    images = painted(run)
-    layers = sorted({*run.layers, *images})
-    columns = columns_for(len(layers))
-    rows = math.ceil(len(layers) / columns)
+    first = painted(run)
+    layers = sorted({*run.layers, *first})
+    columns = len(layers) if run.variants else columns_for(len(layers))
+    cells = [(layer, token) for token in (None, *run.variants) for layer in layers]
+    images = {(layer, None): image for layer, image in first.items()} | dict(run.token_images)
+    rows = math.ceil(len(cells) / columns)
     width = max(columns * _CELL, 4.0)
     title = textwrap.wrap(" ".join(run.prompt.split()), int(width / _CHARACTER), max_lines=4, placeholder=" …")
     head, foot = 0.3 + 0.22 * len(title), 0.4
@@ -54,18 +56,18 @@ def plot(run: RunRecord) -> Figure:
         wspace=0.06,
         hspace=0.2,
     )
-    for place, layer in enumerate(layers):
+    for place, cell in enumerate(cells):
         axes = figure.add_subplot(rows, columns, place + 1)
-        axes.set_title(run.name_of(layer), fontsize=9, color="0.25", pad=3)
+        axes.set_title(textwrap.fill(run.name_of(*cell), 26), fontsize=9, color="0.25", pad=3, **AS_IT_IS)
         axes.set_xticks([])
         axes.set_yticks([])
         axes.spines[:].set_color("0.8")
-        if layer in images:
-            small = min(images[layer].size) < 96
-            axes.imshow(images[layer], interpolation="nearest" if small else "antialiased")
+        if cell in images:
+            small = min(images[cell].size) < 96
+            axes.imshow(images[cell], interpolation="nearest" if small else "antialiased")
         else:
             axes.set_aspect("equal", adjustable="box")
-            axes.text(0.5, 0.5, missing(run, layer), ha="center", va="center", fontsize=8, color="0.4")
+            axes.text(0.5, 0.5, variant_missing(run, *cell), ha="center", va="center", fontsize=8, color="0.4")
     figure.text(0.5, 0.1 / figure.get_figheight(), _caption(run), ha="center", fontsize=8, color="0.35", **AS_IT_IS)
     return figure
 

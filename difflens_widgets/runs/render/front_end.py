@@ -7,13 +7,16 @@ from typing import Any
 
 from ..record import RunRecord
 from ..tokens import PromptPart, TokenKey
+from ..variant import Variant
 from .encoding import encode_final, encode_kept
 
 _PARTS = {PromptPart.PADDING: -1, PromptPart.PROMPT: -2}
 
 
 def token_number(token: TokenKey) -> int:
-    """The position of a token; -1 for `PromptPart.PADDING`, -2 for `PromptPart.PROMPT`."""
+    """The position of a token; -1 for `PromptPart.PADDING`, -2 for `PromptPart.PROMPT`, -3 and less for variants."""
+    if isinstance(token, Variant):
+        return -3 - token.number
     return _PARTS[token] if isinstance(token, PromptPart) else int(token)
 
 
@@ -46,7 +49,9 @@ def kept_steps(run: RunRecord) -> list[int]:
 
 def describe(run: RunRecord) -> dict[str, Any]:
     """The description of a run, without its images and its progress."""
-    plain = {name: value for name, value in run.settings.items() if isinstance(value, str | int | float | bool)}
+    plain: dict[str, Any] = {
+        name: value for name, value in run.settings.items() if isinstance(value, str | int | float | bool)
+    }
     names = (
         "quality",
         "num_inference_steps",
@@ -58,14 +63,21 @@ def describe(run: RunRecord) -> dict[str, Any]:
         "model",
         "dtype",
         "method",
+        "source",
     )
+    lists = {name: run.settings.get(name) for name in ("direction", "without_text")}
+    plain |= {name: texts for name, texts in lists.items() if _is_texts(texts)}
     return {
         "prompt": run.prompt,
         "tokens": [asdict(token) for token in run.tokens],
         "layers": shown_layers(run),
         "num_layers": run.num_layers,
-        "settings": {"seed": run.seed, **{name: plain[name] for name in names if name in plain}},
+        "settings": {"seed": run.seed, **{name: plain[name] for name in (*names, *lists) if name in plain}},
     }
+
+
+def _is_texts(value: Any) -> bool:  # a file may hold any value
+    return isinstance(value, list) and all(isinstance(text, str) for text in value)
 
 
 def standing(run: RunRecord) -> dict[str, Any]:
@@ -96,7 +108,10 @@ def frame(step: int, number: int, mime: str, data: bytes) -> dict[str, Any]:
 
 def describe_slider(run: RunRecord) -> dict[str, Any]:
     """The description of a run, with the axes of a LayerSlider."""
-    masks = [{"token": token_number(key), "positions": list(mask)} for key, mask in run.token_masks.items()]
+    masks: list[dict[str, Any]] = [
+        {"token": token_number(key), "positions": list(mask), **({"label": str(key)} if key in run.variants else {})}
+        for key, mask in run.token_masks.items()
+    ]
     return {**describe(run), "snapshots": kept_steps(run), "token_masks": masks}
 
 

@@ -7,12 +7,12 @@ import math
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageDraw
+from PIL import Image, ImageDraw, ImageOps
 
 from ..format.atomic_write import replacing
 from ..record import RunRecord
-from .grid import enlarged, painted
-from .labelled_grid import INK, PAPER, font
+from .grid import enlarged, painted, variant_cells, variant_missing
+from .labelled_grid import INK, PAPER, font, labelled_grid
 
 _FASTEST, _SLOWEST = 0.02, 300.0  # seconds per layer: the browsers' minimum, and half of GIF's maximum
 
@@ -20,7 +20,8 @@ _FASTEST, _SLOWEST = 0.02, 300.0  # seconds per layer: the browsers' minimum, an
 def to_gif(run: RunRecord, path: Path, seconds_per_layer: float) -> Path:
     """Write an animated GIF from the first layer to the last, at least 128 pixels a side, with the layer in a corner.
 
-    It loops forever; the last image stays twice as long.
+    It loops forever; the last image stays twice as long. A frame of a patch or of steering has the unchanged image and
+    that of each variant side by side.
 
     Raises
     ------
@@ -29,8 +30,35 @@ def to_gif(run: RunRecord, path: Path, seconds_per_layer: float) -> Path:
     OSError
         If the file cannot be written; an existing file does not change.
     """
-    pictures = {run.name_of(layer): picture for layer, picture in enlarged(painted(run)).items()}
+    if run.variants:
+        pictures = _variant_frames(run)
+    else:
+        pictures = {run.name_of(layer): picture for layer, picture in enlarged(painted(run)).items()}
     return write_film(pictures, path, seconds_per_layer, f"the film of {run.prompt[:40]!r}", "seconds_per_layer")
+
+
+def _variant_frames(run: RunRecord) -> dict[str, Image.Image]:
+    """A frame for each layer: the images of all variants side by side, with their labels over them."""
+    pictures, rows = variant_cells(run), (None, *run.variants)
+    width = max(picture.width for picture in pictures.values())
+    names = [run.name_of(0) if row is None else str(row) for row in rows]
+    text_size = max(13, width // 12)
+    gutter, top = max(4, width // 32), round(text_size * 1.7)
+    sheets = {
+        run.place_of(layer): labelled_grid(
+            [[pictures.get((layer, row), variant_missing(run, layer, row)) for row in rows]],
+            [""],
+            names,
+            left=0,
+            top=top,
+            label_y=top / 2,
+            gutter=gutter,
+            text_size=text_size,
+        )
+        for layer in sorted(run.layers)
+    }
+    # below the images there is room for the name of the frame
+    return {name: ImageOps.expand(sheet, (0, 0, 0, sheet.height // 4), PAPER) for name, sheet in sheets.items()}
 
 
 def write_film(pictures: dict[str, Image.Image], path: Path, seconds: float, what: str, speed: str) -> Path:
@@ -51,7 +79,7 @@ def write_film(pictures: dict[str, Image.Image], path: Path, seconds: float, wha
 def _frame(picture: Image.Image, name: str, longest: str) -> Image.Image:
     """Draw the name in the lower left corner, on paper as wide as `longest`; reduce the frame to its own 256 colors."""
     frame = picture.copy()
-    size = max(13, frame.width // 20)
+    size = max(13, min(frame.width // 20, frame.height // 8))
     pen = ImageDraw.Draw(frame)
     width = math.ceil(pen.textlength(longest, font(size))) + size
     top = frame.height - round(size * 1.6)

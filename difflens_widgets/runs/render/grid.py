@@ -7,13 +7,19 @@ from __future__ import annotations
 
 import io
 import math
+import textwrap
+from typing import TypeVar
 
 from PIL import Image, ImageDraw
 
 from ..record import RunRecord
-from .labelled_grid import INK, PAPER, draw_cell, font
+from ..tokens import TokenKey
+from .labelled_grid import INK, PAPER, draw_cell, fitting, labelled_grid
 
 _SMALLEST_SIDE = 128
+_LABEL_LETTERS = 18
+
+T = TypeVar("T")
 
 
 def painted(run: RunRecord) -> dict[int, Image.Image]:
@@ -30,7 +36,7 @@ def painted(run: RunRecord) -> dict[int, Image.Image]:
     return dict(sorted(images.items()))
 
 
-def enlarged(images: dict[int, Image.Image]) -> dict[int, Image.Image]:
+def enlarged(images: dict[T, Image.Image]) -> dict[T, Image.Image]:
     """The images as RGB, all enlarged by one integer factor, so that the smallest has at least 128 pixels a side."""
     factor = max(1, math.ceil(_SMALLEST_SIDE / min(min(image.size) for image in images.values())))
     return {
@@ -52,7 +58,8 @@ def missing(run: RunRecord, layer: int) -> str:
 def grid(run: RunRecord, columns: int | None = None) -> Image.Image:
     """Draw the images of all requested layers on white, each above its layer number.
 
-    A layer without an image is an empty cell with the word "not computed" or "failed".
+    A layer without an image is an empty cell with the word "not computed" or "failed". A patch or steering has a row
+    for each variant below the unchanged image, and a column for each layer; `columns` is not used.
 
     Parameters
     ----------
@@ -64,6 +71,8 @@ def grid(run: RunRecord, columns: int | None = None) -> Image.Image:
     ValueError
         If the run has no images yet, or `columns` is not a positive integer.
     """
+    if run.variants:
+        return _variant_grid(run)
     pictures = enlarged(painted(run))
     layers = sorted({*run.layers, *pictures})
     if columns is None:
@@ -83,8 +92,43 @@ def grid(run: RunRecord, columns: int | None = None) -> Image.Image:
     for place, layer in enumerate(layers):
         left, top = gutter + place % columns * across, gutter + place // columns * down
         draw_cell(sheet, left, top, (width, height), pictures.get(layer, missing(run, layer)), text_size)
-        pen.text((left + width / 2, top + height + label / 2), run.name_of(layer), INK, font(text_size), anchor="mm")
+        name = run.name_of(layer)
+        middle = (left + width / 2, top + height + label / 2)
+        pen.text(middle, name, INK, fitting(name, across - 4, text_size), anchor="mm")
     return sheet
+
+
+def variant_cells(run: RunRecord) -> dict[tuple[int, TokenKey | None], Image.Image]:
+    """All images of a run with variants, enlarged; those without a variant have the token None."""
+    images: dict[tuple[int, TokenKey | None], Image.Image] = {(k, None): image for k, image in painted(run).items()}
+    return enlarged(images | dict(run.token_images))
+
+
+def _variant_grid(run: RunRecord) -> Image.Image:
+    pictures, layers = variant_cells(run), sorted(run.layers)
+    rows = (None, *run.variants)
+    width = max(picture.width for picture in pictures.values())
+    gutter, text_size = max(8, width // 16), max(13, width // 12)
+    names = [textwrap.fill(run.name_of(0) if row is None else str(row), _LABEL_LETTERS) for row in rows]
+    longest = max(len(line) for name in names for line in name.splitlines())
+    top = gutter + round(text_size * 1.7)
+    return labelled_grid(
+        [[pictures.get((layer, row), variant_missing(run, layer, row)) for layer in layers] for row in rows],
+        names,
+        [run.place_of(layer) if len(layers) < 4 or not column else str(layer) for column, layer in enumerate(layers)],
+        left=2 * gutter + round(text_size * 0.62 * longest),
+        top=top,
+        label_y=top / 2,
+        gutter=gutter,
+        text_size=text_size,
+    )
+
+
+def variant_missing(run: RunRecord, layer: int, token: TokenKey | None) -> str:
+    """Why an image is missing, in a word or two."""
+    if token is None:
+        return missing(run, layer)
+    return "failed" if (layer, token) in run.token_failures else "not computed"
 
 
 def png(image: Image.Image) -> bytes:

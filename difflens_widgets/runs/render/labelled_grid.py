@@ -16,6 +16,16 @@ def font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
     return ImageFont.load_default(size)
 
 
+def drawable(text: str) -> str:
+    """The text with letters that Pillow's font has: it has no arrow."""
+    return text.replace("←", "<-")
+
+
+def fitting(text: str, width: float, size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+    """The font of the size, or smaller if the text would be wider than `width` pixels."""
+    return font(max(7, min(size, int(size * width / max(font(size).getlength(text), 1)))))
+
+
 def draw_cell(
     sheet: Image.Image, left: int, top: int, size: tuple[int, int], content: Image.Image | str, text_size: int
 ) -> None:
@@ -64,10 +74,13 @@ def labelled_grid(
     sheet = Image.new("RGB", (left + len(columns) * across, top + len(rows) * down), PAPER)
     pen = ImageDraw.Draw(sheet)
     for column, label in enumerate(columns):
-        pen.text((left + column * across + width / 2, label_y), label, INK, font(text_size), anchor="mm")
+        label = drawable(label)
+        pen.text(
+            (left + column * across + width / 2, label_y), label, INK, fitting(label, across, text_size), anchor="mm"
+        )
     for row, label in enumerate(rows):
         middle = (left - gutter, top + row * down + height / 2)
-        pen.text(middle, label, INK, font(text_size), anchor="rm", align="right")
+        pen.text(middle, drawable(label), INK, font(text_size), anchor="rm", align="right")
         for column, content in enumerate(cells[row]):
             draw_cell(sheet, left + column * across, top + row * down, (width, height), content, text_size)
     return sheet

@@ -1,7 +1,8 @@
 // Spots: which picture of a run is on screen, and which come next when it is played.
 import type { CommonTraits, Model } from "./model";
 
-/** A picture: of a layer, at a denoising step (null: finished), with one token kept (null: the whole prompt). */
+/** A picture: of a layer, at a denoising step (null: finished), with one token kept or of a variant
+ * (null: the whole prompt, unchanged). */
 export interface Spot {
   layer: number;
   step: number | null;
@@ -11,6 +12,8 @@ export interface Spot {
 export interface TokenMask {
   token: number;
   positions: number[];
+  /** Of a variant (a patch, a steering strength), whose number is -3 and less. */
+  label?: string;
 }
 
 export interface SpotTraits extends CommonTraits {
@@ -47,7 +50,7 @@ export function spotOf(model: Model<any>): Spot {
 export function keptOf(model: Model<any>): TokenMask | undefined {
   const [token, kept] = [model.get("token") as number | null, model.get("token_masks") as TokenMask[]];
   if (token === null) return undefined;
-  return kept.find((row) => row.token === token) ?? kept.find((row) => row.token >= 0 && row.positions.includes(token));
+  return kept.find((row) => row.token === token) ?? kept.find((row) => (row.token >= 0 || row.label) && row.positions.includes(token));
 }
 
 /** The ways to play the pictures: the axis, and whether its values rise or fall. */

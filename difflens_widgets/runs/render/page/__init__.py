@@ -124,14 +124,28 @@ def _section(run: RunRecord, run_is_title: bool) -> str:
     name = html.escape(_name(run))
     heading = "" if run_is_title else f"<h2>{name}</h2>"
     stills = "".join(
-        f'<figure><img alt="{run.name_of(layer)}"{_small(image)} width="{_STILL_WIDTH}" src="{_still(image)}">'
-        f"<figcaption>{run.name_of(layer)}</figcaption></figure>"
-        for layer, image in sorted(dict(run.images).items())
+        f'<figure><img alt="{caption}"{_small(image)} width="{_STILL_WIDTH}" src="{_still(image)}">'
+        f"<figcaption>{caption}</figcaption></figure>"
+        for caption, image in _stills(run)
     )
     return (
         f'<section aria-label="{name}">{heading}<div class="view"></div>'
         f'<noscript><div class="stills">{stills}</div></noscript></section>'
     )
+
+
+def _stills(run: RunRecord) -> list[tuple[str, Image.Image]]:
+    """The images by layer, and those of the variants, each with its name as HTML."""
+    found = [(run.name_of(layer), image) for layer, image in sorted(dict(run.images).items())]
+    if run.variants:
+        found = found[:1]  # it is the same for all layers
+        found += [(run.name_of(*key), image) for key, image in sorted(dict(run.token_images).items(), key=_by_row)]
+    return [(html.escape(name), image) for name, image in found]
+
+
+def _by_row(item: tuple[tuple[int, Any], Image.Image]) -> tuple[int, int]:
+    (layer, variant), _ = item
+    return variant.number, layer
 
 
 def _small(image: Image.Image) -> str:
