@@ -16,10 +16,12 @@ _HOMES = {
     "LensJob": ".runs.job",
     "LensRun": ".runs.run",
     "PromptPart": ".runs.tokens",
+    "to_html": ".runs.render.page",
     "Comparison": ".analysis.comparison.comparison",
     "DiffViewer": ".widgets.diff_viewer",
     "EpochScrubber": ".widgets.epoch_scrubber",
     "LayerSlider": ".widgets.layer_slider",
+    "Microscope": ".widgets.microscope",
     "StableDiffusionGlassPipeline": ".lens.glass",
     "TokenAttentionGrid": ".widgets.token_attention_grid",
     "TrainingHistory": ".dreambooth.history.history",
@@ -59,6 +61,7 @@ __all__ = [
     "LayerSlider",
     "LensJob",
     "LensRun",
+    "Microscope",
     "PromptPart",
     "SceneJudge",
     "StableDiffusionGlassPipeline",
@@ -81,6 +84,7 @@ __all__ = [
     "similarity_report",
     "start_dreambooth",
     "state_norms",
+    "to_html",
     "token_similarity",
     "train_dreambooth",
 ]
@@ -110,12 +114,14 @@ if TYPE_CHECKING:
     from .models.family import Family, TextEncoder
     from .runs.job import LensJob
     from .runs.maps.options import AttentionOptions
+    from .runs.render.page import to_html
     from .runs.run import LensRun
     from .runs.tokens import PromptPart
     from .tiny.scene_judge import SceneJudge
     from .widgets.diff_viewer import DiffViewer
     from .widgets.epoch_scrubber import EpochScrubber
     from .widgets.layer_slider import LayerSlider
+    from .widgets.microscope import Microscope
     from .widgets.token_attention_grid import TokenAttentionGrid
 
 
@@ -123,6 +129,11 @@ def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(import_module(_HOMES[name], __name__), name)
+
+
+def load_ipython_extension(shell: Any) -> None:
+    """Add the magics ``%lens`` and ``%%lens`` to a notebook: ``%load_ext difflens_widgets``."""
+    import_module(".cli.magics", __name__).register(shell)
 
 
 def __dir__() -> list[str]:

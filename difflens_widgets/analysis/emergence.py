@@ -42,8 +42,9 @@ def emergence(run: LensRun, judge: PictureJudge) -> Emergence:
     Raises
     ------
     ValueError
-        If pictures are missing (a failed one counts as a no), the last layer was not painted, the layers do not build
-        on each other (a layer ablation), or the judge cannot judge this prompt.
+        If pictures are missing (a failed one counts as a no, as does one that the safety checker blacked out), the last
+        layer was not painted, the layers do not build on each other (a layer ablation), or the judge cannot judge this
+        prompt.
     """
     require_layers(run)
     missing = [layer for layer in run.layers if layer not in run.images and layer not in run.failures]
@@ -52,7 +53,7 @@ def emergence(run: LensRun, judge: PictureJudge) -> Emergence:
     last = run.num_layers - 1
     if last not in run.layers:
         raise ValueError(f"run: the last layer, {last}, was not requested; without it no layer is right to the end")
-    painted = sorted(run.images)
+    painted = sorted(set(run.images) - run.flagged)
     accepted = judge.judge([run.images[layer] for layer in painted], run.prompt)
     if len(accepted) != len(painted):
         raise ValueError(f"judge: {type(judge).__name__} answered {len(accepted)} times for {len(painted)} pictures")

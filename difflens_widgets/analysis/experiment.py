@@ -16,7 +16,8 @@ import numpy as np
 from tqdm.auto import tqdm
 
 from ..models import checks
-from ..models.weight_hash import weight_hash
+from ..models.weight_hash import has_weights_of, weight_hash
+from ..runs.format.atomic_write import require_writable
 from .emergence import emergence
 from .judges import PictureJudge
 from .table import EmergenceTable, read_verdicts, verdicts_in, write_verdicts
@@ -123,8 +124,10 @@ cross_attention_kwargs, negative_prompt_embeds, height, width, latents, quality,
             task.judge.judge([], prompt)
     requested = [(task.name, prompt, seed) for task in tasks for prompt in task.prompts for seed in numbers]
     verdicts: dict[_Key, np.ndarray] = {}
+    if path is not None:
+        require_writable(Path(path), "the table of emergence")
     if path is not None and Path(path).exists():
-        verdicts = _continued(Path(path), settings, chosen, judges, requested)
+        verdicts = _continued(Path(path), lens.pipe, settings, chosen, judges, requested)
 
     todo = [(prompt, seed) for prompt in texts for seed in numbers if _open(tasks, prompt, seed, verdicts)]
     for prompt, seed in tqdm(todo, desc="emergence", unit="run", mininterval=1):
@@ -173,12 +176,20 @@ def _checked_seeds(seeds: Iterable[int]) -> tuple[int, ...]:
 
 
 def _continued(
-    path: Path, settings: dict[str, Any], layers: tuple[int, ...], judges: dict[str, str], requested: list[_Key]
+    path: Path,
+    pipe: Any,
+    settings: dict[str, Any],
+    layers: tuple[int, ...],
+    judges: dict[str, str],
+    requested: list[_Key],
 ) -> dict[_Key, np.ndarray]:
     """The verdicts of an earlier call, if it was the same experiment."""
     content = read_verdicts(path)
     now = {**_comparable(settings), "layers": list(layers)}
     then = {**_comparable(content["settings"]), "layers": content["layers"]}
+    if "scheduler_config" not in then:  # version 0.1 did not keep it, and had another kind of hash
+        now.pop("scheduler_config", None)
+        then["model_hash"] = now["model_hash"] if has_weights_of(pipe, then["model_hash"]) else then["model_hash"]
     for name, task in content["tasks"].items():
         now[f"judge of {name!r}"] = judges.get(name, task["judge"])
         then[f"judge of {name!r}"] = task["judge"]

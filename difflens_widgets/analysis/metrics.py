@@ -24,6 +24,8 @@ from ..runs.record import RunRecord
 from .ssim import WINDOW, ssim
 from .states import cosine
 
+_SSIM_SIDE = 256  # pixels
+
 Values = npt.NDArray[np.float64]
 
 
@@ -60,15 +62,15 @@ def latent_rms(a: np.ndarray | None, b: np.ndarray | None) -> float:
     return float(np.sqrt(np.mean((b.astype(np.float64) - a) ** 2)))
 
 
-def picture_ssim(a: Image.Image | None, b: Image.Image | None, *, side: int | None = None) -> float:
+def picture_ssim(a: Image.Image | None, b: Image.Image | None) -> float:
     """Structural similarity of two pictures, -1..1 (Wang et al. 2004; mean over red, green and blue).
+
+    Larger pictures are first reduced by the whole factor that brings their shorter side to about 256 pixels, as the
+    authors of SSIM advise. This is so wherever this package says SSIM.
 
     Parameters
     ----------
     a, b : PIL.Image or None
-    side : int, optional
-        First reduce larger pictures by the whole factor that brings their shorter side to about this many pixels (the
-        authors of SSIM advise 256). Default: no reduction.
 
     Returns
     -------
@@ -77,7 +79,7 @@ def picture_ssim(a: Image.Image | None, b: Image.Image | None, *, side: int | No
     """
     if a is None or b is None or a.size != b.size or min(a.size) < WINDOW:
         return float("nan")
-    factor = 1 if side is None else max(1, round(min(a.size) / side))
+    factor = max(1, round(min(a.size) / _SSIM_SIDE))
     return ssim(a.convert("RGB").reduce(factor), b.convert("RGB").reduce(factor))
 
 

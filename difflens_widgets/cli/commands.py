@@ -1,4 +1,4 @@
-"""The ``difflens`` command: ``lens``, ``compare``, ``train``, ``demo``, ``lab`` and ``bench``."""
+"""The ``difflens`` command: ``lens``, ``compare``, ``train``, ``view``, ``demo``, ``lab``, ``site`` and ``bench``."""
 
 from __future__ import annotations
 
@@ -8,10 +8,13 @@ import os
 import sys
 import warnings
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 from .._version import __version__
 from ..runs.ranges import parse_layers
+from .targets import check_targets
 
 DEMO_PROMPTS = (
     "a pink cat on a blue background",
@@ -50,6 +53,34 @@ def _add_run_arguments(parser: argparse.ArgumentParser, whose: str) -> None:
     )
 
 
+def add_lens_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add what `difflens lens` and ``%lens`` have in common: all but the prompt and where to write."""
+    parser.add_argument("--model", default="tiny", help='"tiny" (default), a diffusers folder or a hub id')
+    _add_run_arguments(parser, whose="model")
+    parser.add_argument(
+        "--keep-tokens", help='words of the prompt, such as "cat,blue", each looked at by itself, or "all"'
+    )
+    parser.add_argument(
+        "--ablation", action="store_true", help="another question: skip block k instead of stopping at it"
+    )
+
+
+def run_options(options: argparse.Namespace) -> dict[str, Any]:
+    """Return the arguments of a `DiffusionLens` call, from those that were parsed."""
+    words = options.keep_tokens
+    return {
+        "keep_tokens": words.split(",") if words not in (None, "all") else words,
+        "layers": options.layers,
+        "negative_prompt": options.negative_prompt,
+        "seed": options.seed,
+        "num_inference_steps": options.steps,
+        "guidance_scale": options.guidance_scale,
+        "quality": "draft" if options.draft else "exact",
+        "height": options.height,
+        "width": options.width,
+    }
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="difflens", description="A microscope for text-to-image models.")
     parser.add_argument("--version", action="version", version=f"difflens {__version__}")
@@ -57,14 +88,7 @@ def _parser() -> argparse.ArgumentParser:
 
     lens = commands.add_parser("lens", help="paint what each layer of the text encoder sees")
     lens.add_argument("prompt")
-    lens.add_argument("--model", default="tiny", help='"tiny" (default), a diffusers folder or a hub id')
-    _add_run_arguments(lens, whose="model")
-    lens.add_argument(
-        "--keep-tokens", help='words of the prompt, such as "cat,blue", each looked at by itself, or "all"'
-    )
-    lens.add_argument(
-        "--ablation", action="store_true", help="another question: skip block k instead of stopping at it"
-    )
+    add_lens_arguments(lens)
     lens.add_argument("--out", type=Path, help="folder for one PNG per picture, grid.png, film.gif and run.lens")
     lens.add_argument("--html", type=Path, help="write one self-contained page with the slider")
     lens.set_defaults(command=_lens)
@@ -91,10 +115,28 @@ def _parser() -> argparse.ArgumentParser:
     demo.add_argument("--html", type=Path, default=Path("difflens-demo.html"))
     demo.set_defaults(command=_demo)
 
+    view = commands.add_parser("view", help="open a saved run, comparison or training in the browser")
+    view.add_argument(
+        "paths",
+        nargs="+",
+        type=Path,
+        metavar="FILE.lens|FILE.lenses|FOLDER",
+        help="several become one page with a menu",
+    )
+    view.add_argument("--html", type=Path, help="where to write the page (default: a temporary folder)")
+    view.add_argument("--max-bytes", type=int, help="reduce pictures until the page is no larger")
+    view.add_argument("--no-browser", action="store_true", help="only write the page and print its path")
+    view.set_defaults(command=_view)
+
     lab = commands.add_parser("lab", help="open JupyterLab on the tutorials")
     lab.add_argument("--folder", type=Path, default=Path("difflens-tutorials"), help="where your copies go")
     lab.add_argument("jupyter", nargs=argparse.REMAINDER, help="passed on to jupyter lab")
     lab.set_defaults(command=_lab)
+
+    site = commands.add_parser("site", help="write the tutorials as a static site with working widgets; runs them all")
+    site.add_argument("out", type=Path, metavar="OUT", help="the folder of the site")
+    site.add_argument("--only", default="*", help='a pattern for the tutorials, such as "01_*" (default: all)')
+    site.set_defaults(command=_site)
 
     bench = commands.add_parser("bench", help="measure on this machine")
     bench.add_argument(
@@ -116,19 +158,9 @@ def _lens(options: argparse.Namespace) -> None:
 
     if not options.out and not options.html:
         raise ValueError("nothing to write: give --out FOLDER, --html FILE, or both")
+    check_targets(options.out, ("grid.png", "film.gif", "run.lens"), options.html)
     lens = DiffusionLens.from_pretrained(options.model, device=options.device, text_encoder=options.text_encoder)
-    run = (lens.ablate if options.ablation else lens)(
-        options.prompt,
-        keep_tokens=options.keep_tokens.split(",") if options.keep_tokens not in (None, "all") else options.keep_tokens,
-        layers=options.layers,
-        negative_prompt=options.negative_prompt,
-        seed=options.seed,
-        num_inference_steps=options.steps,
-        guidance_scale=options.guidance_scale,
-        quality="draft" if options.draft else "exact",
-        height=options.height,
-        width=options.width,
-    )
+    run = (lens.ablate if options.ablation else lens)(options.prompt, **run_options(options))
     for layer, reason in run.failures.items():
         print(f"difflens: {run.name_of(layer)} has no picture: {reason}", file=sys.stderr)
     if options.out:
@@ -150,6 +182,7 @@ def _compare(options: argparse.Namespace) -> None:
     from ..lens.diffusion_lens import DiffusionLens
     from ..models.tuned import load_tuned_pipeline
 
+    check_targets(options.out, ("grid.png", "metrics.png", "comparison.lenses"))
     raw = DiffusionLens.from_pretrained(options.raw, device=options.device, text_encoder=options.text_encoder)
     pipe, name = load_tuned_pipeline(options.raw, options.tuned, options.device, text_encoder=options.text_encoder)
     comparison = compare(
@@ -196,11 +229,25 @@ def _train(options: argparse.Namespace) -> None:
 
 def _demo(options: argparse.Namespace) -> None:
     from ..lens.diffusion_lens import DiffusionLens
-    from ..runs.render.page import runs_to_html
+    from ..runs.render.page import to_html
 
+    check_targets(None, (), options.html)
     runs = DiffusionLens.from_pretrained()(DEMO_PROMPTS)
-    page = runs_to_html(runs, options.html, title="difflens: what each layer of the text encoder sees")
+    page = to_html(runs, options.html, title="difflens: what each layer of the text encoder sees")
     print(page.resolve())
+
+
+def _view(options: argparse.Namespace) -> None:
+    from .view import view
+
+    for line in view(options.paths, options.html, options.max_bytes, browser=not options.no_browser):
+        print(line)
+
+
+def _site(options: argparse.Namespace) -> None:
+    from .site import build_site
+
+    print(build_site(options.out, partial(print, flush=True), only=options.only).resolve())
 
 
 def _lab(options: argparse.Namespace) -> int:

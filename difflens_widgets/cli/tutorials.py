@@ -9,6 +9,20 @@ _PACKAGE = Path(__file__).parents[1]
 _PLACES = (_PACKAGE / "_notebooks", _PACKAGE.parent / "notebooks")  # installed, or a checkout
 
 
+def find_tutorials() -> list[Path]:
+    """The notebooks, by name; the results that they show are in the folder ``results`` beside them.
+
+    Raises
+    ------
+    FileNotFoundError
+        If this installation has no notebooks.
+    """
+    for place in _PLACES:
+        if notebooks := sorted(place.glob("*.ipynb")):
+            return notebooks
+    raise FileNotFoundError("this installation of difflens_widgets has no tutorial notebooks")
+
+
 def copy_tutorials(folder: Path) -> Path:
     """Copy the notebooks to `folder`; a file that exists there is the user's own and is not changed.
 
@@ -17,13 +31,11 @@ def copy_tutorials(folder: Path) -> Path:
     FileNotFoundError
         If this installation has no notebooks.
     """
-    for place in _PLACES:
-        notebooks = sorted(place.glob("*.ipynb"))
-        if notebooks:
-            for file in (*notebooks, *sorted(place.glob("results/*"))):  # results that the notebooks show
-                copy = folder / file.relative_to(place)
-                copy.parent.mkdir(parents=True, exist_ok=True)
-                if not copy.exists():
-                    shutil.copyfile(file, copy)
-            return folder
-    raise FileNotFoundError("this installation of difflens_widgets has no tutorial notebooks")
+    notebooks = find_tutorials()
+    place = notebooks[0].parent
+    for file in (*notebooks, *sorted(place.glob("results/*"))):  # results that the notebooks show
+        copy = folder / file.relative_to(place)
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        if not copy.exists():
+            shutil.copyfile(file, copy)
+    return folder

@@ -258,8 +258,8 @@ class DiffusionLens(Interventions):
         RuntimeError
             If called from `on_step` or a listener of a run of this pipeline: it would wait for itself.
         """
-        checks.prompts([prompt], None)
-        return run_in_worker(self.pipe, lambda: self.view().encode(prompt, lora_scale))
+        checks.encoding(prompt, lora_scale)
+        return run_in_worker(self.pipe, lambda: self.view().encode_alone(prompt, lora_scale))
 
     def view(self) -> PipelineView:
         """A copy of the pipeline for one run, to use inside `sharing.run_in_worker`."""

@@ -8,7 +8,7 @@ published scripts do.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -57,6 +57,14 @@ class GlassOutput:
     def __getitem__(self, layer: int) -> Pictures:
         """The images of one layer."""
         return self.images[layer]
+
+    def __iter__(self) -> Iterator[Pictures]:
+        """The images of each layer, ascending, as in the published pipeline, where the result is a list."""
+        return iter(self.images.values())
+
+    def __len__(self) -> int:
+        """Number of layers that have images."""
+        return len(self.images)
 
     @property
     def layers(self) -> list[int]:
@@ -257,11 +265,17 @@ def _output(pipe: StableDiffusionGlassPipeline, runs: list[LensRun], output_type
             images[layer] = [run.images[layer] for run in runs]
             continue
         latents = torch.from_numpy(np.stack([run.latents[layer] for run in runs]))
-        images[layer] = latents if output_type in ("latents", "latent") else _decode(pipe, latents, output_type)
+        if output_type in ("latents", "latent"):
+            images[layer] = latents
+            continue
+        images[layer] = pictures = _decode(pipe, latents, output_type)
+        for row, run in enumerate(runs):
+            if layer in run.flagged:  # as in "pil", where the safety checker blacked it out
+                pictures[row] = 0
     return GlassOutput(images, runs)
 
 
-def _decode(pipe: StableDiffusionGlassPipeline, latents: Tensor, output_type: str) -> Pictures:
+def _decode(pipe: StableDiffusionGlassPipeline, latents: Tensor, output_type: str) -> Any:
     """Decode latents to float pixels: the images of a run have only 8 bits."""
     vae = pipe.vae
     rows = [

@@ -24,8 +24,8 @@ class Evaluation:
     ends_step : bool
         Whether it is the last call of its step.
     timestep : Tensor
-    latents : Tensor (row, channel, height, width)
-        The latents after the call.
+    sample, latents : Tensor (row, channel, height, width)
+        The latents before and after the call.
     prediction : Tensor (row, channel, height, width)
         The model's prediction of the clean latents.
     """
@@ -35,6 +35,7 @@ class Evaluation:
     step: int
     ends_step: bool
     timestep: Tensor
+    sample: Tensor
     latents: Tensor
     prediction: Tensor
 
@@ -64,6 +65,7 @@ def tap(scheduler: Any, num_inference_steps: int, listen: Callable[[Evaluation],
                 step=num_inference_steps - 1 if last else at,
                 ends_step=last or count * num_inference_steps // total != at,
                 timestep=timestep,
+                sample=sample,
                 latents=output.prev_sample,
                 prediction=prediction,
             )

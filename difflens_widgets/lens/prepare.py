@@ -12,6 +12,7 @@ from ..attention.capture import AttentionChoice, lens_attention
 from ..models import Family, TextEncoder
 from ..models.view import PipelineView
 from ..models.weight_hash import weight_hash
+from ..runs.caller import warn_caller
 from ..runs.events import Encoded, Event, Failed, LayerImage, Preview, Progress, Snapshot
 from ..runs.job import LensJob
 from ..runs.run import LensRun
@@ -19,10 +20,10 @@ from ..runs.tokens import Token, TokenKey
 from ..runs.variant import Variant
 from .batch import Batch
 from .batch_size import BatchChoice, settings_that_fit
-from .caller import warn_caller
 from .denoise import denoise
 from .empty_positions import positions_in_empty
 from .methods import Method
+from .noise import scheduler_config
 from .settings import SamplingSettings, describe
 from .sharing import modules_in_use, worker_of
 from .stored_states import stored_states
@@ -57,7 +58,12 @@ class Shared:
             warn_caller(f"prompt: the text encoder reads {len(tokens)} tokens; cut off: {cut!r}")
         settings = self.settings
         run = LensRun(
-            prompt, tokens, self.layers, self.num_layers, settings.seed_number, self._describe(negative_prompt)
+            prompt,
+            tokens,
+            self.layers,
+            self.num_layers,
+            settings.seed_number,
+            self._describe(self.pipe, negative_prompt),
         )
         run.token_masks = {**token_masks, **self.method.variants}
         run.attention = lens_attention(
@@ -71,9 +77,10 @@ class Shared:
         )
         return LensJob(run, partial(self._work, negative_prompt), worker_of(self.pipe))
 
-    def _describe(self, negative_prompt: str | None) -> dict[str, Any]:
+    def _describe(self, pipe: Any, negative_prompt: str | None) -> dict[str, Any]:
         about = {"model": self.model, "text_encoder": self.encoder.name, **self.method.settings}
-        return {**about, **describe(self.pipe, self.settings, negative_prompt)}
+        about["scheduler_config"] = scheduler_config(pipe.scheduler)
+        return {**about, **describe(pipe, self.settings, negative_prompt)}
 
     def _work(self, negative_prompt: str | None, job: LensJob) -> None:
         # inference_mode is thread-local: so enter it in the worker's thread
@@ -88,7 +95,7 @@ class Shared:
             states, kept = stored_states(method.states(view, encoding), run.tokens)
             batch = self._batch(view, run, negative_prompt, begun)
             fitting = replace(self, settings=settings_that_fit(self.batch_choice, batch, self.settings, job))
-            settings = fitting._describe(negative_prompt)  # the pipeline may have changed while the job waited
+            settings = fitting._describe(view.pipe, negative_prompt)  # the user's may have changed since `start`
             settings |= {
                 **kept,
                 "rows_per_call": fitting.settings.rows_per_call(len(batch.rows)),

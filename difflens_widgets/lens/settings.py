@@ -135,6 +135,7 @@ def read_settings(
     ValueError, TypeError
         If one is not valid. The message names the argument, its value and what was expected.
     """
+    checks.text_only(pipe)
     defaults = sampling_defaults(pipe)
     steps, guidance_scale = options["num_inference_steps"], options["guidance_scale"]
     steps = checks.as_int("num_inference_steps", defaults.num_inference_steps if steps is None else steps, at_least=1)

@@ -19,9 +19,21 @@ from ..attention.unet import UNetDenoiser
 from ..models.checks import ATTENTION_KWARGS, latents_size
 from ..models.pipeline_state import dtype_restored
 from ..models.view import own_scheduler
-from ..runs.events import Event, Failed, LayerImage, Message, Preview, Snapshot, TokenFailed, TokenImage
+from ..runs.events import (
+    Event,
+    Failed,
+    LayerImage,
+    Message,
+    NoiseDrawn,
+    Preview,
+    Snapshot,
+    TokenFailed,
+    TokenImage,
+)
 from ..runs.maps.maps import AttentionMaps
+from ..runs.record import BLACKED_OUT
 from .batch import Batch, BatchRow
+from .noise import noise_hashes
 from .prediction import Evaluation, tap
 from .settings import SamplingSettings
 
@@ -79,6 +91,7 @@ class StockCall:
         filler = next(iter(rows.values()))
         self.padded = [rows.get(index, filler) for index in range(size)]
         self.latents = torch.empty(0)
+        self.unchecked: dict[int, list[Snapshot]] = {}  # layer → those that wait for the safety checker's last word
 
     def paint(self) -> None:
         """Denoise and decode the rows."""
@@ -137,6 +150,8 @@ class StockCall:
             raise Cancelled
         now = self._unpacked(now)
         self.latents = now.latents
+        if now.number == 1:
+            self.emit(NoiseDrawn(noise_hashes(now.sample[0], self.settings)))
         if now.ends_step:
             self._end_step(now)
         if now.number < now.total and self.control.watched:
@@ -159,9 +174,13 @@ class StockCall:
         if now.step in self.settings.snapshots:
             new = [at for at in self._displayed_first() if self.so_far.is_new("snapshot", at[1], now.step)]
             images = self._decode(now.prediction[[index for index, _ in new]]) if new else []
-            for (_, layer), image in zip(new, images, strict=True):
-                self.emit(Snapshot(layer, now.step, image))
-                self.so_far.note("snapshot", layer, now.step)
+            for (_, layer), (image, flagged) in zip(new, images, strict=True):
+                snapshot = Snapshot(layer, now.step, image, flagged)
+                if self.view.has_safety_checker:
+                    self.unchecked.setdefault(layer, []).append(snapshot)
+                else:
+                    self.emit(snapshot)
+                    self.so_far.note("snapshot", layer, now.step)
 
     def _displayed(self, layer: int) -> bool:
         return layer == self.control.focus
@@ -179,11 +198,15 @@ class StockCall:
             if not budget.allows() and not (now.number == 1 and number == 0):
                 return
             with budget:
-                image = self._decode(now.prediction[index : index + 1])[0]
+                image, _ = self._decode(now.prediction[index : index + 1])[0]
             self.emit(Preview(layer, now.step + 1, self.settings.num_inference_steps, image))
 
-    def _decode(self, latents: Tensor) -> list[Image.Image]:
-        return [self._to_pil(row) for row in self.view.decode(latents)]
+    def _decode(self, latents: Tensor) -> list[tuple[Image.Image, bool]]:
+        """The image of each row, and whether it is black because the safety checker flagged it."""
+        pixels = self.view.decode(latents)
+        flags = self.view.flags(pixels)
+        images = map(self._to_pil, pixels)
+        return [(_black(image) if flag else image, flag) for image, flag in zip(images, flags, strict=True)]
 
     def _to_pil(self, pixels: np.ndarray) -> Image.Image:
         return VaeImageProcessor.numpy_to_pil(np.nan_to_num(pixels))[0]
@@ -199,12 +222,14 @@ class StockCall:
             self.emit(Failed(layer, message) if token is None else TokenFailed(layer, token, message))
             return
         if flagged:
-            self.emit(Message(f"{name}: the pipeline's safety checker blacked the picture out"))
+            self.emit(Message(f"{name}: {BLACKED_OUT}"))
         image = self._to_pil(pixels)
-        if token is None:
-            self.emit(LayerImage(layer, image, latents.float().cpu().numpy(), maps))
-        else:
-            self.emit(TokenImage(layer, token, image))
+        if token is not None:
+            self.emit(TokenImage(layer, token, image, flagged))
+            return
+        for snapshot in self.unchecked.get(layer, ()):
+            self.emit(replace(snapshot, image=_black(snapshot.image), flagged=True) if flagged else snapshot)
+        self.emit(LayerImage(layer, image, latents.float().cpu().numpy(), maps, flagged))
 
 
 class PreviewBudget:
@@ -243,6 +268,10 @@ class RunSoFar:
     def note(self, what: str, layer: int, step: int) -> None:
         """Note that the caller has got `what`."""
         self._told.add((what, layer, step))
+
+
+def _black(image: Image.Image) -> Image.Image:
+    return Image.new("RGB", image.size)
 
 
 def _flagged(output: Any, row: int) -> bool:

@@ -40,7 +40,7 @@ def token_positions(choice: TokenChoice | None, prompt: str, tokenize: Tokenize)
         return {}
     tokens, cut = tokenize(prompt)
     asked: list[Any] = (
-        [choice] if isinstance(choice, (str, PromptPart)) or not isinstance(choice, Iterable) else [*choice]
+        [choice] if isinstance(choice, (str, bytes, PromptPart)) or not isinstance(choice, Iterable) else [*choice]
     )
     if not asked:
         raise ValueError('keep_tokens: empty; give some words or indices, "all" for each word, or None for none')
@@ -100,6 +100,8 @@ def _meet(a: tuple[int, int], b: tuple[int, int]) -> bool:
 
 def _find(item: Any, tokens: Sequence[Token], cut: str, *, every: bool) -> Iterator[tuple[TokenKey, tuple[int, ...]]]:
     """The positions of one item; several results if a word occurs several times."""
+    if isinstance(item, (bool, bytes)):
+        raise TypeError(f"keep_tokens: expected a word or a position of the prompt, got {item!r}")
     if isinstance(item, PromptPart):
         yield item, part_positions(item, tokens, "keep_tokens")
     elif isinstance(item, str):

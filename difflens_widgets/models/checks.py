@@ -6,6 +6,7 @@ import math
 import numbers
 import operator
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 import torch
@@ -19,17 +20,21 @@ def as_int(name: str, value: Any, at_least: int | None = None) -> int:
     try:
         number = operator.index(value)
     except TypeError:
-        raise TypeError(f"{name}: expected a whole number, got {value!r}") from None
+        number = None
+    if number is None or isinstance(value, bool):  # True is 1 in Python, and nobody means that
+        raise TypeError(f"{name}: expected a whole number, got {value!r}")
     if at_least is not None and number < at_least:
         raise ValueError(f"{name}: {number} must be at least {at_least}")
     return number
 
 
 def _ints(name: str, values: Any) -> tuple[int, ...]:
-    try:
-        given = tuple(values)
-    except TypeError:
-        raise TypeError(f"{name}: expected several whole numbers, got {values!r}") from None
+    given = None
+    if not isinstance(values, (str, bytes)):
+        with suppress(TypeError):
+            given = tuple(values)
+    if given is None:
+        raise TypeError(f"{name}: expected several whole numbers, got {values!r}")
     return tuple(as_int(name, value) for value in given)
 
 
@@ -37,6 +42,8 @@ def mapping_or_none(name: str, value: Any) -> Mapping[str, Any] | None:
     """Check for a mapping or None."""
     if value is not None and not isinstance(value, Mapping):
         raise TypeError(f"{name}: expected a mapping such as a dict, or None, got {value!r}")
+    if value is not None and value.get("scale") is not None:
+        non_negative(f"{name}['scale']", value["scale"])
     return value
 
 
@@ -50,7 +57,7 @@ def callable_or_none(name: str, value: Any) -> Any:
 def prompts(prompt: str | Sequence[str], negative_prompt: str | None) -> list[str]:
     """One or several prompts as a list of str; the negative prompt may be None."""
     try:
-        texts = [prompt] if isinstance(prompt, str) else list(prompt)
+        texts = [prompt] if isinstance(prompt, (str, bytes, Mapping)) else list(prompt)
     except TypeError:
         raise TypeError(f"prompt: expected str or a list of str, got {type(prompt).__name__}: {prompt!r}") from None
     if not texts:
@@ -62,6 +69,13 @@ def prompts(prompt: str | Sequence[str], negative_prompt: str | None) -> list[st
         if not isinstance(text, str):
             raise TypeError(f"{name}: expected str, got {type(text).__name__}: {text!r}")
     return texts
+
+
+def encoding(prompt: str, lora_scale: float | None) -> None:
+    """The arguments of an encoding: one prompt, and a strength of LoRA weights ≥ 0 or None."""
+    prompts([prompt], None)
+    if lora_scale is not None:
+        non_negative("lora_scale", lora_scale)
 
 
 def layers(chosen: Iterable[int] | None, num_layers: int) -> tuple[int, ...]:
@@ -102,6 +116,32 @@ def non_negative(name: str, value: float) -> float:
     return float(value)
 
 
+def _as_tensor(name: str, value: Any) -> Tensor:
+    try:
+        tensor = torch.as_tensor(value)
+    except (TypeError, ValueError, RuntimeError):
+        tensor = None
+    if tensor is None or not tensor.is_floating_point():
+        raise TypeError(f"{name}: expected a tensor of floating-point numbers, or None, got {_brief(value)}")
+    return tensor
+
+
+def _brief(value: Any) -> str:
+    return f"one of {value.dtype}" if isinstance(value, Tensor) else f"{type(value).__name__}: {value!r}"[:80]
+
+
+def text_only(pipe: Any) -> None:
+    """Refuse a pipeline whose denoiser needs a picture with every prompt."""
+    kind = getattr(family_of(pipe).denoiser_of(pipe).config, "encoder_hid_dim_type", None)
+    if kind in ("ip_image_proj", "text_image_proj", "image_proj"):
+        raise ValueError(
+            "pipe: an IP-Adapter is loaded, which needs a picture beside every prompt, and the lens gives only text; "
+            "take it out with pipe.unload_ip_adapter()"
+            if kind == "ip_image_proj"
+            else f"pipe: its denoiser ({kind}) needs a picture beside every prompt, and the lens gives only text"
+        )
+
+
 def negative_embeds(pipe: Any, given: Tensor | None, negative_prompt: str | None) -> Tensor | None:
     """Finite embeddings that replace a negative prompt, as (1, tokens, width); refused where they are not all."""
     if given is None:
@@ -112,6 +152,7 @@ def negative_embeds(pipe: Any, given: Tensor | None, negative_prompt: str | None
         raise ValueError(f"negative_prompt_embeds: {type(pipe).__name__} {also}; give negative_prompt instead")
     if negative_prompt:
         raise ValueError("negative_prompt_embeds: contradicts negative_prompt; give one of the two")
+    given = _as_tensor("negative_prompt_embeds", given)
     expected = (pipe.tokenizer.model_max_length, family.denoiser_of(pipe).config.cross_attention_dim)
     if tuple(given.shape) not in (expected, (1, *expected)):
         raise ValueError(f"negative_prompt_embeds: the shape is {tuple(given.shape)}, expected {expected}")
@@ -193,7 +234,7 @@ def latents(pipe: Any, given: Tensor | None, height: int, width: int) -> Tensor 
     if "latents" not in family_of(pipe).call_defaults(pipe):
         raise ValueError(f"latents: {type(pipe).__name__} takes none; give a seed or a generator")
     expected = latents_size(pipe, height, width)
-    tensor = torch.as_tensor(given)
+    tensor = _as_tensor("latents", given)
     if tuple(tensor.shape) not in (expected, (1, *expected)):
         raise ValueError(f"latents: the shape is {tuple(tensor.shape)}, for {height} × {width} it must be {expected}")
     if not torch.isfinite(tensor).all():
@@ -236,5 +277,6 @@ def require_arguments(pipe: Any, given: Mapping[str, Any]) -> None:
     accepted = family_of(pipe).call_defaults(pipe)
     for name, value in given.items():
         known = any(each in accepted for each in ATTENTION_KWARGS) if name in ATTENTION_KWARGS else name in accepted
-        if value and not known:
+        unset = value is None or (isinstance(value, (bool, int, float, Mapping)) and not value)  # a tensor has no truth
+        if not unset and not known:
             raise ValueError(f"{name}: {type(pipe).__name__} has no such argument; leave it out")

@@ -61,7 +61,7 @@ def run_encoder(
         hooks.enter_context(_pre_hook(norm, lambda given: before_norm.append(given[0])))
         output = _without_large(encoder(*args, **{**kwargs, "output_hidden_states": True}))
     if skip is not None and skip < len(blocks):
-        output = _with_skipped(output, skip)
+        output = _with_state(output, skip, hidden_states_of(output)[skip - 1])
     hidden = hidden_states_of(output)
     # whether the last one is normed depends on the version of transformers: take the norm's input
     raw = [*hidden[:-1], before_norm[-1] if before_norm else hidden[-1]]
@@ -105,15 +105,15 @@ def with_reads(declared: TextEncoder, output: Any, states: Sequence[Tensor]) -> 
     return _map_parts(lambda part: exchanged if part is original else part, output)
 
 
-def _with_skipped(output: Any, block: int) -> Any:
-    """A copy of the output in which the state after a skipped block is the one before it.
+def _with_state(output: Any, layer: int, state: Tensor) -> Any:
+    """A copy of the output with this state after a block that a hook changed or skipped.
 
-    Before transformers 5, language models record what the block computed, ahead of the hook that skips it.
+    Before transformers 5, language models record what the block computed, ahead of the hook.
     """
     hidden = hidden_states_of(output)
-    if torch.equal(hidden[block], hidden[block - 1]):
+    if torch.equal(hidden[layer], state):
         return output
-    corrected = (*hidden[:block], hidden[block - 1], *hidden[block + 1 :])
+    corrected = (*hidden[:layer], state, *hidden[layer + 1 :])
     return _map_parts(lambda part: corrected if part is hidden else part, output)
 
 
@@ -190,21 +190,21 @@ def run_changed(
     RuntimeError
         If the encoder does not run this block as a module: it is compiled.
     """
-    blocks, calls = declared.blocks_of(encoder), []
+    blocks, states = declared.blocks_of(encoder), []
 
     def changed(state: Tensor) -> Tensor:
-        calls.append(layer)
-        return change(state)
+        states.append(change(state))
+        return states[-1]
 
     hooked = _changed_output(blocks[layer - 1], changed) if layer else _changed_input(blocks[0], changed)
     with hooked:
-        output = encoder(*args, **{**kwargs, "output_hidden_states": True})
-    if len(calls) != 1:
+        output = _without_large(encoder(*args, **{**kwargs, "output_hidden_states": True}))
+    if len(states) != 1:
         raise RuntimeError(
-            f"{declared.name} ran block {max(layer, 1)} {len(calls)} times where one time was expected; if it is "
+            f"{declared.name} ran block {max(layer, 1)} {len(states)} times where one time was expected; if it is "
             "compiled (torch.compile), use the encoder that was not"
         )
-    return output
+    return _with_state(output, layer, states[0]) if layer < len(blocks) else output
 
 
 def sharing_unread(declared: TextEncoder, output: Any, stock: Any) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -11,15 +12,14 @@ from typing import Any
 import diffusers
 import torch
 import transformers
-from safetensors import SafetensorError, safe_open
 
 from . import Family, require_supported
+from .weight_files import describe, is_lora, shapes_in, whole_model_class
 
 TINY = "difflens-tiny"
-_SINGLE_FILES = {  # part of a tensor's name that only this kind of checkpoint has; the first match counts
-    "conditioner.embedders.1.model.": "StableDiffusionXLPipeline",
-    "cond_stage_model.": "StableDiffusionPipeline",
-}
+_SHARD = r"(?:-\d{5}-of-\d{5})?"  # before or after the variant, by the version of diffusers
+_VARIANT = re.compile(rf"(?:model|diffusion_pytorch_model){_SHARD}\.([A-Za-z0-9_]+?){_SHARD}\.safetensors")
+_OWN_CLASSES = {"StableDiffusionGlassPipeline": "StableDiffusionPipeline"}  # saved by save_pretrained
 WEIGHTS = Path(__file__).parents[1] / "tiny" / "weights"
 """The embedded model as a diffusers folder."""
 
@@ -32,7 +32,11 @@ def load_pipeline(
     diffusers_kwargs: Mapping[str, Any] | None = None,
 ) -> tuple[Any, str]:
     """Load `model`; return the pipeline and the name that labels its runs. See `DiffusionLens.from_pretrained`."""
-    place = torch.device(device) if device is not None else _best_device()
+    if not isinstance(model, (str, Path)):
+        raise TypeError(f"model: expected a name, a folder or a file, got {type(model).__name__}: {model!r}")
+    place = device_of(device)
+    if dtype is not None and not isinstance(dtype, torch.dtype):
+        raise TypeError(f"dtype: expected a dtype such as torch.float16, got {dtype!r}")
     embedded = str(model) in ("tiny", TINY)
     source = WEIGHTS if embedded else Path(model).expanduser()
     options = {name: value for name, value in (diffusers_kwargs or {}).items() if value is not None}
@@ -46,9 +50,10 @@ def load_pipeline(
         if source.is_file():
             pipe = _load_single_file(source, text_encoder, options, dtype_for)
         elif source.is_dir():
-            family = require_supported(_class_of_folder(source), str(model), text_encoder)
+            kind = _class_of_folder(source)
+            family = require_supported(kind, str(model), text_encoder)
             options |= {**dtype_for(family), "local_files_only": True}
-            pipe = diffusers.DiffusionPipeline.from_pretrained(str(source), **options)
+            pipe = getattr(diffusers, kind).from_pretrained(str(source), **_with_variant(source, options))
         elif _looks_like_path(model):
             raise ValueError(f"{model}: no such file or folder")
         else:
@@ -64,17 +69,53 @@ def _load_single_file(
     """Load a checkpoint in a single file, as training tools other than diffusers write it."""
     if file.suffix != ".safetensors":
         raise ValueError(f"{file}: only .safetensors files are read, as others may run code when they are opened")
-    try:
-        with safe_open(file, "pt") as opened:
-            names = list(opened.keys())
-    except (SafetensorError, OSError) as error:
-        raise ValueError(f"{file}: not a sound .safetensors file: {error}") from error
-    found = next((kind for part, kind in _SINGLE_FILES.items() if any(part in name for name in names)), None)
+    shapes = shapes_in(file)
+    found = whole_model_class(list(shapes))
+    if found is None and is_lora(list(shapes)):
+        raise ValueError(
+            f"{file}: holds LoRA weights, not a whole model; load the model that they belong to and give it to "
+            "DiffusionLens(pipe) after pipe.load_lora_weights(...), or compare both: difflens compare MODEL LORA PROMPT"
+        )
     if found is None:
-        raise ValueError(f"{file}: not a checkpoint of a known family's whole model; its first tensor is {names[:1]}")
+        raise ValueError(f"{file}: not a checkpoint of a known family's whole model: {describe(shapes)}")
     options |= dtype_for(require_supported(found, str(file), text_encoder))
     options.pop("use_safetensors")
-    return getattr(diffusers, found).from_single_file(str(file), **options)
+    try:
+        return getattr(diffusers, found).from_single_file(str(file), **options)
+    except (OSError, ValueError, RuntimeError, KeyError, TypeError, AttributeError) as error:
+        reason = " ".join(str(error).split())[:300] or type(error).__name__
+        raise OSError(
+            f"{file}: a {found} in one file, but diffusers cannot load it: {reason}. Without a network, give a "
+            "diffusers folder of the same kind of model as config="
+        ) from error
+
+
+def device_of(device: Any) -> torch.device:
+    """The device of this name, which must be there; None: the best one.
+
+    Raises
+    ------
+    ValueError, TypeError
+        With the devices that there are.
+    """
+    if device is None:
+        return _best_device()
+    there = ["cpu"]
+    if torch.cuda.is_available():
+        there = [*(f"cuda:{number}" for number in range(torch.cuda.device_count())), "cpu"]
+    if torch.backends.mps.is_available():
+        there = ["mps", "cpu"]
+    if isinstance(device, bool) or not isinstance(device, (str, int, torch.device)):
+        raise TypeError(f"device: expected a name such as 'cuda', got {device!r}; here are: {', '.join(there)}")
+    try:
+        found = torch.device(device)
+        torch.empty(0, device=found)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        build = (
+            "" if torch.cuda.is_available() or "cuda" not in str(device) else f" by this torch ({torch.__version__})"
+        )
+        raise ValueError(f"device: {str(device)!r} cannot be used{build}; here are: {', '.join(there)}") from error
+    return found
 
 
 def _best_device() -> torch.device:
@@ -84,7 +125,9 @@ def _best_device() -> torch.device:
 
 
 def _looks_like_path(model: str | Path) -> bool:
-    return isinstance(model, Path) or str(model).startswith((".", "/", "~")) or str(model).count("/") != 1
+    name = str(model)
+    is_file = Path(name).suffix in (".safetensors", ".ckpt", ".bin", ".pt", ".pth", ".json")
+    return isinstance(model, Path) or name.startswith((".", "/", "~")) or name.count("/") != 1 or is_file
 
 
 def _class_of_folder(folder: Path) -> str:
@@ -93,9 +136,32 @@ def _class_of_folder(folder: Path) -> str:
         found = ", ".join(sorted(path.name for path in folder.iterdir())[:8]) or "nothing"
         raise ValueError(f"{folder}: not a diffusers pipeline folder: it has no model_index.json (it holds: {found})")
     try:
-        return str(json.loads(index.read_text(encoding="utf-8"))["_class_name"])
+        kind = str(json.loads(index.read_text(encoding="utf-8"))["_class_name"])
+        return _OWN_CLASSES.get(kind, kind)
     except (ValueError, KeyError, TypeError) as error:
         raise ValueError(f"{folder}: model_index.json names no pipeline class: {error!r}") from None
+
+
+def _with_variant(folder: Path, options: dict[str, Any]) -> dict[str, Any]:
+    """The options, with the variant that a folder has if it has no other weights.
+
+    Raises
+    ------
+    ValueError
+        If there are several variants and none is chosen, or not the chosen one.
+    """
+    names = [path.name for path in folder.glob("*/*.safetensors")]
+    stems = ("model", "diffusion_pytorch_model")
+    found = sorted({m[1] for name in names if (m := _VARIANT.fullmatch(name))})
+    plain = any(name.split(".")[0].split("-000")[0] in stems and not _VARIANT.fullmatch(name) for name in names)
+    chosen = options.get("variant")
+    if chosen is not None and chosen not in found:
+        raise ValueError(f"variant: {folder} has no weights of {chosen!r}, only {', '.join(found) or 'plain ones'}")
+    if chosen is not None or plain or not found:
+        return options
+    if len(found) > 1:
+        raise ValueError(f"variant: {folder} has the variants {', '.join(found)}; choose one, such as {found[0]!r}")
+    return {**options, "variant": found[0]}
 
 
 def _class_on_hub(name: str, revision: str | None) -> str:
@@ -118,10 +184,10 @@ def dtype_keyword() -> str:
 
 
 @contextmanager
-def quiet_libraries(*, progress_bars: bool = True) -> Iterator[None]:
+def quiet_libraries(*, progress_bars: bool = True, diffusers_too: bool = True) -> Iterator[None]:
     """Hide transformers' notes about image processors, which are not used here; then restore the settings."""
     with ExitStack() as settings:
-        for library in (transformers.utils.logging, diffusers.utils.logging):
+        for library in (transformers.utils.logging, diffusers.utils.logging)[: 1 + diffusers_too]:
             settings.callback(library.set_verbosity, library.get_verbosity())
             library.set_verbosity_error()
             if not progress_bars and _shows_progress_bars(library):

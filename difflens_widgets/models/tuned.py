@@ -12,7 +12,9 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from .loading import TINY, dtype_keyword, load_pipeline, quiet_libraries
-from .weight_hash import weight_hash
+from .lora import load_lora
+from .weight_files import shapes_in, whole_model_class
+from .weight_hash import has_weights_of, weight_hash
 
 FACTS = "difflens.json"  # next to the weights that a DreamBooth training saves
 EMBEDDING = "learned_embeds.safetensors"  # in the same folder: the embedding of a token, under the token's text
@@ -34,8 +36,15 @@ def load_tuned_pipeline(
     raw : str or Path
         The model that the LoRA or trained weights belong to.
     tuned : str or Path
-        A diffusers folder, a hub id, a ``.safetensors`` file with LoRA weights, a folder with one, or a folder of
-        weights that `train_dreambooth` saved.
+        A diffusers folder, a hub id, a single-file checkpoint, a ``.safetensors`` file with LoRA weights, a folder with
+        one, or a folder of weights that `train_dreambooth` saved.
+
+    Returns
+    -------
+    pipe : the pipeline
+    name : str
+        For the labels of its runs; it ends with "(in part)" if tensors of a LoRA file have no place in the model, which
+        is warned about.
 
     Raises
     ------
@@ -44,42 +53,23 @@ def load_tuned_pipeline(
     OSError
         If a hub id cannot be loaded.
     """
-    if (Path(tuned) / FACTS).is_file():
-        return load_tuned(raw, tuned, device, dtype), f"{TINY if str(raw) == 'tiny' else Path(raw).name}, tuned"
-    file = _lora_file(Path(tuned))
-    if file is None:
+    place = Path(tuned).expanduser()
+    if (place / FACTS).is_file():
+        return load_tuned(raw, place, device, dtype), f"{TINY if str(raw) == 'tiny' else Path(raw).name}, tuned"
+    file = _lora_file(place)
+    if file is None or whole_model_class(list(shapes_in(file))) is not None:
         return load_pipeline(tuned, device, dtype, text_encoder)
     require_peft(file)
     pipe, name = load_pipeline(raw, device, dtype, text_encoder)
-    load_lora(pipe, file, name)
-    return pipe, f"{name} + {file.parent.name if file.stem == _LORA_NAME else file.stem}"
+    missing = load_lora(pipe, file, name)
+    label = f"{name} + {file.parent.name if file.stem == _LORA_NAME else file.stem}"
+    return pipe, f"{label} (in part)" if missing else label
 
 
 def require_peft(file: Path) -> None:
     """Refuse LoRA weights if peft is not installed, before a model is loaded."""
     if importlib.util.find_spec("peft") is None:
         raise ValueError(f'{file}: a LoRA needs peft: pip install "difflens_widgets[train]"')
-
-
-def load_lora(pipe: Any, file: Path, name: str) -> None:
-    """Load LoRA weights into a pipeline.
-
-    Raises
-    ------
-    ValueError
-        If they do not belong to this model, or the file is damaged.
-    """
-    if not hasattr(pipe, "load_lora_weights"):
-        raise ValueError(f"{file}: {type(pipe).__name__} of {name} takes no LoRA")
-    try:
-        with quiet_libraries():
-            pipe.load_lora_weights(str(file.parent), weight_name=file.name, use_safetensors=True, local_files_only=True)
-        loaded = pipe.get_list_adapters()
-    except (ValueError, RuntimeError, KeyError, OSError, SafetensorError) as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise ValueError(f"{file}: cannot be loaded as a LoRA of {name}: {reason}") from error
-    if not any(loaded.values()):
-        raise ValueError(f"{file}: holds no LoRA weights of {name}'s text encoder or denoiser")
 
 
 def _lora_file(path: Path) -> Path | None:
@@ -119,13 +109,12 @@ def load_tuned(
     if facts["use_lora"]:
         require_peft(path / _LORA)
     pipe, name = load_pipeline(model, device, dtype)
-    if facts.get("model_hash") and facts.get("dtype") == str(pipe.dtype):  # in another dtype the hash differs
-        found = weight_hash(pipe)
-        if found != facts["model_hash"]:
-            raise ValueError(
-                f"{path}: these weights were trained on another model than {model}: "
-                f"on {facts.get('model')!r}, whose weights have the hash {facts['model_hash']}; here it is {found}"
-            )
+    recorded = facts.get("dtype") == str(pipe.dtype) and facts.get("model_hash")  # in another dtype the hash differs
+    if recorded and not has_weights_of(pipe, recorded):
+        raise ValueError(
+            f"{path}: these weights were trained on another model than {model}: on {facts.get('model')!r}, whose "
+            f"weights have the hash {recorded}; here it is {weight_hash(pipe)}"
+        )
     if facts["use_lora"]:
         load_lora(pipe, path / _LORA, name)
         _load_embedding(pipe, path)

@@ -16,6 +16,7 @@ from ..runs.tokens import Token
 from .encode_prompt import encode_prompt
 from .encoder_session import EncoderProxy, EncoderSession, Source
 from .family import Family, TextEncoder
+from .lora_strength import with_own_strengths
 from .own_tokenizer import own_tokenizer
 from .tokenize import read_prompt
 
@@ -114,6 +115,8 @@ class PipelineView:
         RuntimeError
             If the pipeline reads other states of its text encoder than its family declares.
         """
+        if lora_scale is not None:
+            self._own_lora_strengths()
         self.session.begin_encoding(source, probe=True, skips={self.encoder.name: tuple(skips)})
         conditioning = self.encode_stock(prompt, lora_scale)
         found = self.session.encoded(self.encoder.name, source)
@@ -123,6 +126,13 @@ class PipelineView:
                 "of diffusers or a method of your own changed it; please report it"
             )
         return Encoding(prompt, self.tokenize(prompt)[0], found.states, found.read_states)
+
+    def encode_alone(self, prompt: str, lora_scale: float | None = None) -> Encoding:
+        """`encode`, when no image follows: then an offloaded encoder leaves the device again."""
+        try:
+            return self.encode(prompt, lora_scale)
+        finally:
+            self.pipe.maybe_free_model_hooks()
 
     @torch.inference_mode()
     def conditioning(self, prompt: str, lora_scale: float | None = None, source: Source = "prompt") -> Any:
@@ -138,10 +148,31 @@ class PipelineView:
         read = [self.session.encoded(name, source).read_states[-1] for name in self.session.encoders]
         return all(bool(torch.isfinite(states).all()) for states in read)
 
+    def _own_lora_strengths(self) -> None:
+        """From now on the stock code scales the LoRA layers of this view; those of the user's modules stay."""
+        own = vars(self.pipe)
+        for name, encoder in self.session.encoders.items():
+            own[name].encoder = self.session.encoders[name] = with_own_strengths(encoder)
+        own[self.family.denoiser] = with_own_strengths(getattr(self.pipe, self.family.denoiser))
+
     def decode(self, latents: Tensor) -> np.ndarray:
         """Decode latents to pixels 0..1 (row, height, width, channel)."""
         pixels = self.family.decode(self.pipe, latents)
         return np.asarray(VaeImageProcessor.pt_to_numpy(VaeImageProcessor.denormalize(pixels)))
+
+    def flags(self, pixels: np.ndarray) -> list[bool]:
+        """Which decoded images (row, height, width, channel) the pipeline's safety checker would black out."""
+        if not self.has_safety_checker:
+            return [False] * len(pixels)
+        dtype = getattr(self.pipe, self.family.denoiser).dtype
+        copied = np.nan_to_num(pixels)  # the checker blacks out what it is given
+        found = self.pipe.run_safety_checker(copied, self.pipe._execution_device, dtype)[1]
+        return list(map(bool, found))
+
+    @property
+    def has_safety_checker(self) -> bool:
+        """Whether the pipeline checks its images, and blacks some out."""
+        return getattr(self.pipe, "safety_checker", None) is not None and hasattr(self.pipe, "run_safety_checker")
 
 
 def blocks_of(module: torch.nn.Module, encoder: TextEncoder) -> list[torch.nn.Module]:

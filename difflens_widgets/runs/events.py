@@ -32,6 +32,13 @@ class Encoded:
 
 
 @dataclass(frozen=True)
+class NoiseDrawn:
+    """Denoising has begun; `settings` are those of the run that identify its noise, such as "latents_hash"."""
+
+    settings: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
 class Preview:
     """An unfinished image: the model's prediction for `layer` after `step` of `steps` denoising steps."""
 
@@ -43,11 +50,15 @@ class Preview:
 
 @dataclass(frozen=True)
 class Snapshot:
-    """The model's prediction for `layer` at denoising step `step` (0 is the first), kept in the record."""
+    """The model's prediction for `layer` at denoising step `step` (0 is the first), kept in the record.
+
+    `flagged`: the pipeline's safety checker blacked it out, or the finished image of its layer.
+    """
 
     layer: int
     step: int
     image: Image.Image
+    flagged: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,22 +66,24 @@ class LayerImage:
     """The finished image of one layer.
 
     `latents` are its final latents, float32 (channel, height, width); `attention` holds its attention maps, if they
-    were requested.
+    were requested; `flagged`: the pipeline's safety checker blacked it out.
     """
 
     layer: int
     image: Image.Image
     latents: np.ndarray | None = None
     attention: AttentionMaps | None = None
+    flagged: bool = False
 
 
 @dataclass(frozen=True)
 class TokenImage:
-    """The finished image of one layer with only `token` kept."""
+    """The finished image of one layer with only `token` kept; `flagged`: the safety checker blacked it out."""
 
     layer: int
     token: TokenKey
     image: Image.Image
+    flagged: bool = False
 
 
 @dataclass(frozen=True)
@@ -134,5 +147,17 @@ class Done:
     message: str = ""
 
 
-Event = Encoded | Preview | Snapshot | LayerImage | TokenImage | Progress | Message | Failed | TokenFailed | Done
+Event = (
+    Encoded
+    | NoiseDrawn
+    | Preview
+    | Snapshot
+    | LayerImage
+    | TokenImage
+    | Progress
+    | Message
+    | Failed
+    | TokenFailed
+    | Done
+)
 Listener = Callable[[Event], None]

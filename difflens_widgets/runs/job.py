@@ -13,6 +13,7 @@ from .events import (
     LayerImage,
     Listener,
     Message,
+    NoiseDrawn,
     Progress,
     Snapshot,
     TokenFailed,
@@ -76,9 +77,26 @@ class LensJob(BackgroundJob[LensRun]):
         RuntimeError
             If called from a run of the same pipeline (it would wait for itself), or if the job was started already.
         """
-        self._worker.require_other_thread()
-        self.start()
-        return self._finish()
+        with self._worker.awaited():
+            self.start()
+            return self._finish()
+
+    def result(self, timeout: float | None = None) -> LensRun:
+        """Wait for the end and return the record; a stopped job returns what it has.
+
+        Raises
+        ------
+        TimeoutError
+            If the job is not done after `timeout` seconds; it goes on.
+        RuntimeError
+            If called from a run of the same pipeline: it would wait for itself.
+        Exception
+            The error that the work raised.
+        """
+        if self.done() or timeout is not None:
+            return super().result(timeout)
+        with self._worker.awaited():
+            return super().result()
 
     def _do(self) -> None:
         self._work(self)
@@ -86,13 +104,13 @@ class LensJob(BackgroundJob[LensRun]):
     def _replay(self) -> Iterator[Event]:
         run = self.run
         for (layer, step), image in list(run.snapshots.items()):
-            yield Snapshot(layer, step, image)
+            yield Snapshot(layer, step, image, (layer, step) in run.flagged_snapshots)
         for layer, image in list(run.images.items()):
-            yield LayerImage(layer, image, run.latents.get(layer))
+            yield LayerImage(layer, image, run.latents.get(layer), flagged=layer in run.flagged)
         for layer, message in list(run.failures.items()):
             yield Failed(layer, message)
         for (layer, token), image in list(run.token_images.items()):
-            yield TokenImage(layer, token, image)
+            yield TokenImage(layer, token, image, (layer, token) in run.flagged_tokens)
         for (layer, token), message in list(run.token_failures.items()):
             yield TokenFailed(layer, token, message)
         if run.status != "running":
@@ -101,6 +119,8 @@ class LensJob(BackgroundJob[LensRun]):
     def _enter(self, event: Event) -> Iterator[Event]:
         run = self.run
         if isinstance(event, LayerImage):
+            if event.flagged:
+                run.flagged.add(event.layer)
             run.images[event.layer] = event.image
             if event.latents is not None:
                 run.latents[event.layer] = event.latents
@@ -112,12 +132,16 @@ class LensJob(BackgroundJob[LensRun]):
         elif isinstance(event, Failed):
             run.failures[event.layer] = event.message
         elif isinstance(event, Snapshot):
+            if event.flagged:
+                run.flagged_snapshots.add((event.layer, event.step))
             run.snapshots[event.layer, event.step] = event.image
         elif isinstance(event, TokenImage):
+            if event.flagged:
+                run.flagged_tokens.add((event.layer, event.token))
             run.token_images[event.layer, event.token] = event.image
         elif isinstance(event, TokenFailed):
             run.token_failures[event.layer, event.token] = event.message
-        elif isinstance(event, Message):
+        elif isinstance(event, (Message, NoiseDrawn)):
             run.settings.update(event.settings)
         elif isinstance(event, Progress):
             self.progress = event

@@ -16,6 +16,8 @@ from .variant import Variant
 
 _UNCHANGED = {"patch": "unpatched", "output patch": "unpatched", "steer": "not steered"}
 
+BLACKED_OUT = "blacked out by the safety checker"
+
 
 @dataclass(eq=False)  # equality and hash are those of the object itself
 class RunRecord:
@@ -35,9 +37,11 @@ class RunRecord:
     settings : dict
         method ("lens", "ablation", "text ablation", "patch", "output patch" or "steer"), quality ("exact" or "draft"),
         num_inference_steps, snapshots (the requested steps), guidance_scale, negative_prompt (None: not given), height,
-        width, scheduler, model, text_encoder, model_hash, dtype, batch_size (the most images at once), rows_per_call
-        (how many it were, padding included), batch_invariant, versions. A patch has its source, steering its strengths
-        and direction, a text ablation the blocks in without_text.
+        width, scheduler, scheduler_config, model, text_encoder, model_hash (of the weights in force, or "unhashed,
+        because ..."), latents_hash (of the start latents), generator_hash (of the noise that follows), dtype,
+        batch_size (the most images at once), rows_per_call (how many it were, padding included), batch_invariant,
+        versions. A patch has its source, steering its strengths and direction, a text ablation the blocks in
+        without_text.
     states : float16 array (num_layers, positions, width)
         The hidden states of the examined text encoder, before the final layer norm, at `state_positions`; divided by
         `settings["states_scale"]` where they are beyond float16's range. None for a text ablation.
@@ -56,6 +60,11 @@ class RunRecord:
         The images with only that token kept, or of that variant. `images` are those of the whole prompt, and without a
         variant: for a patch and for steering the stock image, the same for all layers.
     token_failures : dict of (layer, token) → str
+    flagged : set of layer
+    flagged_snapshots : set of (layer, step)
+    flagged_tokens : set of (layer, token)
+        Images that are black because the pipeline's safety checker blacked them out. All snapshots of a flagged layer
+        are black too; its latents are not changed.
     attention : LensAttention or None
         The attention to each word in each layer's image, if requested.
     status : "running", "done", "stopped" or "failed"
@@ -77,6 +86,9 @@ class RunRecord:
     token_masks: dict[TokenKey, tuple[int, ...]] = field(default_factory=dict)
     token_images: dict[tuple[int, TokenKey], Image.Image] = field(default_factory=dict)
     token_failures: dict[tuple[int, TokenKey], str] = field(default_factory=dict)
+    flagged: set[int] = field(default_factory=set)
+    flagged_snapshots: set[tuple[int, int]] = field(default_factory=set)
+    flagged_tokens: set[tuple[int, TokenKey]] = field(default_factory=set)
     attention: LensAttention | None = None
     status: Status = "running"
     message: str = ""
@@ -126,6 +138,11 @@ class RunRecord:
         slots = self.settings.get("slots", "cut")
         where = {"cut": "", "all": " in all slots (off-distribution)"}.get(slots, f" in slot {slots} alone")
         return f"layer {layer}{where}"
+
+    def flagged_note(self) -> str:
+        """Which images of the whole prompt the safety checker blacked out, in words; "" if none."""
+        names = [self.name_of(layer) for layer in sorted(self.flagged)]
+        return f"{BLACKED_OUT}: {', '.join(names)}" if names else ""
 
     @property
     def caption(self) -> Mapping[str, Any]:

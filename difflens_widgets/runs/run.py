@@ -9,13 +9,14 @@ from PIL import Image
 
 from .format import lens_file
 from .record import RunRecord
-from .render import figure, gif, grid, page
+from .render import figure, gif, grid
+from .render.page import PageView, WithPage, run_views
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-class LensRun(RunRecord):
+class LensRun(RunRecord, WithPage):
     """The result of one lens run, also while it is running and after it was stopped.
 
     See `RunRecord` for its attributes: images, latents, snapshots, states, tokens, attention and others.
@@ -59,9 +60,9 @@ class LensRun(RunRecord):
         """Write an animated GIF from the first layer to the last."""
         return gif.to_gif(self, Path(path), seconds_per_layer)
 
-    def to_html(self, path: str | Path) -> Path:
-        """Write one self-contained HTML page with a layer slider that works without network and kernel."""
-        return page.to_html(self, Path(path))
+    def page_views(self, thinning: int = 0) -> list[PageView]:
+        """A layer slider, and a token-attention grid if there are attention maps; see `WithPage.page_views`."""
+        return run_views(self, thinning)
 
     def _repr_png_(self) -> bytes | None:
         return grid.png(self.grid()) if self.images else None

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 from .openmp import release_threads
 
 Task = Callable[[], None]
+
+_HERE = threading.local()  # .worker: the worker whose thread this is
+_GUARD = threading.Lock()
+_WAITING: dict[Worker, Worker] = {}  # a worker whose task waits → the worker that it waits for
 
 
 class Worker:
@@ -24,18 +29,53 @@ class Worker:
         self._thread: threading.Thread | None = None
 
     def require_other_thread(self) -> None:
-        """Raise an error if this is called in one of the worker's own tasks, which must not wait for the worker.
+        """Raise an error if a task of this thread must not wait for the worker.
 
         Raises
         ------
         RuntimeError
-            If it is: to wait would never end.
+            If it is the worker's own task, or one that the worker itself waits for: to wait would never end.
         """
-        if threading.current_thread() is self._thread:
-            raise RuntimeError(
-                "this is called from within a run of the same pipeline (on_step, or a listener), which it would wait "
-                "for: take lens.start(...), or call it after the run"
-            )
+        with self.awaited():
+            pass
+
+    @contextmanager
+    def awaited(self) -> Iterator[None]:
+        """Note that the task of this thread, if it is one, waits for this worker in the block.
+
+        Raises
+        ------
+        RuntimeError
+            As `require_other_thread`.
+        """
+        own: Worker | None = getattr(_HERE, "worker", None)
+        if own is None:
+            yield
+            return
+        with _GUARD:
+            each: Worker | None = self
+            while each is not None:
+                if each is own:
+                    raise RuntimeError(
+                        "this is called from within a run of the same pipeline (on_step, or a listener), which it "
+                        "would wait for: take lens.start(...), or call it after the run"
+                    )
+                each = _WAITING.get(each)
+            before = _WAITING.get(own)
+            _WAITING[own] = self
+        try:
+            yield
+        finally:
+            with _GUARD:
+                if before is None:
+                    _WAITING.pop(own, None)
+                else:
+                    _WAITING[own] = before
+
+    @staticmethod
+    def here() -> Worker | None:
+        """The worker whose thread this is, if any."""
+        return getattr(_HERE, "worker", None)
 
     def submit(self, task: Task) -> None:
         """Queue a task and return at once."""
@@ -47,6 +87,7 @@ class Worker:
                 self._thread.start()
 
     def _work(self) -> None:
+        _HERE.worker = self
         while True:
             with self._lock:
                 if not self._tasks:

@@ -3,6 +3,7 @@
 from .diff_viewer import DiffViewer
 from .epoch_scrubber import EpochScrubber
 from .layer_slider import LayerSlider
+from .microscope import Microscope
 from .token_attention_grid import TokenAttentionGrid
 
-__all__ = ["DiffViewer", "EpochScrubber", "LayerSlider", "TokenAttentionGrid"]
+__all__ = ["DiffViewer", "EpochScrubber", "LayerSlider", "Microscope", "TokenAttentionGrid"]

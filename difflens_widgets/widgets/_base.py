@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import base64
 import logging
+import os
 import sys
 import threading
 import time
 import uuid
+from dataclasses import replace
 from functools import cache, partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, ClassVar
 
 import anywidget
 import traitlets as t
 
+from ..runs.render.page import PageView, embedded_page
 from ._task_thread import TaskThread
 from .channel import Channel
 
@@ -28,7 +31,6 @@ CHOICE = {"sync": True, "echo_update": False}
 
 _HEARTBEAT = 2.0  # seconds between two "alive" messages of a running job; the browser waits 4 s for one
 _STILL_PATIENCE = 15.0  # seconds that a browser may delay the replacement of the cell's output
-_FILE_TYPES = {"gif": "image/gif", "html": "text/html"}
 
 
 @cache
@@ -56,6 +58,11 @@ def in_colab() -> bool:
     return "google.colab" in sys.modules
 
 
+def is_static(static: bool) -> bool:
+    """Whether a widget is displayed as a page: where it asks for it, or where DIFFLENS_STATIC is 1, as in a site."""
+    return static or os.environ.get("DIFFLENS_STATIC") == "1"
+
+
 class LensWidget(anywidget.AnyWidget):
     """Base of the widgets. A subclass sets `_esm` and implements `_stop`, `_write_file` and `_still_png`.
 
@@ -64,6 +71,7 @@ class LensWidget(anywidget.AnyWidget):
     """
 
     _css = read_static("difflens.css")
+    _file_types: ClassVar[dict[str, str]] = {"gif": "image/gif", "html": "text/html"}  # format → MIME type
 
     status = t.Enum(["empty", "running", "done", "stopped", "failed"], default_value="empty").tag(sync=True)
     message = t.Unicode(help="Why the run failed.").tag(sync=True)
@@ -73,6 +81,8 @@ class LensWidget(anywidget.AnyWidget):
     _acknowledged = t.Int(0).tag(**CHOICE)  # number of the last frame that the browser has decoded; set there
     # serialised as a copy: the task thread adds pictures in place while another thread may read
     _frames = t.Dict().tag(sync=True, to_json=lambda frames, _: dict(frames), echo_update=False)
+
+    _static = False  # True: the cell's output is a page, see `_page_output`
 
     def __init__(self, **traits: Any) -> None:
         self._lock = threading.RLock()  # traits are set by the task thread and by messages from the browser
@@ -132,14 +142,14 @@ class LensWidget(anywidget.AnyWidget):
             self._start_export(str(content.get("format")))
 
     def _start_export(self, file_format: str) -> None:
-        if file_format not in _FILE_TYPES:
+        if file_format not in self._file_types:
             self.send({"type": "file", "format": file_format, "error": f"cannot save as {file_format!r}"})
         elif file_format not in self._exporting:
             self._exporting.add(file_format)
             threading.Thread(target=self._export, args=(file_format,), name="difflens-export", daemon=True).start()
 
     def _export(self, file_format: str) -> None:
-        answer: dict[str, Any] = {"type": "file", "format": file_format, "mime": _FILE_TYPES[file_format]}
+        answer: dict[str, Any] = {"type": "file", "format": file_format, "mime": self._file_types[file_format]}
         buffers: list[bytes] = []
         try:
             with TemporaryDirectory(prefix="difflens-") as folder:
@@ -155,6 +165,8 @@ class LensWidget(anywidget.AnyWidget):
     # -- the still picture in the notebook file
 
     def _repr_mimebundle_(self, **kwargs: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+        if self._static and (page := self._page_output()):
+            return page, {}
         bundle = super()._repr_mimebundle_(**kwargs)
         data, metadata = bundle if isinstance(bundle, tuple) else (bundle or {}, {})
         data = {**data, "text/plain": repr(self)}
@@ -162,6 +174,24 @@ class LensWidget(anywidget.AnyWidget):
         if png is not None:
             data["image/png"] = base64.b64encode(png).decode("ascii")
         return data, metadata
+
+    def _page_output(self) -> dict[str, Any] | None:
+        """A page as the cell's output, at the layer and with the choices of now; None while there is no picture.
+
+        It has no reference to this widget, so that no notebook looks for a kernel that is gone.
+        """
+        png = self._still_png()
+        if png is None:
+            return None
+        chosen = {name: getattr(self, name) for name in self.trait_names(sync=True, echo_update=False)}
+        choices = {name: value for name, value in chosen.items() if not name.startswith("_")}
+
+        def view_of(thinning: int) -> PageView:
+            view = self._page_view(thinning)
+            return replace(view, state={**view.state, **choices})
+
+        page = embedded_page(view_of, png)
+        return {"text/html": page, "image/png": base64.b64encode(png).decode("ascii"), "text/plain": repr(self)}
 
     def _ipython_display_(self, **_: Any) -> None:
         from IPython.display import publish_display_data
@@ -208,6 +238,10 @@ class LensWidget(anywidget.AnyWidget):
 
     def _write_file(self, file_format: str, path: Path) -> None:
         """Write what the widget shows to `path`; `file_format` is "gif" or "html"."""
+        raise NotImplementedError
+
+    def _page_view(self, thinning: int = 0) -> PageView:
+        """Give this widget as part of a page, see `PageView`; called only while there is a picture."""
         raise NotImplementedError
 
     def _still_png(self) -> bytes | None:

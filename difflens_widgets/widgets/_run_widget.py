@@ -14,11 +14,12 @@ from ..runs.events import Done, Event, Failed, LayerImage, Message, Preview, Pro
 from ..runs.job import LensJob
 from ..runs.render.encoding import small_png
 from ..runs.render.front_end import frame_key, shown_layers, steps_of, token_number
+from ..runs.render.page import PageView
 from ..runs.run import LensRun
 from . import _base
 
 _PROGRESS_INTERVAL = 0.2  # seconds between two progress updates
-_DONE_PATIENCE = 2.0  # seconds that a job waits at its end until its widget has sent everything to the browser
+DONE_PATIENCE = 2.0  # seconds that a job waits at its end until its widget has sent everything to the browser
 
 
 class RunWidget(_base.LensWidget):
@@ -39,13 +40,14 @@ class RunWidget(_base.LensWidget):
     progress = t.Dict().tag(sync=True)
     failures = t.Dict().tag(sync=True)
 
-    def __init__(self, source: LensRun | LensJob | None = None) -> None:
+    def __init__(self, source: LensRun | LensJob | None = None, *, static: bool = False) -> None:
+        self._static = _base.is_static(static)
         self._job: LensJob | None = None
         self._shown: LensRun | None = None
         self._last_progress = float("-inf")
         if source is not None:
             self._check_run(self._run_of(source))
-        if isinstance(source, LensJob) and _base.in_colab():
+        if isinstance(source, LensJob) and (self._static or _base.in_colab()):
             wait_here(source)
         if source is None or _is_running(source):
             super().__init__()
@@ -65,7 +67,7 @@ class RunWidget(_base.LensWidget):
         """
         run = self._run_of(source)
         self._check_run(run)
-        if isinstance(source, LensJob) and _base.in_colab():
+        if isinstance(source, LensJob) and (self._static or _base.in_colab()):
             wait_here(source)
         self._unsubscribe()
         with self._lock:
@@ -101,7 +103,7 @@ class RunWidget(_base.LensWidget):
     def _on_job_event(self, number: int, event: Event) -> None:
         self._task_thread.post(partial(self._on_event, number, event))
         if isinstance(event, Done):  # nothing is denoised any more: tell the browser before `result()` returns
-            self._task_thread.flush(_DONE_PATIENCE)
+            self._task_thread.flush(DONE_PATIENCE)
 
     def _on_event(self, number: int, event: Event) -> None:
         with self._lock:
@@ -165,6 +167,11 @@ class RunWidget(_base.LensWidget):
         """Let the picture on screen be sent before all others."""
         self._channel.first = self._key_on_screen()
 
+    def _page_view(self, thinning: int = 0) -> PageView:
+        if self._shown is None:
+            raise ValueError("there is no run yet")
+        return self._page_of(self._shown, thinning)
+
     def _stop(self) -> None:
         job = self._job
         if job is not None:
@@ -204,6 +211,10 @@ class RunWidget(_base.LensWidget):
 
     def _record_state(self, run: LensRun, number: int = 0) -> dict[str, Any]:
         """The traits of a run with all that is painted; `number` counts the runs that this widget has shown."""
+        raise NotImplementedError
+
+    def _page_of(self, run: LensRun, thinning: int = 0) -> PageView:
+        """The part of a page that shows a run as this widget does."""
         raise NotImplementedError
 
     def _draw_still(self, run: LensRun) -> Image.Image:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -11,11 +12,12 @@ import traitlets as t
 
 from ..analysis.comparison.comparison import Comparison
 from ..analysis.comparison.file import SWAPPED
+from ..analysis.comparison.front_end import diff_state, page_view
 from ..dreambooth.history.events import EpochValidated, TrainingEvent
 from ..dreambooth.history.history import TrainingHistory
 from ..runs.render.encoding import small_png
-from ._base import CHOICE, LensWidget, in_colab, read_static
-from ._diff_state import diff_state
+from ..runs.render.page import PageView
+from ._base import CHOICE, LensWidget, in_colab, is_static, read_static
 from ._run_widget import _name_layers, wait_here
 from ._token import TokenTrait
 from ._training import Job, parts_of
@@ -36,6 +38,8 @@ class DiffViewer(LensWidget):
         before it and its newest painted epoch; while a job trains, each new one. None: nothing yet, see `show`.
     probe : int
         Which prompt of a training.
+    static : bool
+        As for a `LayerSlider`; a training that runs is waited for.
 
     Attributes
     ----------
@@ -93,7 +97,10 @@ class DiffViewer(LensWidget):
 
     _scales = t.Dict().tag(sync=True)
 
-    def __init__(self, source: Comparison | TrainingHistory | Job | None = None, *, probe: int = 0) -> None:
+    def __init__(
+        self, source: Comparison | TrainingHistory | Job | None = None, *, probe: int = 0, static: bool = False
+    ) -> None:
+        self._static = is_static(static)
         self._shown: Comparison | None = None
         self._training: TrainingHistory | None = None
         if not isinstance(source, Comparison):
@@ -147,7 +154,7 @@ class DiffViewer(LensWidget):
     # -- a training
 
     def _show_training(self, history: TrainingHistory, job: Job | None, probe: int) -> None:
-        if job is not None and in_colab():
+        if job is not None and (self._static or in_colab()):
             wait_here(job)
         with self._lock:
             self._training = history
@@ -203,13 +210,22 @@ class DiffViewer(LensWidget):
             raise t.TraitError(f"metric: {metric!r} is none of {', '.join(names)}")
         return metric
 
-    # -- nothing runs here, and the browser saves the pictures itself
+    # -- nothing runs here, and the browser saves single pictures itself
 
     def _stop(self) -> None:
         """There is nothing to stop."""
 
     def _write_file(self, file_format: str, path: Path) -> None:
-        raise ValueError(f"a DiffViewer is not saved as {file_format}")
+        if self._shown is None or file_format != "html":
+            raise ValueError(f"a DiffViewer is not saved as {file_format}")
+        self._shown.to_html(path)
+
+    def _page_view(self, thinning: int = 0) -> PageView:
+        if self._shown is None:
+            raise ValueError("there is no comparison yet")
+        view = page_view(self._shown, thinning)
+        models = {name: self.models[name] for name in view.state["models"]}  # a training names its epochs
+        return replace(view, state={**view.state, "models": models})
 
     def _still_png(self) -> bytes | None:
         return None if self._shown is None else small_png(self._shown.grid())

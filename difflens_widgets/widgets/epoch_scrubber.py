@@ -12,14 +12,7 @@ from typing import Any
 import traitlets as t
 
 from ..dreambooth.history.events import AlarmRaised, EpochValidated, LossLogged, TrainingEvent, TrainingProgress
-from ..dreambooth.history.history import TrainingHistory
-from ..dreambooth.history.training_drift import METRICS
-from ..runs.events import Done, Message
-from ..runs.render.encoding import small_png
-from ..runs.render.front_end import steps_of
-from . import _base
-from ._run_widget import wait_here
-from ._scrubber_state import (
+from ..dreambooth.history.front_end import (
     curve,
     describe_training,
     drift_key,
@@ -28,8 +21,17 @@ from ._scrubber_state import (
     history_state,
     image_key,
     of_run,
+    page_view,
     tokens_of,
 )
+from ..dreambooth.history.history import TrainingHistory
+from ..dreambooth.history.training_drift import METRICS
+from ..runs.events import Done, Message
+from ..runs.render.encoding import small_png
+from ..runs.render.front_end import steps_of
+from ..runs.render.page import PageView
+from . import _base
+from ._run_widget import wait_here
 from ._training import Job, parts_of
 
 _INTERVAL = 0.25  # seconds between two updates of the progress, and of the loss curve
@@ -47,6 +49,8 @@ class EpochScrubber(_base.LensWidget):
     source : TrainingHistory, TrainingJob or None
         What to show. A job is followed while it trains: if its newest epoch is on screen, the next one replaces it.
         None: nothing yet, see `show`.
+    static : bool
+        As for a `LayerSlider`.
 
     Attributes
     ----------
@@ -96,12 +100,13 @@ class EpochScrubber(_base.LensWidget):
     training_drift = t.Dict().tag(sync=True)
     progress = t.Dict().tag(sync=True)
 
-    def __init__(self, source: TrainingHistory | Job | None = None) -> None:
+    def __init__(self, source: TrainingHistory | Job | None = None, *, static: bool = False) -> None:
+        self._static = _base.is_static(static)
         self._job: Job | None = None
         self._history: TrainingHistory | None = None
         self._last_progress = self._last_curve = float("-inf")
         history, job = parts_of("EpochScrubber", source)
-        if job is not None and _base.in_colab():
+        if job is not None and (self._static or _base.in_colab()):
             wait_here(job)
         if history is None or (job is not None and not job.done()):
             super().__init__()
@@ -117,7 +122,7 @@ class EpochScrubber(_base.LensWidget):
         history, job = parts_of("EpochScrubber", source)
         if history is None:
             raise TypeError("EpochScrubber.show: got None, expected a TrainingHistory or a TrainingJob")
-        if job is not None and _base.in_colab():
+        if job is not None and (self._static or _base.in_colab()):
             wait_here(job)
         following = job is not None and not job.done()
         self._unsubscribe()
@@ -240,9 +245,17 @@ class EpochScrubber(_base.LensWidget):
             job.cancel()
 
     def _write_file(self, file_format: str, path: Path) -> None:
-        if self._history is None or file_format != "gif":
+        if self._history is None or file_format not in ("gif", "html"):
             raise ValueError(f"cannot save a training as {file_format!r}")
+        if file_format == "html":
+            self._history.to_html(path)
+            return
         self._history.to_gif(path, layer=self.layer, validation_prompt=self.validation_prompt)
+
+    def _page_view(self, thinning: int = 0) -> PageView:
+        if self._history is None:
+            raise ValueError("there is no training yet")
+        return page_view(self._history, thinning)
 
     def _still_png(self) -> bytes | None:
         history = self._history

@@ -10,7 +10,9 @@ from PIL import Image
 
 from ..runs.events import Event, Snapshot, TokenFailed, TokenImage
 from ..runs.render.encoding import encode_kept
-from ..runs.render.front_end import describe_slider, frame_key, record_state, static_state, steps_of
+from ..runs.render.front_end import describe_slider, frame_key, record_state, steps_of
+from ..runs.render.page import PageView
+from ..runs.render.page.run_views import slider_view
 from ..runs.run import LensRun
 from ._base import CHOICE, read_static
 from ._run_widget import RunWidget
@@ -30,6 +32,10 @@ class LayerSlider(RunWidget):
     ----------
     source : LensRun, LensJob or None
         The run to show, or the job to follow while it paints. None: nothing yet, see `show`.
+    static : bool
+        True: the cell's output is a page with this widget, which stays interactive in the saved notebook, without a
+        kernel (JupyterLab, nbconvert, nbviewer, Quarto). A job is waited for. It shows the layer and the choices of the
+        moment when it is displayed; later changes in Python are not seen. Pictures are reduced to fit into 2 MB.
 
     Attributes
     ----------
@@ -71,8 +77,6 @@ class LayerSlider(RunWidget):
     token_masks = t.List(t.Dict()).tag(sync=True)
     token_failures = t.Dict().tag(sync=True)
 
-    static_state = staticmethod(static_state)
-
     def _describe(self, run: LensRun) -> dict[str, Any]:
         return {**describe_slider(run), "token_failures": {}}
 
@@ -106,6 +110,9 @@ class LayerSlider(RunWidget):
             run.to_gif(path)
         else:
             run.to_html(path)
+
+    def _page_of(self, run: LensRun, thinning: int = 0) -> PageView:
+        return slider_view(run, thinning)
 
     def _draw_still(self, run: LensRun) -> Image.Image:
         return run.grid()

@@ -11,21 +11,23 @@ from PIL import Image
 from ..runs.events import LayerImage
 from ..runs.job import LensJob
 from ..runs.maps.maps import AttentionMaps, LensAttention
-from ..runs.render.front_end import steps_of, token_number
-from ..runs.run import LensRun
-from ..runs.tokens import PromptPart
-from ..runs.words import positions_of
-from ._attention_state import (
+from ..runs.render.attention_front_end import (
     attention_state,
     describe_attention,
     encode_maps,
     is_stock_picture,
     maps_key,
-    stock_picture,
 )
-from ._attention_still import draw_still
+from ..runs.render.attention_still import draw_still
+from ..runs.render.front_end import steps_of, token_number
+from ..runs.render.page import PageView
+from ..runs.render.page.run_views import attention_view
+from ..runs.run import LensRun
+from ..runs.tokens import PromptPart
+from ..runs.words import positions_of
 from ._base import CHOICE, read_static
 from ._run_widget import RunWidget
+from ._stock_picture import stock_picture
 from ._token import TokenTrait
 
 _ROWS = ("layers", "blocks", "steps")
@@ -50,6 +52,8 @@ class TokenAttentionGrid(RunWidget):
         job's results while it runs. None: nothing yet, see `show`.
     picture : PIL.Image, optional
         The image that the `AttentionMaps` belong to. Only with `AttentionMaps`.
+    static : bool
+        As for a `LayerSlider`.
 
     Attributes
     ----------
@@ -119,9 +123,13 @@ class TokenAttentionGrid(RunWidget):
     _views = t.List(t.Dict()).tag(sync=True)
 
     def __init__(
-        self, source: LensRun | LensJob | AttentionMaps | None = None, picture: Image.Image | None = None
+        self,
+        source: LensRun | LensJob | AttentionMaps | None = None,
+        picture: Image.Image | None = None,
+        *,
+        static: bool = False,
     ) -> None:
-        super().__init__(_as_run(source, picture))
+        super().__init__(_as_run(source, picture), static=static)
 
     def show(self, source: LensRun | LensJob | AttentionMaps, picture: Image.Image | None = None) -> None:
         """Show another run, job or stock image; the arguments are those of the class. The job before goes on."""
@@ -233,7 +241,12 @@ class TokenAttentionGrid(RunWidget):
     # -- files and the still image
 
     def _write_file(self, file_format: str, path: Path) -> None:
-        raise ValueError(f"a TokenAttentionGrid is not saved as {file_format}")
+        if self._shown is None or file_format != "html":
+            raise ValueError(f"a TokenAttentionGrid is not saved as {file_format}")
+        self._shown.to_html(path)
+
+    def _page_of(self, run: LensRun, thinning: int = 0) -> PageView:
+        return attention_view(run, thinning)
 
     def _draw_still(self, run: LensRun) -> Image.Image:
         return draw_still(run, _maps_of(run))

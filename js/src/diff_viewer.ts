@@ -166,7 +166,8 @@ class View extends Instrument<DiffTraits> {
     this.spark.update(this.get("metrics"), this.get("metric"), this.get("layers"), layer);
     const places = empty ? holes() : this.get("layers").map((each) => this.place(each));
     this.film.update(places, layer, empty ? "" : `layer ${layer}`, ratio);
-    this.notice.update(this.notices(mode), status === "failed");
+    const { fileError } = this.session.kernel;
+    this.notice.update([...this.notices(mode), fileError], status === "failed" || !!fileError);
     const done = places.filter(({ mark }) => mark === "done").length;
     this.foot.update({
       playable: done > 1,
@@ -175,6 +176,7 @@ class View extends Instrument<DiffTraits> {
       progress: empty ? "" : progressText(status, done, places.length, "layers"),
       running: false,
       picture: shownIn(mode).some((run) => this.pictureOf(run, layer)),
+      page: done > 0,
     });
   }
 

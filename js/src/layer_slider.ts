@@ -1,7 +1,7 @@
 // LayerSlider: a picture, the film of all layers, a slider over them.
 //
 // The default export makes an anywidget definition. A page without a notebook needs nothing else: build a model with
-// `get`, `set`, `save_changes`, `on`, `off` and `send` over the dict of `LayerSlider.static_state(run)`, with each
+// `get`, `set`, `save_changes`, `on`, `off` and `send` over the state of `slider_view(run)` (runs/render/page), with each
 // `_frames[key].data` as a DataView, then call
 //
 //     const widget = define(); widget.initialize({ model }); widget.render({ el });

@@ -179,7 +179,8 @@ class View extends Instrument<GridTraits> {
     this.film.update(empty ? holes() : places, look.layer, empty ? "" : value, ratio);
     this.updateGrid(look, status, ratio);
     this.updateControls(empty);
-    this.notice.update(this.scene.notices(status), status === "failed");
+    const error = this.session.kernel.fileError;
+    this.notice.update([...this.scene.notices(status), error], !!error || status === "failed");
     const painted = places.filter(({ mark }) => mark === "done").length;
     const left = this.get("progress").seconds_left;
     this.foot.update({
@@ -189,6 +190,7 @@ class View extends Instrument<GridTraits> {
       progress: empty || this.scene.single() ? "" : progressText(status, painted, places.length, "layers", left),
       running: status === "running",
       picture: !!picture,
+      page: painted > 0,
     });
   }
 

@@ -53,6 +53,16 @@ CELLS = {
     "diff-swap-grid": f"{DIFF.format(64)}; w.mode = 'swap_grid'; w.metric = 'attribution'; w",
     "diff-empty": "DiffViewer()",
     "diff-narrow": f"{DIFF.format(64)}; w.token = 2; W.Box([w], layout=dict(width='400px'))",
+    "scope-empty": "import microscope; microscope.scope()",
+    "scope-running": "m = microscope.scope('a pink cat', seconds=2, hold_after=6); m.start(); m",
+    "scope-done": "m = microscope.scope('a pink cat', seconds=0.1); m.start().result(); m",
+    "scope-words": "m = microscope.scope('a pink cat', seconds=0.1); m.view = 'tokens'; m.start().result(); m",
+    "scope-attention": "m = microscope.scope('a pink cat', seconds=0.1); m.view = 'attention'; m.start().result(); "
+    "m.token = 3; m",
+    "scope-compare": "m = microscope.scope('a red circle and a blue square', seconds=0.1); m.view = 'compare'; "
+    "m.second_prompt = 'a blue circle and a red square'; m.start().result(); m",
+    "scope-narrow": "m = microscope.scope('a pink cat', seconds=0.1); m.view = 'compare'; "
+    "m.second_prompt = 'a green cat'; m.start().result(); W.Box([m], layout=dict(width='400px'))",
     "epochs": "import training; from difflens_widgets import EpochScrubber; EpochScrubber(training.finished())",
     "epochs-drift": "e = EpochScrubber(training.finished()); e.color_by = 'ssim_distance'; "
     "e.validation_prompt = 1; e.epoch = 200; e",
@@ -92,7 +102,9 @@ def live(browser: Browser, server: lab.LabServer, folder: Path, theme: str) -> N
     notebook.wait_for_kernel()
     for index in range(len(CELLS) + 1):
         notebook.run_cell(index)
-    sliders = {name: lab.Slider(notebook.output(index).locator(".dlw-root")) for index, name in enumerate(CELLS, 1)}
+    sliders = {
+        name: lab.Slider(notebook.output(index).locator(".dlw-root").first) for index, name in enumerate(CELLS, 1)
+    }
     expect(sliders["running"].done_marks).to_have_count(6, timeout=30_000)
     sliders["stopped"].stop.click()
     expect(sliders["stopped"].progress).to_contain_text("stopped", timeout=15_000)

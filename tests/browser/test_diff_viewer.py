@@ -15,7 +15,7 @@ from playwright.sync_api import Locator, expect
 from browser import lab
 from browser.test_layer_slider import wait_for_still
 from difflens_widgets import Comparison, DiffusionLens, SceneJudge, compare
-from difflens_widgets.widgets._colours import coloured
+from difflens_widgets.runs.render.heat_colors import coloured
 from tuned_models import perturbed
 
 PROMPT = "a red circle on a blue background"

@@ -142,7 +142,7 @@ def test_compare_refuses_what_is_no_tuned_model(model, lora, tmp_path, capsys) -
     for tuned, message in [
         (empty, "neither a diffusers pipeline (it has no model_index.json) nor a folder with LoRA weights"),
         (pickled, "only .safetensors files are read"),
-        (broken, "cannot be loaded as a LoRA of small"),
+        (broken, "not a sound .safetensors file"),
         (other, "LoRA"),
         (tmp_path / "nowhere", "no such file or folder"),
     ]:

@@ -9,8 +9,10 @@ import pytest
 import torch
 from diffusers import AutoencoderKL, DDIMScheduler, DiffusionPipeline, PNDMScheduler, UNet2DConditionModel
 from peft import LoraConfig, get_peft_model_state_dict
+from safetensors.torch import save_file
 
 from difflens_widgets import DiffusionLens
+from difflens_widgets.models import loading
 from difflens_widgets.models.loading import dtype_keyword
 from difflens_widgets.models.tuned import load_lora, load_tuned_pipeline
 from family_pipelines import small_pixart_pipeline
@@ -138,6 +140,14 @@ def test_the_full_geometry_of_stable_diffusion_1_5(tmp_path) -> None:
     assert len({image.tobytes() for image in run.images.values()}) == 13
 
 
+def test_a_single_file_that_diffusers_cannot_load_says_which_kind_it_is(tmp_path) -> None:
+    """Offline it has no configs of the original repositories: the way out is `config=`."""
+    file = tmp_path / "sd.safetensors"
+    save_file({"cond_stage_model.transformer.x": torch.zeros(2), "model.diffusion_model.y": torch.zeros(2)}, file)
+    with pytest.raises(OSError, match=r"sd\.safetensors: a StableDiffusionPipeline in one file.*config="):
+        DiffusionLens.from_pretrained(file, device="cpu")
+
+
 @pytest.mark.parametrize(
     ("pipeline_class", "device", "expected"),
     [
@@ -156,6 +166,7 @@ def test_the_dtype_is_that_of_the_family(pipeline_class, device, expected, tmp_p
         raise OSError("far enough")
 
     monkeypatch.setattr(DiffusionPipeline, "from_pretrained", note)
+    monkeypatch.setattr(loading, "device_of", torch.device)  # as if it were there
     with pytest.raises(OSError, match="far enough"):
         DiffusionLens.from_pretrained(tmp_path, device=device)
     assert asked[dtype_keyword()] == expected
@@ -164,9 +175,7 @@ def test_the_dtype_is_that_of_the_family(pipeline_class, device, expected, tmp_p
 def test_a_lora_of_another_family(tmp_path) -> None:
     raw = small_flux_pipeline()
     raw.save_pretrained(tmp_path / "flux")
-    raw.transformer.add_adapter(
-        LoraConfig(r=2, lora_alpha=16, target_modules=["to_q", "to_v"], init_lora_weights=False)
-    )
+    raw.transformer.add_adapter(LoraConfig(r=2, lora_alpha=2, target_modules=["to_q", "to_v"], init_lora_weights=False))
     layers = get_peft_model_state_dict(raw.transformer)
     type(raw).save_lora_weights(tmp_path / "lora", transformer_lora_layers=layers)
     tuned, name = load_tuned_pipeline(tmp_path / "flux", tmp_path / "lora", device="cpu")

@@ -257,3 +257,16 @@ def test_bfloat16(make: Callable[..., Any]) -> None:
     assert_same_picture(run.images[2], lens.pipe([PROMPT] * 2, generator=generators, **options).images[0])
     assert run.images[0].tobytes() != run.images[2].tobytes()
     assert np.isfinite(run.states).all()
+
+
+def test_patching_the_read_state_is_the_output_patch(family: Family) -> None:
+    declared = family.lens.family.encoder(family.case.encoder)
+    if len(declared.reads) > 1 or declared.pooled:
+        pytest.skip("other states and the pooled vector do not follow an output patch")
+    last = family.lens.num_layers - 1
+    options = {"source": "a blue circle on a red background", "tokens": {"red": "blue"}, **family.arguments()}
+    patched = family.lens.patch(PROMPT, layers=[last], **options)
+    output = family.lens.patch(PROMPT, output=True, **options)
+    (one,), (other,) = patched.token_images.values(), output.token_images.values()
+    assert_same_picture(one, other)
+    assert one.tobytes() != patched.images[last].tobytes()

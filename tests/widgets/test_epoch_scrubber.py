@@ -16,9 +16,9 @@ from PIL import Image
 
 from browser import training
 from difflens_widgets.dreambooth.history.events import AlarmRaised, EpochValidated, LossLogged, ValidationPrompt
+from difflens_widgets.dreambooth.history.front_end import MAX_POINTS, curve, planned_epochs
 from difflens_widgets.runs.events import Done, Message
 from difflens_widgets.widgets import EpochScrubber
-from difflens_widgets.widgets._scrubber_state import MAX_POINTS, curve, planned_epochs
 
 SOME = (0, 50, 200)
 
@@ -130,15 +130,15 @@ def test_the_still_picture_is_the_matrix_of_the_prompt(show, history):
     assert abs(still.width / still.height - history.grid(1).width / history.grid(1).height) < 0.01
 
 
-def test_the_film_of_the_layer_on_screen(show, history):
+def test_the_film_of_the_layer_on_screen_and_the_page(show, history):
     widget = show(history)
     widget.layer = 3
     widget._export("gif")
     widget._export("html")
-    (gif, buffers), (html, _) = widget.custom("file")
+    (gif, buffers), (html, pages) = widget.custom("file")
     assert Image.open(io.BytesIO(buffers[0])).n_frames == 3
-    assert "error" not in gif
-    assert "cannot save a training as 'html'" in html["error"]
+    assert pages[0].startswith(b"<!doctype html>")
+    assert "error" not in {**gif, **html}
 
 
 def test_a_damaged_run_is_told_and_the_others_are_shown(show, tmp_path):

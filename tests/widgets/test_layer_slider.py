@@ -16,6 +16,7 @@ from PIL import Image, ImageChops, ImageStat
 from browser import scripted
 from difflens_widgets.runs.events import LayerImage, Message, Preview, Progress, Snapshot, TokenFailed, TokenImage
 from difflens_widgets.runs.job import LensJob
+from difflens_widgets.runs.render.page.run_views import slider_view
 from difflens_widgets.runs.run import LensRun
 from difflens_widgets.runs.tokens import PromptPart
 from difflens_widgets.runs.variant import Variant
@@ -517,25 +518,14 @@ def test_in_colab_interrupting_the_cell_stops_the_job(show, monkeypatch):
     assert len(widget._frames) >= 4
 
 
-def test_static_state_is_what_the_widget_has(show):
+def test_the_page_has_what_the_widget_has(show):
     run = scripted.finished_run()
-    state = LayerSlider.static_state(run)
-    widget = show(run)
-    live = widget.get_state()
-    for name in set(state) - {"_static"}:
+    state = slider_view(run).state
+    live = show(run).get_state()
+    for name in state:
         assert state[name] == live[name], name
-    needed = {name for name in live if name in LayerSlider.class_trait_names(sync=True) and not name.startswith("_")}
-    ours = {"layer", "step", "token", "layers", "prompt", "tokens", "settings", "progress", "failures", "status"}
-    assert ours <= needed
-    assert ours <= set(state)
-
-
-def test_static_state_opens_no_comm(monkeypatch):
-    def refuse(*args, **kwargs):
-        raise AssertionError("a widget was made")
-
-    monkeypatch.setattr(LayerSlider, "__init__", refuse)
-    assert LayerSlider.static_state(scripted.finished_run())["layer"] == 12
+    missing = {name for name in LayerSlider.class_trait_names(sync=True) if not name.startswith("_")} - {*state}
+    assert missing == {"layout", "tabbable", "tooltip"}
 
 
 # -- steps and tokens
@@ -635,7 +625,7 @@ def test_show_takes_steps_and_tokens_of_the_former_run_away(show):
 
 def test_a_page_and_a_loaded_file_have_steps_and_tokens_too(tmp_path):
     run = scripted.finished_run(snapshots=(5,), words=WORDS)
-    live, loaded = (LayerSlider.static_state(each) for each in (run, LensRun.load(run.save(tmp_path / "a.lens"))))
+    live, loaded = (slider_view(each).state for each in (run, LensRun.load(run.save(tmp_path / "a.lens"))))
     assert live["_frames"] == loaded["_frames"]
     assert (loaded["snapshots"], loaded["token_masks"], len(loaded["_frames"])) == ([5], live["token_masks"], 13 * 5)
 

@@ -19,9 +19,9 @@ from difflens_widgets.runs.events import Failed, LayerImage
 from difflens_widgets.runs.job import LensJob
 from difflens_widgets.runs.maps.maps import AttentionMaps, BlockMaps, LensAttention
 from difflens_widgets.runs.maps.plan import Block, Plan
+from difflens_widgets.runs.render.attention_front_end import columns_of, encode_maps, view_maps, views_of
+from difflens_widgets.runs.render.attention_still import draw_still
 from difflens_widgets.runs.tokens import Token
-from difflens_widgets.widgets._attention_state import columns_of, encode_maps, view_maps, views_of
-from difflens_widgets.widgets._attention_still import draw_still
 from pipelines import small_pipeline
 from stock import PROMPT
 

@@ -100,7 +100,7 @@ def _paint(lenses: dict[tuple[str, str], DiffusionLens], prompt: str, values: di
 
 def _verdicts(judge: Callable[..., Any], run: LensRun) -> dict[int, bool]:
     """What the judge says of each picture, by layer."""
-    painted = sorted(run.images)
+    painted = sorted(set(run.images) - run.flagged)
     accepted = list(judge([run.images[layer] for layer in painted], run.prompt))
     if len(accepted) != len(painted):
         raise ValueError(f"judge: answered {len(accepted)} times for {len(painted)} pictures")

@@ -12,12 +12,14 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from ...runs.record import BLACKED_OUT
 from ...runs.render.grid import png
+from ...runs.render.page import PageView, WithPage
 from ...runs.run import LensRun
 from ...runs.tokens import PromptPart
 from ..metrics import attribution, latent_rms, picture_difference, picture_ssim, state_cosine
 from ..states import positions_of
-from . import file, grid
+from . import file, front_end, grid
 from .charts import CHARTS, Chart
 from .comparable import require_same_kind
 from .figure import plot_metrics
@@ -28,7 +30,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(eq=False)  # compared and hashed by identity
-class Comparison:
+class Comparison(WithPage):
     """A raw and a tuned model on one prompt, from the same noise and with the same settings.
 
     `compare` makes one. So do any two runs of that kind: ``Comparison(history.run(0), history.run(350))``.
@@ -91,9 +93,21 @@ class Comparison:
         """All runs by name: "raw", "tuned"; with attribution also "tuned-raw" and "raw-tuned" (encoder, U-Net)."""
         return {"raw": self.raw, "tuned": self.tuned} | {"-".join(pair): run for pair, run in self.swapped.items()}
 
+    @property
+    def not_comparable(self) -> dict[int, str]:
+        """Layers whose pictures cannot be compared, and why: in these runs the safety checker blacked them out."""
+        found: dict[int, str] = {}
+        for layer in self.layers:
+            names = [name for name, run in self.runs.items() if layer in run.flagged]
+            if names:
+                found[layer] = f"not comparable: {BLACKED_OUT} in {' and '.join(names)}"
+        return found
+
     @cached_property
     def metrics(self) -> Mapping[str, npt.NDArray[np.float64]]:
         """Numbers over `layers`, float64; NaN where a picture is missing.
+
+        All but "state_cosine" are also NaN where the pictures are `not_comparable`.
 
         - "state_cosine": cosine of raw and tuned states, -1..1, mean over the word and end tokens (`normed`: after the
           final norm). The start token and the padding are left out; `cosines` has them.
@@ -118,12 +132,21 @@ class Comparison:
             shares = attribution(raw, by_encoder, by_unet, tuned, layers)
             names = ("attribution_encoder", "attribution_unet", "attribution_both")
             found.update(zip(names, shares, strict=True))
-        return found
+        hidden = [layer in self.not_comparable for layer in layers]
+        return {
+            name: values if name == "state_cosine" else np.where(hidden, np.nan, values)
+            for name, values in found.items()
+        }
 
     @property
     def charts(self) -> tuple[Chart, ...]:
         """Which of the metrics are drawn, and how they are labelled."""
         return tuple(chart for chart in CHARTS if chart.series[0][1] in self.metrics)
+
+    @property
+    def note(self) -> str:
+        """Which layers are not comparable and why, in one line; "" if all are."""
+        return "; ".join(f"layer {layer}: {why}" for layer, why in self.not_comparable.items())
 
     def difference(self, layer: int) -> npt.NDArray[np.float32]:
         """Absolute difference of each pixel of a layer's two pictures, 0..255: float32 (height, width), mean over RGB.
@@ -131,8 +154,10 @@ class Comparison:
         Raises
         ------
         ValueError
-            If a picture of that layer is missing.
+            If a picture of that layer is missing, or they are not comparable.
         """
+        if layer in self.not_comparable:
+            raise ValueError(f"layer: {layer} is {self.not_comparable[layer]}")
         for name, run in (("raw", self.raw), ("tuned", self.tuned)):
             if layer not in run.images:
                 raise ValueError(f"layer: {layer!r} has no picture in the {name} run")
@@ -182,12 +207,17 @@ class Comparison:
             f"seed {raw.seed}, {settings.get('num_inference_steps')} steps, guidance "
             f"{settings.get('guidance_scale')}, the same noise",
             f"states {states}, mean over words and end token" if self.cosines is not None else "",
-            "SSIM: Gaussian window of 11 pixels, mean over colors",
+            "SSIM: at about 256 pixels, Gaussian window of 11, mean over colors",
             f"judge: {self.judge}" if self.verdicts else "",
             "attribution: projections on the whole change, they sum to 1" if self.swapped else "",
+            self.note,
         ]
         caption = " · ".join(filter(None, parts))
         return plot_metrics(self.charts, self.metrics, self.layers, f"“{self.prompt}”", caption)
+
+    def page_views(self, thinning: int = 0) -> list[PageView]:
+        """A diff viewer; see `WithPage.page_views`."""
+        return [front_end.page_view(self, thinning)]
 
     def save(self, path: str | Path) -> Path:
         """Write everything into one file (a zip of ``.lens`` files and JSON; no pickle) and return its path.

@@ -9,7 +9,7 @@ from typing import Any
 from ...lens.batch_size import chosen
 from ...lens.diffusion_lens import DiffusionLens
 from ...models import checks
-from ...models.weight_hash import weight_hash
+from ...models.weight_hash import UNHASHED, weight_hash
 
 _DENOISER = (
     *("in_channels", "out_channels", "sample_size", "cross_attention_dim", "addition_embed_type"),
@@ -65,12 +65,14 @@ def require_swappable(raw: DiffusionLens, tuned: DiffusionLens) -> None:
     _same(f"{name}'s geometry", *geometries, swapping=True)
     for encoder in raw.family.encoders:
         parts = [getattr(pipe, encoder.name) for pipe in (a, b)]
-        _same(f"{encoder.name}'s geometry", *(part and _geometry(part, _ENCODER) for part in parts), swapping=True)
-        words = [part and part.get_vocab() for part in (getattr(pipe, encoder.tokenizer) for pipe in (a, b))]
+        shapes = [part if part is None else _geometry(part, _ENCODER) for part in parts]
+        _same(f"{encoder.name}'s geometry", *shapes, swapping=True)
+        tokenizers = [getattr(pipe, encoder.tokenizer) for pipe in (a, b)]
+        words = [part if part is None else part.get_vocab() for part in tokenizers]
         if words[0] != words[1]:
             raise ValueError(f"attribution: the vocabulary of the {encoder.tokenizer} differs between raw and tuned")
     vaes = [getattr(pipe, "vae", None) for pipe in (a, b)]
-    if vaes[0] is not vaes[1] and _hash_of(vaes[0]) != _hash_of(vaes[1]):
+    if vaes[0] is not vaes[1] and not _equal(*vaes):
         raise ValueError(
             "attribution: the autoencoders of raw and tuned differ, so the encoder and the "
             f"{name} alone do not make the difference; give both pipelines the same vae"
@@ -131,5 +133,6 @@ def _geometry(part: Any, names: tuple[str, ...]) -> dict[str, Any]:
     return {name: getattr(part.config, name, None) for name in names}
 
 
-def _hash_of(module: Any) -> str:
-    return weight_hash(SimpleNamespace(components={"part": module}))
+def _equal(a: Any, b: Any) -> bool:
+    hashes = {weight_hash(SimpleNamespace(components={"part": module})) for module in (a, b)}
+    return len(hashes) == 1 and not hashes.pop().startswith(UNHASHED)

@@ -16,8 +16,9 @@ from PIL import Image
 
 from ...runs.events import Done, Status
 from ...runs.render.grid import png
+from ...runs.render.page import PageView, WithPage
 from ...runs.run import LensRun
-from . import archive, files, render
+from . import archive, files, front_end, render
 from .alarms import check_alarms
 from .events import Alarm, EpochValidated, LossLogged, TrainingEvent, ValidationPrompt
 from .runs import Runs
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from ...lens.diffusion_lens import DiffusionLens
 
 
-class TrainingHistory:
+class TrainingHistory(WithPage):
     """A training in a folder; `history.files` lists the files in it. Made by `create` or `load`.
 
     Everything is on disk as soon as it has happened, so a training that is killed loses nothing that was recorded.
@@ -61,9 +62,8 @@ class TrainingHistory:
             self.validation_prompts = files.read_prompts(root)
             files.check_prompts(self.validation_prompts)
         except ValueError as error:
-            where = folder / files.TRAINING
-            raise ValueError(str(error) if str(where) in str(error) else f"{where}: {error}") from error
-        self.status: Status
+            where = str(folder / files.TRAINING)
+            raise ValueError(str(error) if where in str(error) else f"{where}: {error}") from error
         self.status, self.message = files.read_status(folder)
         self.alarms = files.read_alarms(folder)
         self._rows = files.read_losses(folder)
@@ -153,7 +153,7 @@ class TrainingHistory:
         "step", "epoch" (int64), "loss", "learning_rate" and, with prior preservation, "instance_loss", "prior_loss".
         """
         rows = list(self._rows)
-        names = list(dict.fromkeys(["step", "epoch", "loss", "learning_rate", *(name for row in rows for name in row)]))
+        names = dict.fromkeys(["step", "epoch", "loss", "learning_rate", *(name for row in rows for name in row)])
         return {
             name: np.array([row.get(name, np.nan) for row in rows], np.int64 if name in ("step", "epoch") else float)
             for name in names
@@ -270,6 +270,10 @@ class TrainingHistory:
         """Write the images of one layer, epoch by epoch, as an animated GIF."""
         prompts = self.validation_prompts
         return render.to_gif(self._runs, prompts, Path(path), layer, validation_prompt, seconds_per_epoch)
+
+    def page_views(self, thinning: int = 0) -> list[PageView]:
+        """An epoch scrubber; see `WithPage.page_views`."""
+        return [front_end.page_view(self, thinning)]
 
     def _repr_png_(self) -> bytes | None:
         return png(self.grid()) if self.epochs and self.has(self.epochs[0], 0) else None

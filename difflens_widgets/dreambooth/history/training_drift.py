@@ -15,7 +15,6 @@ METRICS = {
     "latent_rms": "latents: root mean square of the change, in the units of the pipeline's latents",
     "ssim_distance": "images: 1 − SSIM, 0..2",
 }
-_SSIM_SIDE = 256  # pixels: the authors of SSIM recommend to scale larger images down to about this
 
 
 def training_drift(first: LensRun, later: LensRun) -> dict[str, np.ndarray]:
@@ -32,12 +31,12 @@ def training_drift(first: LensRun, later: LensRun) -> dict[str, np.ndarray]:
         For the layers of `first` in ascending order.
     """
     layers = sorted(first.layers)
+    blacked_out = first.flagged | later.flagged
+    shown = [-1 if k in blacked_out else k for k in layers]  # -1: nothing to compare
     return {
         "cosine_distance": _cosine_distance(first, later, layers),
-        "latent_rms": np.array([latent_rms(first.latents.get(k), later.latents.get(k)) for k in layers]),
-        "ssim_distance": np.array(
-            [1 - picture_ssim(first.images.get(k), later.images.get(k), side=_SSIM_SIDE) for k in layers]
-        ),
+        "latent_rms": np.array([latent_rms(first.latents.get(k), later.latents.get(k)) for k in shown]),
+        "ssim_distance": np.array([1 - picture_ssim(first.images.get(k), later.images.get(k)) for k in shown]),
     }
 
 

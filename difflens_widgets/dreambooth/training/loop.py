@@ -16,6 +16,7 @@ from .checkpoint import NotFiniteError, State, checkpoints
 from .class_images import generate_missing, read_class_images
 from .latents import Latents
 from .loss import dreambooth_loss, target_of, timestep_weights
+from .processes import in_main_process
 from .progress_bar import EtaEstimator
 from .sampler import TrainingBatch
 from .setup import Setup
@@ -216,7 +217,9 @@ class Training:
         first = sampler.completed_epochs(step - 1) + 1 if step else 0
         for epoch in range(first, sampler.completed_epochs(step) + 1):
             lens, last = is_validation_epoch(self.config, epoch, sampler.epochs), epoch == sampler.epochs
-            if self.accelerator.is_main_process and (lens or last):
+            with in_main_process(self.accelerator) as is_main:
+                if not is_main or not (lens or last):
+                    continue
                 with averaged(self.state.ema, self.trained):
                     if self.trained.token_embedding is not None:
                         self.trained.token_embedding.write(self.pipe.text_encoder)
@@ -228,10 +231,11 @@ class Training:
                         with merged_lora(self.pipe.unet, self.pipe.text_encoder):
                             validate(self.pipe, self.config, self.setup.name, history, epoch, job)
                         self._eta.validation_ended()
-            self.accelerator.wait_for_everyone()
 
     def _save_state(self) -> None:
-        if self.accelerator.is_main_process:
+        with in_main_process(self.accelerator) as is_main:
+            if not is_main:
+                return
             self.state.save(
                 self.setup.checkpoint_folder,
                 self.config.to_dict(),

@@ -14,7 +14,7 @@ from diffusers import DDPMScheduler
 from PIL import Image
 
 from ...models import checks, loading
-from ...models.weight_hash import weight_hash
+from ...models.weight_hash import has_weights_of, weight_hash
 from ..config import DreamBoothConfig
 from ..history import files
 from ..history.history import TrainingHistory
@@ -23,6 +23,7 @@ from .checkpoint import newest_checkpoint, require_same, step_of
 from .class_images import ClassImage, class_image_list, given_images
 from .images import instance_files, read_image
 from .loss import noise_schedule_of
+from .processes import PATIENCE
 from .sampler import BatchSampler, RowGroup
 from .token_embedding import token_id_of
 from .trainable import optimizer_class, require_peft
@@ -106,11 +107,13 @@ def prepare(config: DreamBoothConfig, *, resume: bool) -> Setup:
         messages += _about_identifier(pipe, config)
 
     model_hash = weight_hash(pipe)
-    if known is not None and known.model_hash != model_hash:
-        raise ValueError(
-            f"output_dir: {folder} holds a training of another model: its weights had the hash "
-            f"{known.model_hash}, those of {config.pretrained_model_name_or_path} have {model_hash}"
-        )
+    if known is not None:
+        if not has_weights_of(pipe, known.model_hash):
+            raise ValueError(
+                f"output_dir: {folder} holds a training of another model: its weights had the hash "
+                f"{known.model_hash}, those of {config.pretrained_model_name_or_path} have {model_hash}"
+            )
+        model_hash = known.model_hash  # version 0.1 had another kind of hash
     class_images, others = class_image_list(config, model_hash, side)
     latent = (pipe.unet.config.in_channels, side // pipe.vae_scale_factor, side // pipe.vae_scale_factor)
     counts = (len(images), len(class_images), len(others))
@@ -193,7 +196,7 @@ def _accelerator(config: DreamBoothConfig) -> Accelerator:
     if state and state.get("_mixed_precision") != config.mixed_precision:
         AcceleratorState._reset_state()
     try:
-        accelerator = Accelerator(mixed_precision=config.mixed_precision, cpu=cpu)
+        accelerator = Accelerator(mixed_precision=config.mixed_precision, cpu=cpu, kwargs_handlers=[PATIENCE])
         if config.mixed_precision == "fp16" and accelerator.device.type == "cpu":
             raise ValueError("float16 needs an accelerator such as a GPU; bf16 and no work on a CPU")
     except ValueError as error:

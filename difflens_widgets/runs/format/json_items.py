@@ -52,6 +52,16 @@ def picture_size(item: Fields) -> Size:
     return size
 
 
+def flag(flagged: bool) -> dict[str, bool]:
+    """What an image's item also has if the safety checker blacked the image out."""
+    return {"flagged": True} if flagged else {}
+
+
+def flagged_of(items: Mapping[tuple[Any, ...], Fields]) -> set[Any]:
+    """The keys of the images that the safety checker blacked out; files before version 2.1 do not say it."""
+    return {key for key, item in items.items() if "flagged" in item.names and item.flag("flagged")}
+
+
 def array_shape(item: Fields, entry: str, dimensions: int) -> Shape:
     """The shape of one array, after a check of its entry."""
     if item.text("entry") != entry:

@@ -117,6 +117,9 @@ def _snapshot(run: RunRecord) -> RunRecord:
         failures=dict(run.failures),
         token_images=dict(run.token_images),
         token_failures=dict(run.token_failures),
+        flagged=set(run.flagged),
+        flagged_snapshots=set(run.flagged_snapshots),
+        flagged_tokens=set(run.flagged_tokens),
         attention=None if run.attention is None else run.attention.copy(),
     )
 

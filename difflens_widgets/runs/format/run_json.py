@@ -25,6 +25,8 @@ from .json_items import (
     Size,
     array_shape,
     check_array_bytes,
+    flag,
+    flagged_of,
     keyed,
     of_masks,
     of_variants,
@@ -37,7 +39,7 @@ from .json_items import (
 from .legacy import upgrade
 
 FORMAT = "difflens-lens"
-VERSION = (2, 1)  # 2.1: variants, spans of tokens, kind "template"; 2.0: diffusers' names; see `legacy` for others
+VERSION = (2, 1)  # 2.1: variants, spans of tokens, kind "template", flagged images; 2.0: diffusers' names; see `legacy`
 STATES = "states.safetensors"
 LATENTS = "latents.safetensors"
 _LAST_OF_1 = 2  # the last minor version of format 1
@@ -123,7 +125,13 @@ def to_json(run: RunRecord) -> bytes:
         "message": run.message,
         "failures": [{"layer": operator.index(k), "message": v} for k, v in dict(run.failures).items()],
         "images": [
-            {"layer": operator.index(layer), "entry": image_entry(layer), "width": image.width, "height": image.height}
+            {
+                "layer": operator.index(layer),
+                "entry": image_entry(layer),
+                "width": image.width,
+                "height": image.height,
+                **flag(layer in run.flagged),
+            }
             for layer, image in run.images.items()
         ],
         "snapshots": [
@@ -133,6 +141,7 @@ def to_json(run: RunRecord) -> bytes:
                 "entry": snapshot_entry(layer, step),
                 "width": image.width,
                 "height": image.height,
+                **flag((layer, step) in run.flagged_snapshots),
             }
             for (layer, step), image in run.snapshots.items()
         ],
@@ -167,6 +176,7 @@ def _rows(run: RunRecord, kind: str, masks: str) -> dict[str, list[dict[str, Any
                 "entry": token_entry(layer, key),
                 "width": image.width,
                 "height": image.height,
+                **flag((layer, key) in run.flagged_tokens),
             }
             for (layer, key), image in run.token_images.items()
             if here(key)
@@ -240,6 +250,9 @@ def from_json(data: bytes) -> Record:
             "failures": {k[0]: v.text("message") for k, v in failures.items()},
             "token_masks": masks,
             "token_failures": {(k[0], k[1]): v.text("message") for k, v in token_failures.items()},
+            "flagged": {key[0] for key in flagged_of(images)},
+            "flagged_snapshots": flagged_of(snapshots),
+            "flagged_tokens": flagged_of(token_images),
             "status": root.choice("status", get_args(Status)),
             "message": root.text("message"),
         },

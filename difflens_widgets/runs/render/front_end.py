@@ -10,6 +10,7 @@ from ..tokens import PromptPart, TokenKey
 from ..variant import Variant
 from .encoding import encode_final, encode_kept
 
+_SO_FAR = "This is what was painted so far."
 _PARTS = {PromptPart.PADDING: -1, PromptPart.PROMPT: -2}
 
 
@@ -80,13 +81,17 @@ def _is_texts(value: Any) -> bool:  # a file may hold any value
     return isinstance(value, list) and all(isinstance(text, str) for text in value)
 
 
+FOLLOW = " Show the job in place of its run to follow it."
+"""What a widget adds to the notice of a run that is not finished; on a page there is no job."""
+
+
 def standing(run: RunRecord) -> dict[str, Any]:
     """The progress of a run that is shown without its job, so it will not change."""
     waiting = run.status == "running"
     return {
         "status": "stopped" if waiting else run.status,
         "message": run.message,
-        "notice": "This is what was painted so far. Show the job in place of its run to follow it." if waiting else "",
+        "notice": f"{_SO_FAR}{FOLLOW}" if waiting else run.flagged_note(),
         "progress": {},
         "failures": {str(layer): reason for layer, reason in run.failures.items()},
     }
@@ -133,19 +138,4 @@ def record_state(run: RunRecord, number: int = 0) -> dict[str, Any]:
         "token_failures": {frame_key(layer, token=token): why for (layer, token), why in run.token_failures.items()},
         "_frames": final_frames(run, number),
         "_run": number,
-    }
-
-
-def static_state(run: RunRecord, layer: int | None = None) -> dict[str, Any]:
-    """The trait values of a LayerSlider that shows `run` without a kernel, for a page of its own.
-
-    The images are bytes in ``state["_frames"][key]["data"]``; everything else is JSON. No comm is opened.
-    """
-    return {
-        **record_state(run),
-        "layer": shown_layers(run)[-1] if layer is None else layer,
-        "step": None,
-        "token": None,
-        "_acknowledged": 0,
-        "_static": True,  # not a trait: hides the controls that need a kernel
     }

@@ -1,4 +1,4 @@
-// Heat: draws a map in colors; `_colours.py` has the same two color ramps.
+// Heat: draws a map in colors; `runs/render/heat_colors.py` has the same two color ramps.
 import { h } from "../shared/dom";
 import type { Plane } from "./maps";
 

@@ -1,4 +1,4 @@
-// Maps: reads the attention maps that the kernel sent; `_attention_state.py` writes them.
+// Maps: reads the attention maps that the kernel sent; `runs/render/attention_front_end.py` writes them.
 import type { CommonTraits, FrameEntry } from "../shared/model";
 import type { Session } from "../shared/session";
 

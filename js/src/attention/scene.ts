@@ -212,7 +212,7 @@ export class Scene {
     const lines = [this.get("notice")];
     if (status === "failed") lines.unshift("The run failed; what is painted stays.", this.get("message"));
     if (status === "stopped" && this.get("status") === "running") {
-      lines.push("The kernel of this run is gone: what was painted stays, with its maps.");
+      lines.push("The kernel is gone: what was painted stays, maps too.");
     }
     return lines;
   }

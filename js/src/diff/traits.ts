@@ -1,4 +1,4 @@
-// The traits of a DiffViewer; `_diff_state.py` is the other side.
+// The traits of a DiffViewer; `analysis/comparison/front_end.py` is the other side.
 import type { Column } from "../attention/maps";
 import type { CommonTraits } from "../shared/model";
 

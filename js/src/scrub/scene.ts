@@ -1,5 +1,5 @@
 // Scene: the part of a training that is on screen: images, drift and losses by epoch and layer. The Python side is
-// `_scrubber_state.py`.
+// `dreambooth/history/front_end.py`.
 import { digits } from "../attention/maps";
 import type { CommonTraits, Model, Progress, Status, Token } from "../shared/model";
 import type { Session } from "../shared/session";
@@ -15,7 +15,7 @@ export const METRICS: Record<Metric, [label: string, unit: string]> = {
   ssim_distance: ["1 − SSIM", "1 − SSIM of the images, against epoch 0"],
 };
 
-/** A prompt that is validated at every epoch; `_scrubber_state.py` describes it. */
+/** A prompt that is validated at every epoch; `dreambooth/history/front_end.py` describes it. */
 export interface ValidationPrompt {
   prompt: string;
   role: "instance" | "class" | "control";

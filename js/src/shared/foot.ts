@@ -1,6 +1,5 @@
 // Foot: the row below the film: play, way and speed; progress and Stop; save; help.
 import { button, h, put, SUPPRESS, write } from "./dom";
-import type { Format } from "./kernel";
 import { SPEEDS } from "./player";
 import type { Session } from "./session";
 import { WAYS, type Way } from "./spots";
@@ -16,7 +15,9 @@ export interface FootState {
   picture: boolean;
   /** A picture is finished, so a file can be written; undefined: the kernel writes no files of this widget. */
   anything?: boolean;
-  /** What the GIF shows, where it is not all layers; such a widget writes no HTML page. */
+  /** There is something to write a page of; by default as `anything`. */
+  page?: boolean;
+  /** What the GIF shows, where it is not all layers. */
   film?: string;
 }
 
@@ -29,7 +30,7 @@ export class Foot {
   readonly #progress = h("span", { class: "dlw-progress" });
   readonly #stop: HTMLButtonElement;
   readonly png: HTMLButtonElement;
-  readonly #files: Record<Format, HTMLButtonElement>;
+  readonly #files: Record<"gif" | "html", HTMLButtonElement>;
 
   constructor(
     private readonly session: Session<any>,
@@ -103,11 +104,10 @@ export class Foot {
     this.png.disabled = !state.picture;
     const film = state.film ?? "all layers";
     this.#updateFile("gif", `Save the film of ${film} as an animation`, state.anything);
-    const page = state.film ? undefined : state.anything;
-    this.#updateFile("html", "Save a page with this slider that needs no notebook", page);
+    this.#updateFile("html", "Save a page that needs no notebook", state.page ?? state.anything);
   }
 
-  #updateFile(format: Format, title: string, anything?: boolean): void {
+  #updateFile(format: "gif" | "html", title: string, anything?: boolean): void {
     const { kernel, model } = this.session;
     const [file, name] = [this.#files[format], format.toUpperCase()];
     const busy = kernel.writing.has(format);

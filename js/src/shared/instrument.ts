@@ -135,7 +135,7 @@ export abstract class Instrument<T extends CommonTraits> {
 }
 
 /** The attribute that keeps plain keys from JupyterLab also keeps Ctrl+S from it: remove it while Ctrl is held. */
-function letShortcutsPass({ target, ctrlKey, metaKey }: KeyboardEvent): void {
+export function letShortcutsPass({ target, ctrlKey, metaKey }: KeyboardEvent): void {
   const ours = (target as Element).matches(`${AXIS}, button, select`);
   if (ours && (ctrlKey || metaKey)) (target as Element).removeAttribute(SUPPRESS);
   else if (ours) (target as Element).setAttribute(SUPPRESS, "true");

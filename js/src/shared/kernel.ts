@@ -5,7 +5,7 @@ import type { FrameStore } from "./store";
 
 /** "asking" until the kernel answers or has been silent for `SILENCE`. */
 export type Liveness = "asking" | "alive" | "absent";
-export type Format = "gif" | "html";
+export type Format = "gif" | "html" | "lens";
 
 const SILENCE = 4000; // ms; a kernel with a running job sends something every 2 s
 const ASK_AGAIN = [0, 4000, 12000, 30000]; // ms after which "hello" is sent again to a kernel that has not answered

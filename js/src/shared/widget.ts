@@ -26,8 +26,10 @@ export function widget<T extends CommonTraits>(
           if (session === begun) session = undefined;
         };
       },
-      render({ el }: { el: HTMLElement }) {
+      /** `folded` is given where one widget shows another: see `Session.folded`. */
+      render({ el, folded }: { el: HTMLElement; folded?: boolean }) {
         if (!session) throw new Error("the widget was not initialized");
+        session.folded = folded ?? session.folded;
         const view = open(session);
         view.attach(el);
         return () => view.dispose();

@@ -7,10 +7,12 @@ import pytest
 import torch
 from diffusers import DDIMScheduler, EulerAncestralDiscreteScheduler, StableDiffusionPipeline
 from peft import LoraConfig
+from PIL import Image
 
 import difflens_widgets
-from difflens_widgets import Comparison, DiffusionLens, SceneJudge, compare, read_states
+from difflens_widgets import Comparison, DiffusionLens, LensRun, SceneJudge, compare, read_states
 from difflens_widgets.analysis.ssim import ssim
+from difflens_widgets.dreambooth.history.training_drift import training_drift
 from difflens_widgets.models.weight_hash import weight_hash
 from pipelines import small_pipeline, small_sdxl_pipeline, text_encoder, tokenizer
 from stock import PROMPT
@@ -324,3 +326,74 @@ def test_grid_and_figure(swapped) -> None:
     lines = {line.get_label(): line for line in figure.axes[1].get_lines()}
     np.testing.assert_array_equal(lines["tuned"].get_ydata(), swapped.metrics["latent_rms"])
     assert repr(swapped) == f"Comparison({PROMPT!r}, small → tuned, 5 layers, 2 × 2)"
+
+
+# what makes the noise (B2)
+
+
+def advanced(draws: int) -> torch.Generator:
+    generator = torch.Generator().manual_seed(5)
+    torch.randn(draws, generator=generator)
+    return generator
+
+
+@pytest.mark.parametrize(
+    ("what", "one", "other"),
+    [
+        ("generator_hash", {"seed": advanced(0)}, {"seed": advanced(16)}),
+        ("latents_hash", {"latents": torch.zeros(4, 8, 8)}, {"latents": torch.ones(4, 8, 8)}),
+        ("eta", {"eta": 0.0}, {"eta": 0.5}),
+        ("cross_attention_kwargs", {}, {"cross_attention_kwargs": {"scale": 0.5}}),
+    ],
+)
+def test_runs_of_other_noise_are_refused_by_name(lenses, what, one, other) -> None:
+    same = {**OPTIONS, "layers": [4]}
+    a, b = (lenses[0](PROMPT, **{**same, **options}) for options in (one, other))
+    with pytest.raises(ValueError, match=f"tuned: its {what}"):
+        Comparison(a, b)
+    assert Comparison(a, lenses[1](PROMPT, **{**same, **one})).metrics["ssim"] < 1
+
+
+@pytest.mark.parametrize(
+    ("name", "config"),
+    [("steps_offset", {"steps_offset": 1}), ("timestep_spacing", {"timestep_spacing": "trailing"})],
+)
+def test_runs_of_another_scheduler_config_are_refused_by_name(lenses, name, config) -> None:
+    pipe, runs = small_pipeline(DDIMScheduler), []
+    for changed in ({}, config):
+        pipe.scheduler = DDIMScheduler.from_config(pipe.scheduler.config, **changed)
+        runs.append(lens_of(pipe)(PROMPT, **{**OPTIONS, "layers": [4]}))
+    with pytest.raises(ValueError, match=rf"tuned: its scheduler_config\['{name}'\]"):
+        Comparison(*runs)
+
+
+def test_the_start_latents_are_those_of_the_pipeline_and_kept_in_the_file(lenses, tmp_path) -> None:
+    """The same seed on the same pipeline: one hash, also from a file, whatever else is asked for."""
+    runs = [lenses[0](PROMPT, **{**OPTIONS, **more}) for more in ({"layers": [4]}, {"layers": [0, 2]})]
+    other = lenses[0](PROMPT, **{**OPTIONS, "seed": 6, "layers": [4]})
+    hashes = [run.settings["latents_hash"] for run in (*runs, other)]
+    assert hashes[0] == hashes[1] != hashes[2]
+    again = type(other).load(other.save(tmp_path / "a.lens"))
+    assert again.settings == other.settings
+
+
+def test_a_run_written_before_the_noise_was_kept_still_compares(lenses) -> None:
+    a, b = (lens(PROMPT, **{**OPTIONS, "layers": [4]}) for lens in lenses)
+    for name in ("latents_hash", "generator_hash", "scheduler_config"):
+        del a.settings[name]
+    assert Comparison(a, b).metrics["ssim"] < 1
+
+
+def test_large_pictures_have_one_ssim() -> None:
+    """A comparison and the drift of a training reduce them alike."""
+    rng = np.random.default_rng(0)
+    smooth = [np.kron(rng.integers(0, 255, (32, 32, 3)), np.ones((16, 16, 1))) for _ in range(2)]
+    noise = rng.integers(-40, 40, (512, 512, 3))
+    runs = []
+    for pixels in (smooth[0], 0.7 * smooth[0] + 0.3 * smooth[1] + noise):
+        run = LensRun(PROMPT, (), (0,), 1, 0, {}, status="done")
+        run.images[0] = Image.fromarray(np.clip(pixels, 0, 255).astype(np.uint8))
+        runs.append(run)
+    found = Comparison(*runs).metrics["ssim"][0]
+    assert 0.1 < found < 0.99
+    assert training_drift(*runs)["ssim_distance"][0] == pytest.approx(1 - found)

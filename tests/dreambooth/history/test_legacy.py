@@ -12,11 +12,11 @@ from safetensors import safe_open
 
 from difflens_widgets import DreamBoothConfig, TrainingHistory, train_dreambooth
 from difflens_widgets.dreambooth.history.events import Alarm, ValidationPrompt
+from difflens_widgets.dreambooth.history.front_end import history_state
 from difflens_widgets.dreambooth.training.checkpoint import checkpoints
 from difflens_widgets.dreambooth.training.tensor_files import load_tensors, save_tensors
 from difflens_widgets.models.loading import load_pipeline
 from difflens_widgets.models.weight_hash import weight_hash
-from difflens_widgets.widgets._scrubber_state import history_state
 from dreambooth_configs import save_miniature
 
 DATA = Path(__file__).parents[2] / "data" / "training-0.1"

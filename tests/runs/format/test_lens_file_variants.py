@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from difflens_widgets.runs.render.front_end import static_state
+from difflens_widgets.runs.render.page.run_views import slider_view
 from difflens_widgets.runs.run import LensRun
 from difflens_widgets.runs.variant import Variant
 from drawn_runs import assert_same, drawn_run, picture
@@ -83,7 +83,7 @@ def test_a_copy_keeps_them() -> None:
 
 
 def test_a_widget_gets_their_numbers_and_labels() -> None:
-    state = static_state(variant_run())
+    state = slider_view(variant_run()).state
     assert state["token_masks"] == [
         {"token": -3, "positions": [2, 3], "label": "red ← blue"},
         {"token": -4, "positions": [], "label": "all positions"},

@@ -1,4 +1,4 @@
-// Replaces the kernel: each slider of the page gets a model whose state is in the page itself.
+// Replaces the kernel: each widget of the page gets a model whose state is in the page itself.
 
 class StaticModel {
   #state;
@@ -43,33 +43,77 @@ class StaticModel {
   }
 }
 
-function unpack({ state, buffers }) {
-  for (const { path, base64 } of buffers) {
-    const bytes = Uint8Array.from(atob(base64), (letter) => letter.charCodeAt(0));
+async function unpack({ state, buffers }) {
+  for (const { path, gzip, base64 } of buffers) {
+    let bytes = Uint8Array.from(atob(base64), (letter) => letter.charCodeAt(0));
+    if (gzip) {
+      const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"));
+      bytes = new Uint8Array(await new Response(stream).arrayBuffer());
+    }
     const holder = path.slice(0, -1).reduce((value, key) => value[key], state);
     holder[path.at(-1)] = new DataView(bytes.buffer);
   }
   return state;
 }
 
-async function show(packed, section) {
+const data = JSON.parse(document.getElementById("difflens-data").textContent);
+const bundles = new Map();
+const begun = new Set(); // indices of the views that are shown, or will be in a moment
+const shown = new Map(); // index of a view → its model
+const sections = [...document.querySelectorAll("main > section")];
+const menu = document.querySelector("nav");
+
+function load(name) {
+  if (!bundles.has(name)) {
+    const address = URL.createObjectURL(new Blob([data.modules[name]], { type: "text/javascript" }));
+    bundles.set(name, import(address).finally(() => URL.revokeObjectURL(address)));
+  }
+  return bundles.get(name);
+}
+
+/** The views of one run, comparison or training go to a layer together. */
+function link(index, model) {
+  const others = [...shown].filter(([each]) => data.views[each].group === data.views[index].group);
+  for (const [, other] of others) {
+    for (const [from, to] of [[model, other], [other, model]]) {
+      from.on("change:layer", () => to.get("layers").includes(from.get("layer")) && to.set("layer", from.get("layer")));
+    }
+    if (model.get("layers").includes(other.get("layer"))) model.set("layer", other.get("layer"));
+  }
+  shown.set(index, model);
+}
+
+/** Show a view, if it is not there yet: one that nobody looks at takes no memory. */
+async function show(index) {
+  if (begun.has(index)) return;
+  begun.add(index);
+  const section = sections[index];
   const view = section.querySelector(".view");
   try {
-    const { default: define } = await bundle;
+    const model = new StaticModel(await unpack(data.views[index]));
+    link(index, model);
+    const { default: define } = await load(data.views[index].module);
     const widget = define(); // one for each model
-    const model = new StaticModel(unpack(packed));
     await widget.initialize?.({ model });
     await widget.render({ model, el: view });
   } catch (error) {
     console.error(error);
-    view.textContent = `The slider does not work in this browser (${error}). These are its pictures:`;
+    view.textContent = `This does not work in this browser (${error}). These are its pictures:`;
     view.insertAdjacentHTML("afterend", section.querySelector("noscript").textContent);
   }
 }
 
-const data = JSON.parse(document.getElementById("difflens-data").textContent);
-const address = URL.createObjectURL(new Blob([data.module], { type: "text/javascript" }));
-const bundle = import(address);
-const sections = document.querySelectorAll("main > section");
-await Promise.all(data.runs.map((packed, index) => show(packed, sections[index])));
-URL.revokeObjectURL(address);
+/** Show one view and hide the others; the number after the last one stands for all of them. */
+async function choose(chosen) {
+  const all = chosen === sections.length;
+  document.querySelector("main").classList.toggle("all", all);
+  sections.forEach((section, index) => (section.hidden = !all && index !== chosen));
+  [...(menu?.children ?? [])].forEach((item, index) => item.setAttribute("aria-pressed", String(index === chosen)));
+  for (const index of sections.keys()) if (all || index === chosen) await show(index);
+}
+
+if (menu) {
+  menu.hidden = false;
+  [...menu.children].forEach((item, index) => item.addEventListener("click", () => choose(index)));
+}
+await choose(0);

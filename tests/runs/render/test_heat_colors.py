@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from difflens_widgets.runs.render.heat_colors import COOL, WARM, coloured
 from difflens_widgets.widgets import _base
-from difflens_widgets.widgets._colours import COOL, WARM, coloured
 
 
 def oklab(colours: np.ndarray) -> np.ndarray:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 from PIL import Image, ImageDraw
 
-from ..runs.maps.maps import LensAttention
-from ..runs.render.labelled_grid import INK, PAPER, font
-from ..runs.run import LensRun
-from ._attention_state import columns_of, view_maps, views_of
-from ._colours import coloured
+from ..maps.maps import LensAttention
+from ..record import RunRecord
+from .attention_front_end import columns_of, view_maps, views_of
+from .heat_colors import coloured
+from .labelled_grid import INK, PAPER, font
 
 _CELL = 56  # pixels
 _GAP = 4
@@ -21,7 +21,7 @@ _MAX_ROWS, _MAX_COLUMNS = 13, 12
 _OPACITY = 0.65
 
 
-def draw_still(run: LensRun, attention: LensAttention) -> Image.Image:
+def draw_still(run: RunRecord, attention: LensAttention) -> Image.Image:
     """Draw the words' maps of each finished layer, or of each block if there is one layer; all in one color range."""
     layers = [layer for layer in attention if layer in run.images]
     words = [column for column in columns_of(attention.plan.tokens) if column.kind == "word"]

@@ -6,19 +6,19 @@ one float32, the value that byte 255 stands for.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
 
-from ..runs.maps.maps import AttentionMaps, LensAttention
-from ..runs.maps.plan import Plan
-from ..runs.maps.resample import shrunk
-from ..runs.render.front_end import describe, frame, painted_frames, standing, steps_of
-from ..runs.run import LensRun
-from ..runs.tokens import Token, read_words, word_text
+from ..maps.maps import AttentionMaps, LensAttention
+from ..maps.plan import Plan
+from ..maps.resample import shrunk
+from ..record import RunRecord
+from ..tokens import Token, read_words, word_text
+from .front_end import describe, frame, painted_frames, standing, steps_of
 
 MIME = "application/x-difflens-maps"
 _MAX_SIDE = 64  # pixels of a map that is sent: no cell, and hardly a picture, shows more
@@ -92,15 +92,15 @@ def view_maps(maps: AttentionMaps, view: View) -> npt.NDArray[np.float32]:
     return (of_columns if of_columns.shape[1:] == size else shrunk(of_columns, size)).astype(np.float32)
 
 
-def encode_maps(maps: AttentionMaps) -> tuple[str, bytes]:
-    """Encode all views of an image; gives the mime type and the bytes.
+def encode_maps(maps: AttentionMaps, views: Sequence[View] | None = None) -> tuple[str, bytes]:
+    """Encode some views of an image, by default all; gives the mime type and the bytes.
 
     First a little-endian float32 for each map, the value that byte 255 stands for; then a byte for each value, map
     after map, row by row.
     """
     scales: list[float] = []
     values: list[bytes] = []
-    for view in views_of(maps.plan):
+    for view in views_of(maps.plan) if views is None else views:
         for of_column in view_maps(maps, view):
             scale = float(of_column.max())
             scales.append(scale)
@@ -108,51 +108,34 @@ def encode_maps(maps: AttentionMaps) -> tuple[str, bytes]:
     return MIME, np.array(scales, dtype="<f4").tobytes() + b"".join(values)
 
 
-def stock_picture(maps: AttentionMaps, picture: Image.Image) -> LensRun:
-    """Make a run of one layer from one image and its maps.
-
-    Raises
-    ------
-    ValueError
-        If the maps are of an image of another size.
-    """
-    plan = maps.plan
-    if picture.size != (plan.width, plan.height):
-        raise ValueError(
-            f"the picture has {picture.width} × {picture.height} pixels; the maps are of one with "
-            f"{plan.width} × {plan.height}"
-        )
-    run = LensRun(" ".join(maps.words), plan.tokens, (0,), 1, 0, {"method": "picture"}, images={0: picture})
-    run.attention, run.status = LensAttention(plan), "done"
-    run.attention.add(0, maps)
-    return run
-
-
-def is_stock_picture(run: LensRun) -> bool:
-    """Tell whether `stock_picture` made this run."""
+def is_stock_picture(run: RunRecord) -> bool:
+    """Tell whether this is one image of a stock pipeline, shown as a run of one layer."""
     return run.settings.get("method") == "picture"
 
 
-def describe_attention(run: LensRun, attention: LensAttention) -> dict[str, Any]:
-    """Give the traits that describe a run and its maps, without images and maps."""
+def describe_attention(run: RunRecord, attention: LensAttention, views: Sequence[View] | None = None) -> dict[str, Any]:
+    """Give the traits that describe a run and some views of its maps, by default all; without images and maps."""
     plan, state = attention.plan, describe(run)
+    views = views_of(plan) if views is None else views
     if is_stock_picture(run):
         del state["settings"]["seed"]  # it is unknown
     return {
         **state,
         "columns": [asdict(column) for column in columns_of(plan.tokens)],
-        "blocks": [block.name for block in plan.blocks],
-        "steps": list(plan.steps),
+        "blocks": [view.block for view in views if view.block is not None],
+        "steps": [view.step for view in views if view.step is not None],
         "aggregator": plan.aggregator,
-        "_views": [asdict(view) for view in views_of(plan)],
+        "_views": [asdict(view) for view in views],
     }
 
 
-def attention_state(run: LensRun, attention: LensAttention, number: int = 0) -> dict[str, Any]:
-    """Give the traits that show a run as it is now, with its images and maps."""
-    maps = {maps_key(layer): frame(steps_of(run), number, *encode_maps(attention[layer])) for layer in attention}
+def attention_state(
+    run: RunRecord, attention: LensAttention, number: int = 0, views: Sequence[View] | None = None
+) -> dict[str, Any]:
+    """Give the traits that show a run as it is now, with its images and some views of its maps, by default all."""
+    maps = {maps_key(layer): frame(steps_of(run), number, *encode_maps(attention[layer], views)) for layer in attention}
     return {
-        **describe_attention(run, attention),
+        **describe_attention(run, attention, views),
         **standing(run),
         "_frames": {**painted_frames(run, number), **maps},
         "_run": number,
