@@ -13,6 +13,7 @@ _SURROUNDINGS = {
     "HF_HUB_OFFLINE": "1",  # no test may depend on the network
     "TQDM_DISABLE": "1",  # (bars in notebook kernels are widgets and stay)
     "PYDEVD_DISABLE_FILE_VALIDATION": "1",  # the debugger's start-up advice
+    "DIFFLENS_CACHE": "off",  # a test that counts forwards must not be given another one's images
     "TOKENIZERS_PARALLELISM": "false",
 }
 

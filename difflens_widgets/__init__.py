@@ -40,6 +40,8 @@ _HOMES = {
     "read_states": ".analysis.states",
     "similarity_report": ".analysis.similarity",
     "state_norms": ".analysis.layer_change",
+    "Sweep": ".analysis.sweep.result",
+    "sweep": ".analysis.sweep.run",
     "token_similarity": ".analysis.similarity",
     "capture_attention": ".attention.capture",
     "Family": ".models.family",
@@ -65,6 +67,7 @@ __all__ = [
     "PromptPart",
     "SceneJudge",
     "StableDiffusionGlassPipeline",
+    "Sweep",
     "TextEncoder",
     "TokenAttentionGrid",
     "TrainingHistory",
@@ -84,6 +87,7 @@ __all__ = [
     "similarity_report",
     "start_dreambooth",
     "state_norms",
+    "sweep",
     "to_html",
     "token_similarity",
     "train_dreambooth",
@@ -100,6 +104,8 @@ if TYPE_CHECKING:
     from .analysis.layer_change import layer_change, state_norms
     from .analysis.similarity import similarity_report, token_similarity
     from .analysis.states import read_states
+    from .analysis.sweep.result import Sweep
+    from .analysis.sweep.run import sweep
     from .analysis.table import EmergenceTable
     from .attention.capture import capture_attention
     from .dreambooth.config import DreamBoothConfig

@@ -64,6 +64,7 @@ def emergence_table(
     quality: Quality = "exact",
     on_step: StepListener | None = None,
     slots: Slots = "cut",
+    cache: bool = True,
 ) -> EmergenceTable:
     """Paint every prompt of every task from every seed, and judge all layers.
 
@@ -80,7 +81,7 @@ def emergence_table(
         A JSON file for the verdicts, written after every run. If it exists, the experiment continues with it; there
         may be more prompts, seeds or tasks than before.
     negative_prompt, num_inference_steps, guidance_scale, true_cfg_scale, guidance_rescale, eta, \
-cross_attention_kwargs, negative_prompt_embeds, height, width, latents, quality, on_step, slots
+cross_attention_kwargs, negative_prompt_embeds, height, width, latents, quality, on_step, slots, cache
         As in `DiffusionLens.start`.
 
     Raises
@@ -106,6 +107,7 @@ cross_attention_kwargs, negative_prompt_embeds, height, width, latents, quality,
         "quality": quality,
         "on_step": on_step,
         "slots": slots,
+        "cache": cache,
     }
     tasks = _checked(tasks)
     numbers = _checked_seeds(seeds)

@@ -117,7 +117,7 @@ def paint(lens: DiffusionLens, way: str, steps: int) -> Painted:
     """
     with all_stored(lens.pipe.unet, on=way == "all stored") as stored:
         attention = way if way in ("mean", "daam") else False
-        run = lens(PROMPT, num_inference_steps=steps, guidance_scale=7.5, seed=0, attention=attention)
+        run = lens(PROMPT, num_inference_steps=steps, guidance_scale=7.5, seed=0, attention=attention, cache=False)
         if run.settings["batch_size"] != lens.batch_size:
             raise ValueError(f"{way}: {lens.num_layers} layers of {steps} steps take too much memory; give fewer steps")
         maps = [] if run.attention is None else [run.attention[layer].nbytes for layer in run.attention]

@@ -1,4 +1,4 @@
-"""The ``difflens`` command: ``lens``, ``compare``, ``train``, ``view``, ``demo``, ``lab``, ``site`` and ``bench``."""
+"""The ``difflens`` command: ``lens``, ``compare``, ``sweep``, ``train``, ``view``, ``demo``, ``lab`` and others."""
 
 from __future__ import annotations
 
@@ -105,6 +105,16 @@ def _parser() -> argparse.ArgumentParser:
         "--out", type=Path, help="folder for one PNG per picture, grid.png, metrics.png and comparison.lenses"
     )
     versus.set_defaults(command=_compare)
+
+    many = commands.add_parser("sweep", help="the lens on many prompts; a sweep that was stopped goes on")
+    many.add_argument("prompts", metavar="PROMPTS.txt", type=Path, help="one prompt a line; empty lines are left out")
+    many.add_argument("--model", default="tiny", help='"tiny" (default), a diffusers folder or a hub id')
+    _add_run_arguments(many, whose="model")
+    many.add_argument("--seeds", type=parse_layers, help="0:3 or 0,7 (default: --seed alone)")
+    many.add_argument("--workers", type=int, default=1, help="processes, each with a model of its own (default: 1)")
+    many.add_argument("--judge", choices=("scene",), help="of the embedded model: are the pictures right?")
+    many.add_argument("--out", type=Path, required=True, help="folder for the runs, measures.parquet and plot.png")
+    many.set_defaults(command=_sweep)
 
     train = commands.add_parser("train", help="teach a model one subject (DreamBooth), watched by the lens")
     train.add_argument("config", metavar="CONFIG.yaml", help="settings; train_dog_dreambooth_with_lens.yaml ships too")
@@ -216,6 +226,12 @@ def _compare(options: argparse.Namespace) -> None:
         comparison.plot().savefig(options.out / "metrics.png")
         comparison.save(options.out / "comparison.lenses")
         print(options.out.resolve())
+
+
+def _sweep(options: argparse.Namespace) -> int:
+    from .sweep import sweep_file
+
+    return sweep_file(options)
 
 
 def _train(options: argparse.Namespace) -> None:

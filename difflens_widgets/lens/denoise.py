@@ -10,12 +10,13 @@ all have the same seed: the same latents and, with stochastic schedulers, the sa
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 from ..runs.events import Event, Failed, LayerImage, Message, Progress, TokenFailed, TokenImage
 from .batch import Batch, BatchRow, next_rows
 from .batch_size import remember_batch_size
+from .cache import open_cache
 from .memory import free_memory, out_of_memory
 from .settings import SamplingSettings
 from .stock_call import Cancelled, Control, RunSoFar, StockCall
@@ -39,13 +40,19 @@ def denoise(batch: Batch, settings: SamplingSettings, emit: Callable[[Event], No
     progress = _Progress(batch, settings, emit)
     so_far = RunSoFar()
     remaining = batch.rows
-    size = settings.rows_per_call(len(remaining))
+    size = settings.rows_per_call(len(remaining))  # of all rows, cached or not: what a run has can be compared
+    cache = open_cache(batch, settings)
+    if cache is not None:
+        remaining = progress.replay(cache.find(remaining, size), remaining, control)
     if batch.plan is not None and batch.plan.note:
         emit(Message(batch.plan.note))
     while remaining and not control.cancelled():
         rows = next_rows(remaining, size, control.focus, batch.num_layers, batch_invariant=settings.batch_invariant)
         progress.begin(rows)
-        failed = _paint(StockCall(batch, settings, progress.emit, control, rows, size, progress.tell, so_far), size)
+        send = progress.emit if cache is None else cache.collecting(progress.emit)
+        failed = _paint(StockCall(batch, settings, send, control, rows, size, progress.tell, so_far), size)
+        if cache is not None:
+            cache.keep(rows, size)
         if failed is None:
             return
         if failed:
@@ -80,7 +87,7 @@ class _Progress:
         self._emit, self._steps = emit, settings.num_inference_steps
         self._total = len(batch.rows)
         self._layers_total = sum(row.token is None for row in batch.rows)
-        self._layers_done = self._tokens_done = self._finished = 0
+        self._layers_done = self._tokens_done = self._finished = self._cached = 0
         self._rows: Mapping[int, BatchRow] = {}
         self._began = time.monotonic()
 
@@ -92,6 +99,23 @@ class _Progress:
         """Note that the call is over."""
         self._finished += len(self._rows)
         self.tell(0.0, self._steps)
+
+    def replay(
+        self, found: Mapping[BatchRow, Sequence[Event]], rows: Sequence[BatchRow], control: Control
+    ) -> list[BatchRow]:
+        """Emit the events of rows that were generated before; return the other rows."""
+        left = list(rows)
+        for row, events in found.items():
+            if control.cancelled():
+                break
+            self.begin({0: row})
+            for event in events:
+                self.emit(event)
+            left.remove(row)
+            self._cached += 1
+            self.end()
+        self._began = time.monotonic()
+        return left
 
     def emit(self, event: Event) -> None:
         """Count an event and pass it on."""
@@ -120,4 +144,7 @@ class _Progress:
 
     def _seconds_left(self, share: float) -> float | None:
         done = self._finished + len(self._rows) * share
-        return (time.monotonic() - self._began) * (self._total - done) / done if done else None
+        generated = done - self._cached
+        if done >= self._total:
+            return 0.0
+        return (time.monotonic() - self._began) * (self._total - done) / generated if generated > 0 else None

@@ -219,6 +219,8 @@ class DiffusionLens(Interventions):
             layer, with a copy of its latents (1, channels, height / f, width / f).
         slots : "cut", int or "all"
             FLUX.2 reads several states at once: layer k cuts the encoder at k, or is put into one slot, or into all.
+        cache : bool
+            Take what was generated before with equal states, weights and settings (`lens/cache.py`), and keep the rest.
 
         Returns
         -------

@@ -5,9 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import os
 import platform
-import sys
 import threading
 import time
 from collections.abc import Callable
@@ -18,6 +16,7 @@ from typing import Any
 import torch
 
 from ..runs.format.atomic_write import replacing
+from ..runs.result_store import user_cache_folder
 from .batch import Batch
 from .memory import denoiser_of, free_memory, out_of_memory
 from .settings import SamplingSettings
@@ -54,17 +53,6 @@ def fastest_batch_size(batch: Batch, settings: SamplingSettings, control: Contro
         return default
     log.info("%d rows at once are fastest (measured in %.1f s): %s", size, time.monotonic() - began, key)
     return _keep(path, key, size)
-
-
-def user_cache_folder() -> Path:
-    """The folder for this package in the user's cache folder of this system."""
-    if sys.platform == "win32":
-        base = os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local"
-    elif sys.platform == "darwin":
-        base = Path.home() / "Library" / "Caches"
-    else:
-        base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(base) / "difflens_widgets"
 
 
 def _measure(seconds: Callable[[int], float | None]) -> int | None:

@@ -48,6 +48,7 @@ class RunOptions(TypedDict, total=False):
     quality: Quality
     on_step: StepListener | None
     slots: Slots
+    cache: bool
 
 
 DEFAULTS: RunOptions = {
@@ -70,6 +71,7 @@ DEFAULTS: RunOptions = {
     "quality": "exact",
     "on_step": None,
     "slots": "cut",
+    "cache": True,
 }
 
 
@@ -96,6 +98,7 @@ class SamplingSettings:
     negative_prompt_embeds: Tensor | None = None
     on_step: StepListener | None = None
     slots: Slots = "cut"
+    cache: bool = True
     batch_invariant: bool = False
     quality: Quality = "exact"
 
@@ -165,6 +168,7 @@ def read_settings(
         ),
         on_step=checks.callable_or_none("on_step", options["on_step"]),
         slots=checks.slots(options["slots"], reads),
+        cache=checks.boolean("cache", options["cache"]),
         batch_invariant=batch_invariant,
         quality=quality,
     )

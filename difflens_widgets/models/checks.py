@@ -54,6 +54,13 @@ def callable_or_none(name: str, value: Any) -> Any:
     return value
 
 
+def boolean(name: str, value: Any) -> bool:
+    """`value`, which is True or False."""
+    if not isinstance(value, bool):
+        raise TypeError(f"{name}: expected True or False, got {value!r}")
+    return value
+
+
 def prompts(prompt: str | Sequence[str], negative_prompt: str | None) -> list[str]:
     """One or several prompts as a list of str; the negative prompt may be None."""
     try:

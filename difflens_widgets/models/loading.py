@@ -60,7 +60,18 @@ def load_pipeline(
             family = require_supported(_class_on_hub(str(model), options.get("revision")), str(model), text_encoder)
             pipe = diffusers.DiffusionPipeline.from_pretrained(str(model), **options, **dtype_for(family))
     name = TINY if embedded else source.name if source.exists() else str(model)
-    return pipe.to(place), name
+    pipe = pipe.to(place)
+    pipe._difflens_loaded_from = {
+        **{"model": "tiny" if embedded else str(source.resolve()) if source.exists() else str(model)},
+        **{"device": str(place), "dtype": dtype, "text_encoder": text_encoder},
+        "diffusers_kwargs": dict(diffusers_kwargs or {}),
+    }
+    return pipe, name
+
+
+def loaded_from(pipe: Any) -> dict[str, Any] | None:
+    """The arguments of `load_pipeline` that made a pipeline; None if it was made in another way."""
+    return getattr(pipe, "_difflens_loaded_from", None)
 
 
 def _load_single_file(

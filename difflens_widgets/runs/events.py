@@ -66,7 +66,8 @@ class LayerImage:
     """The finished image of one layer.
 
     `latents` are its final latents, float32 (channel, height, width); `attention` holds its attention maps, if they
-    were requested; `flagged`: the pipeline's safety checker blacked it out.
+    were requested; `flagged`: the pipeline's safety checker blacked it out; `cached`: it was generated before, and is
+    the same to the byte.
     """
 
     layer: int
@@ -74,16 +75,18 @@ class LayerImage:
     latents: np.ndarray | None = None
     attention: AttentionMaps | None = None
     flagged: bool = False
+    cached: bool = False
 
 
 @dataclass(frozen=True)
 class TokenImage:
-    """The finished image of one layer with only `token` kept; `flagged`: the safety checker blacked it out."""
+    """The finished image of one layer with only `token` kept; `flagged` and `cached` as in `LayerImage`."""
 
     layer: int
     token: TokenKey
     image: Image.Image
     flagged: bool = False
+    cached: bool = False
 
 
 @dataclass(frozen=True)

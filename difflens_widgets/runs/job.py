@@ -20,6 +20,7 @@ from .events import (
     TokenImage,
 )
 from .run import LensRun
+from .tokens import PromptPart
 from .worker import Worker
 
 
@@ -118,6 +119,8 @@ class LensJob(BackgroundJob[LensRun]):
 
     def _enter(self, event: Event) -> Iterator[Event]:
         run = self.run
+        if isinstance(event, (LayerImage, TokenImage)) and event.cached:
+            run.settings["from_cache"] = [*run.settings.get("from_cache", ()), _plain(event)]
         if isinstance(event, LayerImage):
             if event.flagged:
                 run.flagged.add(event.layer)
@@ -162,3 +165,13 @@ class LensJob(BackgroundJob[LensRun]):
         return (
             f"LensJob({self.run.prompt!r}, {len(self.run.images)} of {len(self.run.layers)} layers, {self.run.status})"
         )
+
+
+def _plain(event: LayerImage | TokenImage) -> int | list[int | str]:
+    """What a cached event is of, in types that JSON has."""
+    if isinstance(event, LayerImage):
+        return event.layer
+    token = event.token
+    if isinstance(token, int):
+        return [event.layer, token]
+    return [event.layer, token.value if isinstance(token, PromptPart) else str(token)]

@@ -42,6 +42,14 @@ class ShownComparison(ComparisonFields, Protocol):
     def charts(self) -> tuple[Chart, ...]:
         """Which of the metrics are drawn."""
 
+    @property
+    def not_comparable(self) -> dict[int, str]:
+        """Layers whose two pictures cannot be compared, and why."""
+
+    @property
+    def note(self) -> str:
+        """The same in words."""
+
     def difference(self, layer: int) -> npt.NDArray[np.float32]:
         """Absolute difference of each pixel of a layer's two pictures."""
 

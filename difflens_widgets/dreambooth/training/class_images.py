@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,11 +14,17 @@ from typing import Any
 import torch
 from PIL import Image
 
+from ...models.content_hash import NotHashable
+from ...models.pipeline_hash import pipeline_hash
 from ...models.pipeline_state import quiet
 from ...runs.format.atomic_write import replacing
+from ...runs.result_store import result_store
+from ...runs.stored_images import StoredImage
 from ..config import DreamBoothConfig
 from .images import image_files, read_image
 from .sampler import generator_of
+
+log = logging.getLogger(__name__)
 
 _GENERATED = re.compile(r"generated-[0-9a-f]{12}-\d{5}\.png|painted-\d{5}\.png")  # the second by version 0.1
 
@@ -152,8 +159,22 @@ def read_class_images(images: list[ClassImage], side: int) -> list[Image.Image]:
     return [read_image(image.stored or image.path, side)[0] for image in images]
 
 
-@torch.inference_mode()
 def _generate(pipe: Any, config: DreamBoothConfig, group: list[ClassImage], side: int) -> list[Image.Image]:
+    """The images of a group, from the cache if an equal model generated the whole group before."""
+    store = result_store()
+    keys = [] if store is None else _cache_keys(pipe, config, group, side)
+    known = [None if store is None else store.get(key) for key in keys]
+    if known and all(known):
+        return [stored.image for stored in known if stored is not None]
+    images = _generate_now(pipe, config, group, side)
+    if store is not None:
+        for key, image in zip(keys, images, strict=False):  # no keys: it cannot be hashed
+            store.put(key, StoredImage(image))
+    return images
+
+
+@torch.inference_mode()
+def _generate_now(pipe: Any, config: DreamBoothConfig, group: list[ClassImage], side: int) -> list[Image.Image]:
     with quiet(pipe):
         result = pipe(
             [image.prompt for image in group],
@@ -165,6 +186,21 @@ def _generate(pipe: Any, config: DreamBoothConfig, group: list[ClassImage], side
             generator=[generator_of(config.seed, image.purpose, image.number) for image in group],
         )
     return list(result.images)
+
+
+def _cache_keys(pipe: Any, config: DreamBoothConfig, group: list[ClassImage], side: int) -> list[str]:
+    """One key for each image of a group; empty if something cannot be hashed."""
+    texts = [*(image.prompt for image in group), config.negative_prompt or ""]
+    try:
+        found = pipeline_hash(pipe, pipe.scheduler, config.num_inference_steps, without=["tokenizer"])
+        found.add("class images", pipe.tokenizer(texts).input_ids, config.negative_prompt is None, side)
+        found.add(config.num_inference_steps, config.guidance_scale)
+        for image in group:
+            found.add(generator_of(config.seed, image.purpose, image.number))
+    except NotHashable as reason:
+        log.info("the images of the class are not kept for other trainings: %s", reason)
+        return []
+    return [found.copy().add(index).hexdigest() for index in range(len(group))]
 
 
 def _folder_of_0_1(config: DreamBoothConfig, model_hash: str, side: int) -> Path:

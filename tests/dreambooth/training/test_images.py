@@ -11,10 +11,12 @@ import torch
 from diffusers import AutoencoderKL
 from PIL import Image
 
+from difflens_widgets.dreambooth.training import class_images
 from difflens_widgets.dreambooth.training.class_images import class_image_list, generate_missing, read_class_images
 from difflens_widgets.dreambooth.training.images import instance_files, read_image, to_pixels
 from difflens_widgets.dreambooth.training.latents import Latents
 from difflens_widgets.models.loading import WEIGHTS, load_pipeline
+from difflens_widgets.runs.result_store import result_store
 from difflens_widgets.tiny.subject import draw_subject
 from dreambooth_configs import small_config
 
@@ -149,6 +151,31 @@ def test_images_of_the_class_are_generated_once_and_each_by_itself(tmp_path, pip
         changed = small_config(tmp_path, with_prior_preservation=True, **change)
         assert class_image_list(changed, "hash", 64)[0][0].path != images[0].path
     assert class_image_list(config, "other weights", 64)[0][0].path != images[0].path
+
+
+def test_another_training_takes_the_images_of_an_equal_model_from_the_cache(tmp_path, monkeypatch) -> None:
+    monkeypatch.setenv("DIFFLENS_CACHE", "")
+    result_store().clear()
+    own, _ = load_pipeline("tiny", "cpu", torch.float32)
+    forwards = []
+
+    def images(folder, **change):
+        config = small_config(tmp_path / folder, num_class_images=2, with_prior_preservation=True, **change)
+        forwards.clear()
+        return bits(generate(own, config)[0])
+
+    now = class_images._generate_now
+    monkeypatch.setattr(class_images, "_generate_now", lambda *given: forwards.append(1) or now(*given))
+    first = images("a")
+    assert forwards
+    assert images("b") == first
+    assert not forwards
+    for number, change in enumerate(({"seed": 1}, {"guidance_scale": 2.0}, {"class_prompt": "a cat"})):
+        assert images(f"c{number}", **change) != first
+        assert forwards
+    own.text_encoder.get_input_embeddings().weight.data.mul_(1.01)
+    assert images("d") != first
+    assert forwards
 
 
 def test_images_of_the_class_that_are_given_are_used_first(tmp_path, pipe) -> None:

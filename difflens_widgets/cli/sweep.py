@@ -1,0 +1,63 @@
+"""``difflens sweep PROMPTS.txt``: the lens on every line of a file."""
+
+from __future__ import annotations
+
+import argparse
+import multiprocessing
+import sys
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
+from pathlib import Path
+
+from ..analysis.sweep.run import sweep
+from ..lens.diffusion_lens import DiffusionLens
+from ..tiny.scene_judge import SceneJudge
+
+
+def sweep_file(options: argparse.Namespace) -> int:
+    """Run the command; the exit status is 1 if a run failed."""
+    prompts = read_prompts(options.prompts)
+    if options.workers < 1:
+        raise ValueError(f"--workers: {options.workers} must be at least 1")
+    lens = DiffusionLens.from_pretrained(options.model, device=options.device, text_encoder=options.text_encoder)
+    spawn = multiprocessing.get_context("spawn")  # a fork of a process with torch's threads can hang
+    make = partial(ProcessPoolExecutor, options.workers, spawn)
+    result = sweep(
+        lens,
+        prompts,
+        out=options.out,
+        seeds=[options.seed] if options.seeds is None else options.seeds,
+        layers=options.layers,
+        judge=SceneJudge() if options.judge else None,
+        executor=make if options.workers > 1 else None,
+        negative_prompt=options.negative_prompt,
+        num_inference_steps=options.steps,
+        guidance_scale=options.guidance_scale,
+    )
+    for (prompt, seed), reason in result.failures.items():
+        print(f"difflens: {prompt!r} from seed {seed} failed: {reason}", file=sys.stderr)
+    if len(result.failures) < len(result.prompts) * len(result.seeds):
+        result.plot().savefig(options.out / "plot.png")
+    print(options.out.resolve())
+    return 1 if result.failures else 0
+
+
+def read_prompts(path: Path) -> list[str]:
+    """The prompts in a text file, one a line; empty lines and repeated ones are left out, and counted on stderr.
+
+    Raises
+    ------
+    ValueError
+        If it holds none, or is no UTF-8 text.
+    """
+    try:
+        lines = path.read_text("utf-8-sig").splitlines()
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path}: not UTF-8 text: {error.reason} at byte {error.start}") from None
+    found = [line.strip() for line in lines if line.strip()]
+    different = list(dict.fromkeys(found))
+    if not different:
+        raise ValueError(f"{path}: holds no prompt; write one a line")
+    if len(different) < len(found):
+        print(f"difflens: {path}: {len(found) - len(different)} lines occur before; each is run once", file=sys.stderr)
+    return different
