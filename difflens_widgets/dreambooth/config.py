@@ -120,8 +120,8 @@ class DreamBoothConfig:
     diffusion_lens_class_seeds : int
         With how many seeds the lens runs on the class prompt, from `diffusion_lens_seed` on: several show when the
         class loses its variety.
-    num_inference_steps, guidance_scale
-        Of all generated images.
+    num_inference_steps, guidance_scale : int, float, optional
+        Of all generated images. Default: the model's own, or 20 and 7.5.
     validation_prompts : tuple of str
         More prompts for the lens: with the identifier they show the subject elsewhere, without it they are controls.
     keep_epoch_weights : bool
@@ -195,8 +195,8 @@ class DreamBoothConfig:
     diffusion_lens_layers: tuple[int, ...] | None = None
     diffusion_lens_seed: int = 0
     diffusion_lens_class_seeds: int = 2
-    num_inference_steps: int = 20
-    guidance_scale: float = 7.5
+    num_inference_steps: int | None = None
+    guidance_scale: float | None = None
     validation_prompts: tuple[str, ...] = ()
     keep_epoch_weights: bool = True
     device: str | None = None

@@ -22,6 +22,15 @@ class SamplingDefaults(NamedTuple):
     guidance_scale: float = 7.5
 
 
+def chosen_or_default(pipe: Any, num_inference_steps: int | None, guidance_scale: float | None) -> SamplingDefaults:
+    """What a user chose, and the model's defaults in place of None; raises as `sampling_defaults`."""
+    own = sampling_defaults(pipe)
+    return SamplingDefaults(
+        own.num_inference_steps if num_inference_steps is None else num_inference_steps,
+        own.guidance_scale if guidance_scale is None else guidance_scale,
+    )
+
+
 def sampling_defaults(pipe: Any) -> SamplingDefaults:
     """The defaults in the folder of `pipe`, or those of its family and of the stock pipeline if it states none.
 

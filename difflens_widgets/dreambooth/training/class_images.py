@@ -17,6 +17,7 @@ from PIL import Image
 from ...models.content_hash import NotHashable
 from ...models.pipeline_hash import pipeline_hash
 from ...models.pipeline_state import quiet
+from ...models.sampling_defaults import SamplingDefaults
 from ...runs.format.atomic_write import replacing
 from ...runs.result_store import result_store
 from ...runs.stored_images import StoredImage
@@ -60,17 +61,19 @@ def given_images(folder: Path) -> list[Path]:
     return [path for path in image_files(folder) if not _GENERATED.fullmatch(path.name)]
 
 
-def class_image_list(config: DreamBoothConfig, model_hash: str, side: int) -> tuple[list[ClassImage], list[ClassImage]]:
+def class_image_list(
+    config: DreamBoothConfig, sampling: SamplingDefaults, model_hash: str, side: int
+) -> tuple[list[ClassImage], list[ClassImage]]:
     """The images of `class_prompt`, and those of `class_prompts`, in this order; some may not exist yet.
 
     The names of generated files depend on everything that determines what they show, so an image of another prompt,
     model, size or setting is never used. In a folder that the user gives they may come from another seed.
     """
-    own = class_folder(config, model_hash, side)
+    own = class_folder(config, sampling, model_hash, side)
     first: list[ClassImage] = []
     others: list[ClassImage] = []
     for prompt in config.prior_prompts:
-        key = _key(config, prompt, model_hash, side)
+        key = _key(config, sampling, prompt, model_hash, side)
         if prompt != config.class_prompt:
             others += [
                 ClassImage(prompt, own / f"generated-{key}-{number:05d}.png", f"class image {prompt}", number)
@@ -79,7 +82,7 @@ def class_image_list(config: DreamBoothConfig, model_hash: str, side: int) -> tu
             continue
         folder = Path(config.class_data_dir) if config.class_data_dir else own
         given = given_images(folder)[: config.num_class_images] if config.class_data_dir and folder.is_dir() else []
-        old = None if config.class_data_dir else _folder_of_0_1(config, model_hash, side)
+        old = None if config.class_data_dir else _folder_of_0_1(config, sampling, model_hash, side)
         first += [ClassImage(prompt, path) for path in given]
         first += [
             ClassImage(
@@ -94,15 +97,16 @@ def class_image_list(config: DreamBoothConfig, model_hash: str, side: int) -> tu
     return first, others
 
 
-def class_folder(config: DreamBoothConfig, model_hash: str, side: int) -> Path:
+def class_folder(config: DreamBoothConfig, sampling: SamplingDefaults, model_hash: str, side: int) -> Path:
     """A folder in the output; its name depends on everything that determines the generated images."""
-    key = _key(config, config.class_prompt, model_hash, side, config.seed, config.sample_batch_size)
+    key = _key(config, sampling, config.class_prompt, model_hash, side, config.seed, config.sample_batch_size)
     return Path(config.output_dir) / "class_images" / key
 
 
 def generate_missing(
     pipe: Any,
     config: DreamBoothConfig,
+    sampling: SamplingDefaults,
     images: list[ClassImage],
     side: int,
     *,
@@ -118,6 +122,8 @@ def generate_missing(
     ----------
     pipe : StableDiffusionPipeline
     config : DreamBoothConfig
+    sampling : SamplingDefaults
+        The steps and the guidance scale of the images.
     images : list of ClassImage
     side : int
         Width and height in pixels.
@@ -140,7 +146,7 @@ def generate_missing(
         if cancelled():
             return False
         on_progress(len(given) + start, len(images))
-        for image, generated in zip(group, _generate(pipe, config, group, side), strict=True):
+        for image, generated in zip(group, _generate(pipe, config, sampling, group, side), strict=True):
             if not image.stored:
                 image.path.parent.mkdir(parents=True, exist_ok=True)
                 with replacing(image.path, "an image of the class") as file:
@@ -159,14 +165,16 @@ def read_class_images(images: list[ClassImage], side: int) -> list[Image.Image]:
     return [read_image(image.stored or image.path, side)[0] for image in images]
 
 
-def _generate(pipe: Any, config: DreamBoothConfig, group: list[ClassImage], side: int) -> list[Image.Image]:
+def _generate(
+    pipe: Any, config: DreamBoothConfig, sampling: SamplingDefaults, group: list[ClassImage], side: int
+) -> list[Image.Image]:
     """The images of a group, from the cache if an equal model generated the whole group before."""
     store = result_store()
-    keys = [] if store is None else _cache_keys(pipe, config, group, side)
+    keys = [] if store is None else _cache_keys(pipe, config, sampling, group, side)
     known = [None if store is None else store.get(key) for key in keys]
     if known and all(known):
         return [stored.image for stored in known if stored is not None]
-    images = _generate_now(pipe, config, group, side)
+    images = _generate_now(pipe, config, sampling, group, side)
     if store is not None:
         for key, image in zip(keys, images, strict=False):  # no keys: it cannot be hashed
             store.put(key, StoredImage(image))
@@ -174,27 +182,29 @@ def _generate(pipe: Any, config: DreamBoothConfig, group: list[ClassImage], side
 
 
 @torch.inference_mode()
-def _generate_now(pipe: Any, config: DreamBoothConfig, group: list[ClassImage], side: int) -> list[Image.Image]:
+def _generate_now(
+    pipe: Any, config: DreamBoothConfig, sampling: SamplingDefaults, group: list[ClassImage], side: int
+) -> list[Image.Image]:
     with quiet(pipe):
         result = pipe(
             [image.prompt for image in group],
             negative_prompt=None if config.negative_prompt is None else [config.negative_prompt] * len(group),
             height=side,
             width=side,
-            num_inference_steps=config.num_inference_steps,
-            guidance_scale=config.guidance_scale,
+            **sampling._asdict(),
             generator=[generator_of(config.seed, image.purpose, image.number) for image in group],
         )
     return list(result.images)
 
 
-def _cache_keys(pipe: Any, config: DreamBoothConfig, group: list[ClassImage], side: int) -> list[str]:
+def _cache_keys(
+    pipe: Any, config: DreamBoothConfig, sampling: SamplingDefaults, group: list[ClassImage], side: int
+) -> list[str]:
     """One key for each image of a group; empty if something cannot be hashed."""
     texts = [*(image.prompt for image in group), config.negative_prompt or ""]
     try:
-        found = pipeline_hash(pipe, pipe.scheduler, config.num_inference_steps, without=["tokenizer"])
-        found.add("class images", pipe.tokenizer(texts).input_ids, config.negative_prompt is None, side)
-        found.add(config.num_inference_steps, config.guidance_scale)
+        found = pipeline_hash(pipe, pipe.scheduler, sampling.num_inference_steps, without=["tokenizer"])
+        found.add("class images", pipe.tokenizer(texts).input_ids, config.negative_prompt is None, side, *sampling)
         for image in group:
             found.add(generator_of(config.seed, image.purpose, image.number))
     except NotHashable as reason:
@@ -203,11 +213,13 @@ def _cache_keys(pipe: Any, config: DreamBoothConfig, group: list[ClassImage], si
     return [found.copy().add(index).hexdigest() for index in range(len(group))]
 
 
-def _folder_of_0_1(config: DreamBoothConfig, model_hash: str, side: int) -> Path:
-    key = _key(config, config.class_prompt, model_hash, side, config.seed, config.sample_batch_size)
+def _folder_of_0_1(config: DreamBoothConfig, sampling: SamplingDefaults, model_hash: str, side: int) -> Path:
+    key = _key(config, sampling, config.class_prompt, model_hash, side, config.seed, config.sample_batch_size)
     return Path(config.output_dir) / "class_pictures" / key
 
 
-def _key(config: DreamBoothConfig, prompt: str | None, model_hash: str, side: int, *more: int) -> str:
-    values = [model_hash, side, prompt, config.negative_prompt, config.num_inference_steps, config.guidance_scale]
+def _key(
+    config: DreamBoothConfig, sampling: SamplingDefaults, prompt: str | None, model_hash: str, side: int, *more: int
+) -> str:
+    values = [model_hash, side, prompt, config.negative_prompt, *sampling]
     return hashlib.sha256(json.dumps([*values, *more]).encode()).hexdigest()[:12]

@@ -99,6 +99,7 @@ class Training:
                 complete = generate_missing(
                     pipe,
                     config,
+                    setup.sampling,
                     prior,
                     setup.side,
                     cancelled=lambda: job.cancelled(),

@@ -14,6 +14,7 @@ from diffusers import DDPMScheduler
 from PIL import Image
 
 from ...models import checks, loading
+from ...models.sampling_defaults import SamplingDefaults, chosen_or_default
 from ...models.weight_hash import has_weights_of, weight_hash
 from ..config import DreamBoothConfig
 from ..history import files
@@ -42,6 +43,8 @@ class Setup:
         Of the model.
     images : list of PIL.Image
         The instance images, `side` × `side` pixels.
+    sampling : SamplingDefaults
+        The steps and the guidance scale of all generated images.
     class_images, other_class_images : list of ClassImage
         Of `class_prompt` and of `class_prompts`, for prior preservation; some may not be generated yet.
     sampler : BatchSampler
@@ -57,6 +60,7 @@ class Setup:
     name: str
     model_hash: str
     images: list[Image.Image]
+    sampling: SamplingDefaults
     class_images: list[ClassImage]
     other_class_images: list[ClassImage]
     side: int
@@ -114,7 +118,8 @@ def prepare(config: DreamBoothConfig, *, resume: bool) -> Setup:
                 f"{known.model_hash}, those of {config.pretrained_model_name_or_path} have {model_hash}"
             )
         model_hash = known.model_hash  # version 0.1 had another kind of hash
-    class_images, others = class_image_list(config, model_hash, side)
+    sampling = chosen_or_default(pipe, config.num_inference_steps, config.guidance_scale)
+    class_images, others = class_image_list(config, sampling, model_hash, side)
     latent = (pipe.unet.config.in_channels, side // pipe.vae_scale_factor, side // pipe.vae_scale_factor)
     counts = (len(images), len(class_images), len(others))
     sampler = _sampler(config, counts, latent, schedule.config.num_train_timesteps, accelerator.num_processes)
@@ -135,6 +140,7 @@ def prepare(config: DreamBoothConfig, *, resume: bool) -> Setup:
         name=name,
         model_hash=model_hash,
         images=images,
+        sampling=sampling,
         class_images=class_images,
         other_class_images=others,
         side=side,

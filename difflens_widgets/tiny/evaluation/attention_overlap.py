@@ -31,6 +31,7 @@ from ...analysis.intervals import median_interval, wilson
 from ...attention.capture import capture_attention
 from ...models import checks
 from ...models.loading import load_pipeline
+from ...models.sampling_defaults import chosen_or_default
 from ...models.weight_hash import weight_hash
 from ...runs.maps.maps import AttentionMaps
 from ...runs.maps.options import Aggregator
@@ -180,23 +181,24 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog=program, description=__doc__)
     parser.add_argument("--model", default="tiny", help='"tiny" (default), or a folder with another training of it')
     parser.add_argument("--count", type=int, default=60, help="prompts")
-    parser.add_argument("--steps", type=int, default=20)
-    parser.add_argument("--guidance-scale", type=float, default=7.5)
+    parser.add_argument("--steps", type=int, help="default: the model's own")
+    parser.add_argument("--guidance-scale", type=float, help="default: the model's own")
     parser.add_argument("--aggregator", choices=get_args(Aggregator), default="mean")
     parser.add_argument("--sheet", type=Path, help="PNG of the pictures, each beside what was taken for its object")
     options = parser.parse_args(arguments)
     try:
         scenes = measured_scenes(checks.as_int("count", options.count, at_least=1))
-        steps = checks.as_int("num_inference_steps", options.steps, at_least=1)
         pipe, name = load_pipeline(options.model, None, None)
-        made = f"{options.steps} steps · guidance {options.guidance_scale:g} · {options.aggregator}"
+        steps, guidance_scale = chosen_or_default(pipe, options.steps, options.guidance_scale)
+        checks.as_int("num_inference_steps", steps, at_least=1)
+        made = f"{options.steps} steps · guidance {guidance_scale:g} · {options.aggregator}"
         sys.stdout.write(f"{name} {weight_hash(pipe)} · {made}\n")
         measured = list(
             measure(
                 pipe,
                 scenes,
                 num_inference_steps=steps,
-                guidance_scale=options.guidance_scale,
+                guidance_scale=guidance_scale,
                 aggregator=options.aggregator,
             )
         )

@@ -19,6 +19,7 @@ import numpy as np
 
 from ...analysis.experiment import EmergenceTask, emergence_table
 from ...lens.diffusion_lens import DiffusionLens
+from ...models.sampling_defaults import chosen_or_default
 from ...runs.ranges import parse_layers
 from ..judge import Judge
 from ..scene_judge import SceneJudge
@@ -103,7 +104,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--prompts", type=int, default=40, help="for each kind of prompt; there are four kinds")
     parser.add_argument("--seeds", type=int, default=3, help="pictures of each prompt at each layer")
     parser.add_argument("--steps", type=int, default=12)
-    parser.add_argument("--guidance-scale", type=float, default=7.5)
+    parser.add_argument("--guidance-scale", type=float, help="default: the model's own")
     parser.add_argument("--layers", type=parse_layers, help="0:13, 0:13:3 or 0,4,12 (default: all); with the last")
     parser.add_argument("--out", type=Path, help="JSON of all verdicts; if it is there, it is gone on with")
     parser.add_argument("--figure", type=Path, help="picture of the table, by its ending: .png, .svg, .pdf")
@@ -111,6 +112,7 @@ def main(arguments: list[str] | None = None) -> int:
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     try:
         lens = DiffusionLens.from_pretrained(options.model)
+        _, guidance_scale = chosen_or_default(lens.pipe, options.steps, options.guidance_scale)
         table = emergence_table(
             lens,
             tasks(options.prompts),
@@ -118,9 +120,9 @@ def main(arguments: list[str] | None = None) -> int:
             layers=options.layers,
             path=options.out,
             num_inference_steps=options.steps,
-            guidance_scale=options.guidance_scale,
+            guidance_scale=guidance_scale,
         )
-        made = f"{options.steps} steps · guidance {options.guidance_scale:g}"
+        made = f"{options.steps} steps · guidance {guidance_scale:g}"
         number = f"{options.prompts} prompts of each kind × {options.seeds} seeds"
         sys.stdout.write(f"{lens.model} {table.settings['model_hash']} · {made} · {number}\n\n{table}\n")
         if options.figure:

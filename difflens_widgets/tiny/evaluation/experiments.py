@@ -33,6 +33,7 @@ from ...dreambooth.training.checkpoint import require_same
 from ...dreambooth.training.trainer import train_dreambooth
 from ...lens.diffusion_lens import DiffusionLens
 from ...models import checks
+from ...models.sampling_defaults import chosen_or_default
 from ...models.weight_hash import weight_hash
 from ...runs.format.atomic_write import replacing
 from ..judge import Judge
@@ -125,9 +126,10 @@ def _raw_vs_tuned(
 ) -> dict[str, Any]:
     """Every metric as [prompt][seed][layer]; each prompt and seed is stored in the folder of the training at once."""
     layers = sorted(history.run(0).layers)
+    _, guidance_scale = chosen_or_default(raw.pipe, steps, config.guidance_scale)
     options: dict[str, Any] = {
         "num_inference_steps": steps,
-        "guidance_scale": config.guidance_scale,
+        "guidance_scale": guidance_scale,
         "negative_prompt": config.negative_prompt,
     }
     stored = history.folder / "raw_vs_tuned.json"
@@ -144,7 +146,7 @@ def _raw_vs_tuned(
             layers=layers,
             seed=seed,
             num_inference_steps=steps,
-            guidance_scale=config.guidance_scale,
+            guidance_scale=guidance_scale,
             negative_prompt=config.negative_prompt,
         )
         done[f"{seed} {prompt}"] = results.compared(comparison, judge)
@@ -156,7 +158,7 @@ def _raw_vs_tuned(
         "prompts": list(results.COMPARED),
         "seeds": list(range(seeds)),
         "steps": steps,
-        "guidance_scale": config.guidance_scale,
+        "guidance_scale": guidance_scale,
         "negative_prompt": config.negative_prompt,
         "measures": {name: [[each[name] for each in row] for row in rows] for name in rows[0][0]},
     }

@@ -25,6 +25,7 @@ from tqdm.auto import tqdm
 from ...analysis.intervals import mean_interval, wilson
 from ...models import checks
 from ...models.loading import WEIGHTS, load_pipeline
+from ...models.sampling_defaults import chosen_or_default
 from ...models.weight_hash import weight_hash
 from ..caption_checks import (
     CaptionCheck,
@@ -161,17 +162,18 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--model", default="tiny", help='"tiny" (default), or a folder with another training of it')
     parser.add_argument("--judged-by", type=Path, default=WEIGHTS, help="the model whose judge and CLIP measure")
     parser.add_argument("--count", type=int, default=160, help="prompts per task")
-    parser.add_argument("--steps", type=int, default=20)
-    parser.add_argument("--guidance-scale", type=float, default=7.5)
+    parser.add_argument("--steps", type=int, help="default: the model's own")
+    parser.add_argument("--guidance-scale", type=float, help="default: the model's own")
     parser.add_argument("--sheet", type=Path, help="folder for a contact sheet of each task")
     options = parser.parse_args(arguments)
     write = sys.stdout.write
     try:
-        for name in ("count", "steps"):
-            checks.as_int(name, getattr(options, name), at_least=1)
+        checks.as_int("count", options.count, at_least=1)
         judge, clip = Judge.load(options.judged_by / "judge"), SmallClip.load(options.judged_by)
         pipe, name = load_pipeline(options.model, None, None)
-        made = f"{options.steps} steps · guidance {options.guidance_scale:g}"
+        steps, guidance_scale = chosen_or_default(pipe, options.steps, options.guidance_scale)
+        checks.as_int("steps", steps, at_least=1)
+        made = f"{steps} steps · guidance {guidance_scale:g}"
         write(f"{name} {weight_hash(pipe)} · {made} · judge and CLIP: {options.judged_by}\n")
         write(_row("judge, drawn scenes never seen", *judge_accuracy(judge)))
         painted: dict[Prompts, tuple[list[Scene], list[Image.Image], list[Reading]]] = {}
@@ -179,7 +181,7 @@ def main(arguments: list[str] | None = None) -> int:
             if task.prompts not in painted:
                 scenes = task.prompts.scenes(options.count)
                 captions = [scene.caption for scene in scenes]
-                images = paint(pipe, captions, steps=options.steps, guidance_scale=options.guidance_scale)
+                images = paint(pipe, captions, steps=steps, guidance_scale=guidance_scale)
                 painted[task.prompts] = (scenes, images, judge.read(images))
                 if options.sheet:
                     options.sheet.mkdir(parents=True, exist_ok=True)

@@ -20,6 +20,7 @@ from PIL import Image
 
 from ...analysis.intervals import wilson
 from ...models.loading import load_pipeline
+from ...models.sampling_defaults import chosen_or_default
 from ...models.tuned import load_tuned_pipeline
 from ..drawing import draw
 from ..scenes import COLORS, Item, Markings, Scene, sample_scene
@@ -84,22 +85,22 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("weights", type=Path, nargs="*", help="folders of trained weights")
     parser.add_argument("--model", default="tiny")
     parser.add_argument("--count", type=int, default=32, help="images of each prompt")
-    parser.add_argument("--steps", type=int, default=20)
-    parser.add_argument("--guidance-scale", type=float, default=7.5)
+    parser.add_argument("--steps", type=int, help="default: the model's own")
+    parser.add_argument("--guidance-scale", type=float, help="default: the model's own")
     options = parser.parse_args(arguments)
     write = sys.stdout.write
     try:
         for name, images in (("drawn subjects", drawn_subjects(200)), ("drawn other dogs", drawn_dogs(200))):
             write(_row(name, images))
+        model, _ = load_pipeline(options.model, None, None)
+        steps, guidance_scale = chosen_or_default(model, options.steps, options.guidance_scale)
+        write(f"{steps} steps · guidance {guidance_scale:g}\n")
         before: float | None = None
         for folder in (None, *options.weights):
-            loader = load_pipeline(options.model, None, None) if folder is None else None
-            pipe, _ = loader or load_tuned_pipeline(options.model, folder)
+            pipe = model if folder is None else load_tuned_pipeline(options.model, folder)[0]
             write(f"{'before training' if folder is None else folder}\n")
             for prompt in (SUBJECT, CLASS):
-                images = paint(
-                    pipe, [prompt] * options.count, steps=options.steps, guidance_scale=options.guidance_scale
-                )
+                images = paint(pipe, [prompt] * options.count, steps=steps, guidance_scale=guidance_scale)
                 write(_row(f"  {prompt}", images))
             before = variety(images) if before is None else before
             write(f"  variety of the class, of that before training: {variety(images) / before:.2f}\n")

@@ -12,10 +12,16 @@ from diffusers import AutoencoderKL
 from PIL import Image
 
 from difflens_widgets.dreambooth.training import class_images
-from difflens_widgets.dreambooth.training.class_images import class_image_list, generate_missing, read_class_images
+from difflens_widgets.dreambooth.training.class_images import (
+    ClassImage,
+    class_image_list,
+    generate_missing,
+    read_class_images,
+)
 from difflens_widgets.dreambooth.training.images import instance_files, read_image, to_pixels
 from difflens_widgets.dreambooth.training.latents import Latents
 from difflens_widgets.models.loading import WEIGHTS, load_pipeline
+from difflens_widgets.models.sampling_defaults import SamplingDefaults
 from difflens_widgets.runs.result_store import result_store
 from difflens_widgets.tiny.subject import draw_subject
 from dreambooth_configs import small_config
@@ -108,13 +114,24 @@ def test_latents_are_drawn_as_the_autoencoder_draws_them(cached) -> None:
     assert not torch.equal(drawn[0], drawn[2])  # the same picture, drawn twice
 
 
+def sampling_of(config) -> SamplingDefaults:
+    return SamplingDefaults(
+        config.num_inference_steps or 20, 7.5 if config.guidance_scale is None else config.guidance_scale
+    )
+
+
+def listed(config, model_hash: str = "hash") -> tuple[list[ClassImage], list[ClassImage]]:
+    return class_image_list(config, sampling_of(config), model_hash, 64)
+
+
 def generate(pipe, config, cancelled=False) -> tuple[list[Image.Image] | None, list[tuple[int, int]]]:
     """The images for prior preservation, and how many were there before each group that was generated."""
-    first, others = class_image_list(config, "hash", 64)
+    first, others = listed(config)
     reports: list[tuple[int, int]] = []
     complete = generate_missing(
         pipe,
         config,
+        sampling_of(config),
         [*first, *others],
         64,
         cancelled=lambda: cancelled,
@@ -141,7 +158,7 @@ def test_images_of_the_class_are_generated_once_and_each_by_itself(tmp_path, pip
     assert len(set(bits(first))) == 3
     again, reports = generate(pipe, config)
     assert reports == []
-    images = class_image_list(config, "hash", 64)[0]
+    images = listed(config)[0]
     images[1].path.unlink()
     images[2].path.unlink()
     third, reports = generate(pipe, config)
@@ -149,8 +166,8 @@ def test_images_of_the_class_are_generated_once_and_each_by_itself(tmp_path, pip
     assert bits(again) == bits(third) == bits(first)
     for change in ({"class_prompt": "a cat"}, {"seed": 1}, {"num_inference_steps": 3}, {"guidance_scale": 2.0}):
         changed = small_config(tmp_path, with_prior_preservation=True, **change)
-        assert class_image_list(changed, "hash", 64)[0][0].path != images[0].path
-    assert class_image_list(config, "other weights", 64)[0][0].path != images[0].path
+        assert listed(changed)[0][0].path != images[0].path
+    assert listed(config, "other weights")[0][0].path != images[0].path
 
 
 def test_another_training_takes_the_images_of_an_equal_model_from_the_cache(tmp_path, monkeypatch) -> None:
@@ -213,7 +230,7 @@ def test_generated_images_of_another_prompt_or_model_are_not_used(tmp_path, pipe
 
 def test_images_of_the_class_that_version_0_1_generated_are_used(tmp_path, pipe) -> None:
     config = small_config(tmp_path, num_class_images=1, with_prior_preservation=True)
-    (image,) = class_image_list(config, "hash", 64)[0]
+    (image,) = listed(config)[0]
     assert image.old_path is not None
     image.old_path.parent.mkdir(parents=True)
     save(RED, image.old_path)

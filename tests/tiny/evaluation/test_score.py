@@ -38,6 +38,7 @@ class World:
     def __init__(self, change: Any = lambda scene: scene) -> None:
         self.change, self.scenes, self.asked = change, [], []
         self.components: dict[str, Any] = {}
+        self.config: dict[str, Any] = {}
 
     def draw(self, scene: Scene, size: int = 8) -> Image.Image:
         self.scenes.append(scene)
