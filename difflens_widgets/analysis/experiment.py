@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from ..lens.batch import StepListener
     from ..lens.diffusion_lens import DiffusionLens
     from ..lens.edits import Slots
+    from ..lens.quality import Quality
 
 log = logging.getLogger(__name__)
 _Key = tuple[str, str, int]  # task, prompt, seed
@@ -60,6 +61,7 @@ def emergence_table(
     height: int | None = None,
     width: int | None = None,
     latents: torch.Tensor | None = None,
+    quality: Quality = "exact",
     on_step: StepListener | None = None,
     slots: Slots = "cut",
     cache: bool = True,
@@ -79,7 +81,7 @@ def emergence_table(
         A JSON file for the verdicts, written after every run. If it exists, the experiment continues with it; there
         may be more prompts, seeds or tasks than before.
     negative_prompt, num_inference_steps, guidance_scale, true_cfg_scale, guidance_rescale, eta, \
-cross_attention_kwargs, negative_prompt_embeds, height, width, latents, on_step, slots, cache
+cross_attention_kwargs, negative_prompt_embeds, height, width, latents, quality, on_step, slots, cache
         As in `DiffusionLens.start`.
 
     Raises
@@ -102,6 +104,7 @@ cross_attention_kwargs, negative_prompt_embeds, height, width, latents, on_step,
         "height": height,
         "width": width,
         "latents": latents,
+        "quality": quality,
         "on_step": on_step,
         "slots": slots,
         "cache": cache,
@@ -206,5 +209,6 @@ def _continued(
 
 
 def _comparable(settings: dict[str, Any]) -> dict[str, Any]:
-    """The settings that change pictures; the versions of libraries are recorded, and not compared."""
-    return {name: value for name, value in settings.items() if name != "versions"}
+    """The settings that change pictures by more than rounding; versions of libraries are recorded, and not compared."""
+    left_out = ("versions", "batch_size", "batch_invariant")
+    return {"quality": "exact", **{name: value for name, value in settings.items() if name not in left_out}}

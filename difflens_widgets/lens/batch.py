@@ -94,24 +94,40 @@ class Batch:
         return KeepTokens(edit.encoder, edit, positions, positions >= self.words, others, empty)
 
 
-def next_rows(remaining: Sequence[BatchRow], size: int, focus: int | None, num_layers: int) -> dict[int, BatchRow]:
+def rows_per_call(total: int, batch_size: int) -> int:
+    """How many rows each call has that denoises `total` rows, at most `batch_size` at once, in calls of equal size.
+
+    13 rows, at most 7 at once, give 2 calls of 7 (one row is padding); 8 rows 2 calls of 4; 1 row 1 call of 1. Rows of
+    calls of equal size can be compared to the byte.
+    """
+    calls = -(-total // batch_size)
+    return -(-total // calls)
+
+
+def next_rows(
+    remaining: Sequence[BatchRow], size: int, focus: int | None, num_layers: int, *, batch_invariant: bool = False
+) -> dict[int, BatchRow]:
     """The rows to denoise next, by batch index: the displayed layer first, then every fourth layer, then the rest.
 
-    All rows of the whole prompt come before the rows of single tokens.
+    All rows of the whole prompt come before the rows of single tokens. The indices are 0, 1, ... in this order; with
+    `batch_invariant`, each row has its own fixed index, and the row that comes first among those of an index has it.
     """
     order = _layer_order(num_layers)
 
     def rank(row: BatchRow) -> tuple[bool, bool, int]:
         return row.token is not None, row.layer != focus, order.index(row.layer)
 
+    ranked = sorted(remaining, key=rank)
+    if not batch_invariant:
+        return dict(enumerate(ranked[:size]))
     chosen: dict[int, BatchRow] = {}
-    for row in sorted(remaining, key=rank):
+    for row in ranked:
         chosen.setdefault(batch_index(row, size, num_layers), row)
     return chosen
 
 
 def batch_index(row: BatchRow, size: int, num_layers: int) -> int:
-    """The fixed batch index of a row: with several threads, the last bits of an image depend on this index."""
+    """The fixed index of a row with `batch_invariant`: with several threads, the last bits of an image depend on it."""
     token = row.token  # a shift by the token: otherwise all tokens of a layer would share one index
     shift = token.number + 1 if isinstance(token, Variant) else token if isinstance(token, int) else 0
     return (_layer_order(num_layers).index(row.layer) + shift) % size

@@ -28,12 +28,12 @@ from ..runs.maps.maps import AttentionMaps
 from ..runs.maps.plan import Plan
 from ..runs.result_store import ResultStore, result_store
 from ..runs.stored_images import StoredImage
-from .batch import Batch, BatchRow, batch_index, next_rows
+from .batch import Batch, BatchRow, next_rows
 from .settings import SamplingSettings
 
 log = logging.getLogger(__name__)
 
-_NOT_IN_THE_KEY = {"snapshots", "on_step", "cache", "batch_size"}  # the size of the call itself is in it
+_NOT_IN_THE_KEY = {"snapshots", "on_step", "cache", "batch_size", "batch_invariant"}  # the call's own size is in it
 _ROWS = 16  # whose conditions are in memory at a time
 
 
@@ -70,8 +70,8 @@ class RunCache:
     def find(self, rows: Sequence[BatchRow], size: int) -> dict[BatchRow, list[Event]]:
         """The events of the rows that are known, for calls of `size` rows, in the order of such calls."""
         found: dict[BatchRow, list[Event]] = {}
-        for row in _in_order(rows, size, self._batch.num_layers):
-            stored = self._store.get(self._key(row, size))
+        for row, place in self._in_order(rows, size):
+            stored = self._store.get(self._key(row, size, place))
             if stored is not None and (events := self._events(row, stored)) is not None:
                 found[row] = events
         return found
@@ -109,13 +109,14 @@ class RunCache:
                 return
         except NotHashable:
             return
+        places = {row: place for place, row in rows.items()}
         for event in self._collected:
             if isinstance(event, TokenImage):
                 row, stored = BatchRow(event.layer, event.token), StoredImage(event.image)
             else:
                 row = BatchRow(event.layer)
                 stored = StoredImage(event.image, event.latents, self._snapshots.get(event.layer, {}), event.attention)
-            self._store.put(self._key(row, size), stored)
+            self._store.put(self._key(row, size, places[row]), stored)
 
     def _events(self, row: BatchRow, stored: StoredImage) -> list[Event] | None:
         """The events of a row; None if something is missing."""
@@ -130,8 +131,17 @@ class RunCache:
         snapshots = [Snapshot(layer, step, stored.snapshots[step]) for step in sorted(self._settings.snapshots)]
         return [*snapshots, LayerImage(layer, stored.image, stored.latents, attention, cached=True)]
 
-    def _key(self, row: BatchRow, size: int) -> str:
-        place = batch_index(row, size, self._batch.num_layers)
+    def _in_order(self, rows: Sequence[BatchRow], size: int) -> list[tuple[BatchRow, int]]:
+        """The rows with their places in the batch, in the order of calls of `size` rows."""
+        remaining, ordered = list(rows), []
+        invariant = self._settings.batch_invariant
+        while remaining:
+            chosen = next_rows(remaining, size, None, self._batch.num_layers, batch_invariant=invariant)
+            ordered += [(row, place) for place, row in chosen.items()]
+            remaining = [row for row in remaining if row not in chosen.values()]
+        return ordered
+
+    def _key(self, row: BatchRow, size: int, place: int) -> str:
         return self._rest.copy().add(self._conditions[row], size, place).hexdigest()
 
     def _hash_of_the_rest(self) -> ContentHash:
@@ -151,15 +161,6 @@ class RunCache:
             if field.name not in _NOT_IN_THE_KEY:
                 found.add(field.name, getattr(settings, field.name))
         return found
-
-
-def _in_order(rows: Sequence[BatchRow], size: int, num_layers: int) -> list[BatchRow]:
-    remaining = list(rows)
-    ordered: list[BatchRow] = []
-    while remaining:
-        ordered += next_rows(remaining, size, None, num_layers).values()
-        remaining = [row for row in remaining if row not in ordered]
-    return ordered
 
 
 def _conditions(batch: Batch, settings: SamplingSettings) -> dict[BatchRow, str]:

@@ -20,7 +20,7 @@ from .diffusion_lens import DiffusionLens
 from .edits import Edit, Layer
 from .settings import DEFAULTS, SamplingSettings, read_settings
 from .sharing import run_in_worker
-from .stock_call import PreviewBudget, StockCall
+from .stock_call import RunSoFar, StockCall
 
 _PROMPT = "a red circle on a blue background"
 _ROUNDING = {torch.float32: 1e-5, torch.bfloat16: 2e-2, torch.float16: 2e-3}  # of the largest latent
@@ -225,7 +225,7 @@ class _Trial:
         )
         found: list[Event] = []
         rows = {batch_index(row, size, self.lens.num_layers): row}
-        StockCall(batch, settings, found.append, _Control(), rows, size, lambda *_: None, PreviewBudget()).paint()
+        StockCall(batch, settings, found.append, _Control(), rows, size, lambda *_: None, RunSoFar()).paint()
         latents = next((event.latents for event in found if isinstance(event, LayerImage)), None)
         if latents is None:
             raise RuntimeError("the stock picture is not finite")

@@ -1,30 +1,32 @@
 """denoise: generates images from edited text encoder outputs, several rows in each call of the stock pipeline.
 
-Every forward has the same number of rows (the batch size); missing rows are padded. So an image is the same to the
-byte, whichever other images are requested. Each row has its own generator, and all have the same seed: the same
-latents and, with stochastic schedulers, the same noise at every step.
+All forwards of a run have the same number of rows, at most the batch size: the images of a run, and those of two runs
+with equally many rows, can be compared to the byte. An image does not depend on which others are requested, up to
+rounding: the kernels of a forward depend on its number of rows. With `batch_invariant` every forward has as many rows
+as the batch size, missing rows are padded, and an image is the same to the byte. Each row has its own generator, and
+all have the same seed: the same latents and, with stochastic schedulers, the same noise at every step.
 """
 
 from __future__ import annotations
 
-import gc
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
-
-import torch
+from dataclasses import replace
 
 from ..runs.events import Event, Failed, LayerImage, Message, Progress, TokenFailed, TokenImage
 from .batch import Batch, BatchRow, next_rows
+from .batch_size import remember_batch_size
 from .cache import open_cache
+from .memory import free_memory, out_of_memory
 from .settings import SamplingSettings
-from .stock_call import Cancelled, Control, PreviewBudget, StockCall
+from .stock_call import Cancelled, Control, RunSoFar, StockCall
 
 
 def denoise(batch: Batch, settings: SamplingSettings, emit: Callable[[Event], None], control: Control) -> None:
     """Generate all rows of a batch, the displayed layer first, and emit events on the way.
 
-    Returns early, with the images so far, if `control` is cancelled. If memory runs out, halves the batch size.
+    Returns early, with the images so far, if `control` is cancelled. If memory runs out, goes on with half the rows,
+    and remembers the number for the next runs.
 
     Parameters
     ----------
@@ -36,29 +38,30 @@ def denoise(batch: Batch, settings: SamplingSettings, emit: Callable[[Event], No
     control : Control
     """
     progress = _Progress(batch, settings, emit)
-    budget = PreviewBudget()
-    size = settings.batch_size
+    so_far = RunSoFar()
     remaining = batch.rows
+    size = settings.rows_per_call(len(remaining))  # of all rows, cached or not: what a run has can be compared
     cache = open_cache(batch, settings)
     if cache is not None:
         remaining = progress.replay(cache.find(remaining, size), remaining, control)
     if batch.plan is not None and batch.plan.note:
         emit(Message(batch.plan.note))
     while remaining and not control.cancelled():
-        rows = next_rows(remaining, size, control.focus, batch.num_layers)
+        rows = next_rows(remaining, size, control.focus, batch.num_layers, batch_invariant=settings.batch_invariant)
         progress.begin(rows)
         send = progress.emit if cache is None else cache.collecting(progress.emit)
-        failed = _paint(StockCall(batch, settings, send, control, rows, size, progress.tell, budget), size)
+        failed = _paint(StockCall(batch, settings, send, control, rows, size, progress.tell, so_far), size)
         if cache is not None:
             cache.keep(rows, size)
         if failed is None:
             return
         if failed:
-            size //= 2
-            gc.collect()  # frees what the failed call held
-            torch.cuda.empty_cache()
+            free_memory()
+            settings = replace(settings, batch_size=(size + 1) // 2)
+            remember_batch_size(batch.view.pipe, settings)
+            size = settings.rows_per_call(len(remaining))
             message = f"out of memory: going on with {size} layer{'s' * (size > 1)} at a time"
-            emit(Message(message, {"batch_size": size}))
+            emit(Message(message, {"batch_size": settings.batch_size, "rows_per_call": size}))
             continue
         remaining = [row for row in remaining if row not in rows.values()]
         progress.end()
@@ -75,14 +78,6 @@ def _paint(call: StockCall, size: int) -> bool | None:
             raise
         return True
     return False
-
-
-def out_of_memory(error: BaseException) -> bool:
-    """Whether an error means that memory ran out, on any device."""
-    # on CPU and MPS, torch raises a plain RuntimeError
-    words = str(error).lower()
-    said = "can't allocate memory" in words or "not enough memory" in words or "out of memory" in words
-    return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or said
 
 
 class _Progress:
@@ -153,11 +148,3 @@ class _Progress:
         if done >= self._total:
             return 0.0
         return (time.monotonic() - self._began) * (self._total - done) / generated if generated > 0 else None
-
-
-def default_batch_size(pipe: Any, denoiser: Any) -> int:
-    """13, all layers of SD 1.5, on an accelerator; on a CPU 7 for small denoisers, 1 for others, which gain nothing."""
-    size = sum(parameter.numel() for parameter in denoiser.parameters())
-    if pipe._execution_device.type != "cpu":
-        return 13 if size < 4_000_000_000 else 4  # the larger ones fill an accelerator with few rows
-    return 7 if size < 50_000_000 else 1

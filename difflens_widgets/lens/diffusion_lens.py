@@ -5,9 +5,9 @@ Toker et al., "Diffusion Lens: Interpreting Text Encoders in Text-to-Image Pipel
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, overload
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 import torch
 
@@ -17,13 +17,12 @@ from ..runs.job import LensJob
 from ..runs.progress_bar import with_progress_bar
 from ..runs.run import LensRun
 from ..runs.tokens import Token
-from .denoise import default_batch_size
+from .batch_size import BatchSize
 from .interventions import Interventions
-from .methods import Lens, Method
-from .prepare import Shared
-from .settings import DEFAULTS, RunOptions, read_settings, takes_run_options
+from .jobs import jobs_of
+from .methods import Method
+from .settings import DEFAULTS, RunOptions, takes_run_options
 from .sharing import run_in_worker
-from .token_mask import token_positions
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -40,9 +39,13 @@ class DiffusionLens(Interventions):
     pipe : diffusers.DiffusionPipeline
         Of one of `models.FAMILIES`, from SD 1 to FLUX.2, or of a family that you registered (`register_family`). The
         lens uses its scheduler, LoRA, offloading and dtype as you set them up.
-    batch_size : int, optional
-        Number of images that are denoised at once, ≥ 1. Default: depends on the device and the size of the model. The
-        last bits of an image depend on it; they do not depend on which other layers are requested.
+    batch_size : int or "auto", optional
+        The most images that are denoised at once, ≥ 1. Default: depends on the device, its memory and the size of the
+        model. "auto": the fastest, by a measurement of some seconds that is kept for good in the user's cache folder.
+    batch_invariant : bool
+        Images are the same to the byte, whichever others are requested: every forward has `batch_size` rows, so one
+        layer takes as long as `batch_size` of them. By default they are the same up to rounding (1 of 255), and all
+        images of a run have equally many rows in their forwards.
     model : str, optional
         The model's name in the labels of runs.
     text_encoder : str, optional
@@ -60,20 +63,21 @@ class DiffusionLens(Interventions):
     >>> run = lens("a red circle on a blue background")
     """
 
+    batch_size = BatchSize()
+
     def __init__(
         self,
         pipe: Any,
         *,
-        batch_size: int | None = None,
+        batch_size: int | Literal["auto"] | None = None,
+        batch_invariant: bool = False,
         model: str | None = None,
         text_encoder: str | None = None,
     ) -> None:
         self.pipe = pipe
         self.family = family_of(pipe)
         self._encoder = require_encoder(pipe, self.family, text_encoder)
-        self.batch_size = default_batch_size(pipe, self.family.denoiser_of(pipe))
-        if batch_size is not None:
-            self.batch_size = checks.as_int("batch_size", batch_size, at_least=1)
+        self.batch_size, self.batch_invariant = batch_size, batch_invariant
         self.model = model or getattr(pipe.config, "_name_or_path", None) or type(pipe).__name__
 
     @classmethod
@@ -83,7 +87,8 @@ class DiffusionLens(Interventions):
         *,
         device: str | torch.device | None = None,
         dtype: torch.dtype | None = None,
-        batch_size: int | None = None,
+        batch_size: int | Literal["auto"] | None = None,
+        batch_invariant: bool = False,
         text_encoder: str | None = None,
         variant: str | None = None,
         revision: str | None = None,
@@ -101,7 +106,7 @@ class DiffusionLens(Interventions):
             Default: CUDA if available, else Apple's MPS, else the CPU.
         dtype : torch.dtype, optional
             Default: float16 or bfloat16 on CUDA, as the family was trained, float32 elsewhere.
-        batch_size, text_encoder
+        batch_size, batch_invariant, text_encoder
             See the class.
         variant, revision : str, optional
             As in diffusers: the variant of the weights, such as "fp16"; the branch or commit on the hub.
@@ -119,7 +124,7 @@ class DiffusionLens(Interventions):
         """
         given = {"variant": variant, "revision": revision, **diffusers_kwargs}
         pipe, name = loading.load_pipeline(model, device, dtype, text_encoder, given)
-        return cls(pipe, batch_size=batch_size, model=name, text_encoder=text_encoder)
+        return cls(pipe, batch_size=batch_size, batch_invariant=batch_invariant, model=name, text_encoder=text_encoder)
 
     @property
     def text_encoder(self) -> str:
@@ -206,6 +211,9 @@ class DiffusionLens(Interventions):
         attention : bool, "mean", "daam" or AttentionOptions
             Capture the attention to each word in each layer's image (of the whole prompt): `run.attention`, a
             `LensAttention`. The images stay the same to the bit. True means "mean".
+        quality : "exact" or "draft"
+            A draft takes 0.3 of the steps (and of the time), so `snapshots` and `attention` have fewer, too. It shows
+            what the exact image will be about, and says "draft" wherever it is shown.
         on_step : callable, optional
             Called in the worker thread as `on_step(layer, step, timestep, latents)` after each denoising step of a
             layer, with a copy of its latents (1, channels, height / f, width / f).
@@ -263,17 +271,4 @@ class DiffusionLens(Interventions):
         self, prompt: str | Sequence[str], *, method: Method | None = None, **options: Unpack[RunOptions]
     ) -> list[LensJob]:
         """Check every argument, then create one job for each prompt."""
-        asked: RunOptions = {**DEFAULTS, **options}
-        texts = checks.prompts(prompt, asked["negative_prompt"])
-        count = self.num_layers if method is None else method.num_layers
-        layers = checks.layers(asked["layers"], count)
-        settings = read_settings(self.pipe, self.batch_size, asked, len(self._encoder.reads) or 1)
-        method = method or Lens(self.text_encoder, count, settings.slots)
-        keep = asked["keep_tokens"]
-        if isinstance(keep, Iterator):  # it is read again for each prompt
-            keep = list(keep)
-        view = self.view()
-        masks = [token_positions(keep, text, view.tokenize) for text in texts]
-        shared = Shared(self.pipe, self.family, self._encoder, self.model, method, layers, count, settings)
-        others = asked["negative_prompt"], asked["attention"]
-        return [shared.job(t, view.tokenize(t), mask, *others) for t, mask in zip(texts, masks, strict=True)]
+        return jobs_of(self, self._encoder, prompt, method, {**DEFAULTS, **options})

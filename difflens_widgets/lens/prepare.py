@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any
+from typing import Any, Literal
 
 import torch
 
@@ -19,6 +19,7 @@ from ..runs.run import LensRun
 from ..runs.tokens import Token, TokenKey
 from ..runs.variant import Variant
 from .batch import Batch
+from .batch_size import BatchChoice, settings_that_fit
 from .denoise import denoise
 from .empty_positions import positions_in_empty
 from .methods import Method
@@ -41,6 +42,7 @@ class Shared:
     layers: tuple[int, ...]
     num_layers: int
     settings: SamplingSettings
+    batch_choice: BatchChoice | Literal["given"] = "given"
 
     def job(
         self,
@@ -91,10 +93,17 @@ class Shared:
                 view.encode("", lora_scale, "empty", method.skips)
             begun = method.begin(view, lora_scale)
             states, kept = stored_states(method.states(view, encoding), run.tokens)
-            settings = self._describe(view.pipe, negative_prompt)  # the user's may have changed since `start`
-            job.emit(Encoded(states, {**settings, **kept, "model_hash": weight_hash(self.pipe)}))
+            batch = self._batch(view, run, negative_prompt, begun)
+            fitting = replace(self, settings=settings_that_fit(self.batch_choice, batch, self.settings, job))
+            settings = fitting._describe(view.pipe, negative_prompt)  # the user's may have changed since `start`
+            settings |= {
+                **kept,
+                "rows_per_call": fitting.settings.rows_per_call(len(batch.rows)),
+                "model_hash": weight_hash(self.pipe),
+            }
+            job.emit(Encoded(states, settings))
             emit = partial(_emit_for_all, job) if method.one_truth else job.emit
-            denoise(self._batch(view, run, negative_prompt, begun), self.settings, emit, job)
+            denoise(batch, fitting.settings, emit, job)
 
     def _batch(
         self, view: PipelineView, run: LensRun, negative_prompt: str | None, begun: torch.Tensor | None

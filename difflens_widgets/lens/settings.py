@@ -17,8 +17,9 @@ from .._version import __version__
 from ..attention.capture import AttentionChoice
 from ..models import checks
 from ..models.sampling_defaults import sampling_defaults
-from .batch import StepListener
+from .batch import StepListener, rows_per_call
 from .edits import Slots
+from .quality import Quality, require_quality, steps_of
 from .token_mask import TokenChoice
 
 P = ParamSpec("P")
@@ -44,6 +45,7 @@ class RunOptions(TypedDict, total=False):
     snapshots: Iterable[int] | None
     keep_tokens: TokenChoice | None
     attention: AttentionChoice
+    quality: Quality
     on_step: StepListener | None
     slots: Slots
     cache: bool
@@ -66,6 +68,7 @@ DEFAULTS: RunOptions = {
     "snapshots": None,
     "keep_tokens": None,
     "attention": False,
+    "quality": "exact",
     "on_step": None,
     "slots": "cut",
     "cache": True,
@@ -96,6 +99,12 @@ class SamplingSettings:
     on_step: StepListener | None = None
     slots: Slots = "cut"
     cache: bool = True
+    batch_invariant: bool = False
+    quality: Quality = "exact"
+
+    def rows_per_call(self, total: int) -> int:
+        """How many rows each call of a run has that denoises `total` rows, padding included."""
+        return self.batch_size if self.batch_invariant else rows_per_call(total, self.batch_size)
 
     @property
     def lora_scale(self) -> float | None:
@@ -119,7 +128,9 @@ class SamplingSettings:
 _NOT_EVERYWHERE = ("guidance_rescale", "eta", "cross_attention_kwargs")
 
 
-def read_settings(pipe: Any, batch_size: int, options: RunOptions, reads: int = 1) -> SamplingSettings:
+def read_settings(
+    pipe: Any, batch_size: int, options: RunOptions, reads: int = 1, *, batch_invariant: bool = False
+) -> SamplingSettings:
     """Check the arguments that control denoising; `options` must hold all of them. The pipeline reads `reads` states.
 
     Raises
@@ -131,6 +142,8 @@ def read_settings(pipe: Any, batch_size: int, options: RunOptions, reads: int = 
     defaults = sampling_defaults(pipe)
     steps, guidance_scale = options["num_inference_steps"], options["guidance_scale"]
     steps = checks.as_int("num_inference_steps", defaults.num_inference_steps if steps is None else steps, at_least=1)
+    quality = require_quality(options["quality"])
+    steps = steps_of(quality, steps)
     guidance_scale = defaults.guidance_scale if guidance_scale is None else guidance_scale
     guidance_scale = checks.non_negative("guidance_scale", guidance_scale)
     checks.guidance(pipe, options["negative_prompt"], options["true_cfg_scale"], guidance_scale)
@@ -146,7 +159,7 @@ def read_settings(pipe: Any, batch_size: int, options: RunOptions, reads: int = 
         width=width,
         batch_size=batch_size,
         latents=checks.latents(pipe, options["latents"], height, width),
-        snapshots=checks.snapshots(options["snapshots"], steps),
+        snapshots=_snapshots(options["snapshots"], steps, quality),
         guidance_rescale=checks.non_negative("guidance_rescale", options["guidance_rescale"]),
         eta=checks.non_negative("eta", options["eta"]),
         cross_attention_kwargs=checks.mapping_or_none("cross_attention_kwargs", options["cross_attention_kwargs"]),
@@ -156,7 +169,18 @@ def read_settings(pipe: Any, batch_size: int, options: RunOptions, reads: int = 
         on_step=checks.callable_or_none("on_step", options["on_step"]),
         slots=checks.slots(options["slots"], reads),
         cache=checks.boolean("cache", options["cache"]),
+        batch_invariant=batch_invariant,
+        quality=quality,
     )
+
+
+def _snapshots(steps: Iterable[int] | None, number: int, quality: Quality) -> frozenset[int]:
+    try:
+        return checks.snapshots(steps, number)
+    except ValueError as error:
+        if quality == "exact":
+            raise
+        raise ValueError(f"{error}; this draft takes {number} steps") from None
 
 
 def describe(pipe: Any, settings: SamplingSettings, negative_prompt: str | None) -> dict[str, Any]:
@@ -168,6 +192,7 @@ def describe(pipe: Any, settings: SamplingSettings, negative_prompt: str | None)
         "negative_prompt": negative_prompt,
         "own_negative_embeds": settings.negative_prompt_embeds is not None,
         "num_inference_steps": settings.num_inference_steps,
+        "quality": settings.quality,
         "snapshots": sorted(settings.snapshots),
         "guidance_scale": settings.guidance_scale,
         "true_cfg_scale": settings.true_cfg_scale,
@@ -177,6 +202,7 @@ def describe(pipe: Any, settings: SamplingSettings, negative_prompt: str | None)
         "height": settings.height,
         "width": settings.width,
         "batch_size": settings.batch_size,
+        "batch_invariant": settings.batch_invariant,
         "own_latents": settings.latents is not None,
         "own_generator": isinstance(settings.seed, torch.Generator),
         "slots": settings.slots,

@@ -70,7 +70,7 @@ class StockCall:
         Number of rows in the batch; an index that is not in `rows` repeats one that is.
     progress : callable
         Called with the share 0..1 of this call's evaluations that is done, and the current denoising step.
-    budget : PreviewBudget
+    so_far : RunSoFar
         Shared by all calls of a run.
     """
 
@@ -83,10 +83,10 @@ class StockCall:
         rows: Mapping[int, BatchRow],
         size: int,
         progress: Callable[[float, int], None],
-        budget: PreviewBudget,
+        so_far: RunSoFar,
     ) -> None:
         self.batch, self.settings, self.emit, self.control = batch, settings, emit, control
-        self.view, self.rows, self.progress, self.budget = batch.view, rows, progress, budget
+        self.view, self.rows, self.progress, self.so_far = batch.view, rows, progress, so_far
         self.layers = {index: row.layer for index, row in rows.items() if row.token is None}
         filler = next(iter(rows.values()))
         self.padded = [rows.get(index, filler) for index in range(size)]
@@ -106,7 +106,8 @@ class StockCall:
         with nullcontext() if vae is None else dtype_restored(vae), changed, self._attention() as attention:
             output = self.view.call(**self._arguments())
         maps = attention.maps if attention is not None else {}
-        for index, row in self.rows.items():
+        order = sorted(self.rows.items(), key=lambda at: (at[1].token is not None, not self._displayed(at[1].layer)))
+        for index, row in order:
             self._finish(index, row, output.images[index], _flagged(output, index), maps.get(index))
 
     def _arguments(self) -> dict[str, Any]:
@@ -164,27 +165,39 @@ class StockCall:
         return replace(now, latents=unpack(now.latents, size), prediction=unpack(now.prediction, size))
 
     def _end_step(self, now: Evaluation) -> None:
-        """Call the caller's `on_step`, and decode the requested snapshots."""
+        """Call the caller's `on_step`, and decode the requested snapshots; after a retry only those that are new."""
         if self.settings.on_step:
             for index, layer in self.layers.items():
-                self.settings.on_step(layer, now.step, now.timestep, now.latents[index : index + 1].clone())
-        if now.step in self.settings.snapshots and self.layers:
-            images = self._decode(now.prediction[list(self.layers)])
-            for layer, (image, flagged) in zip(self.layers.values(), images, strict=True):
+                if self.so_far.is_new("on_step", layer, now.step):
+                    self.so_far.note("on_step", layer, now.step)  # never twice, also if it fails itself
+                    self.settings.on_step(layer, now.step, now.timestep, now.latents[index : index + 1].clone())
+        if now.step in self.settings.snapshots:
+            new = [at for at in self._displayed_first() if self.so_far.is_new("snapshot", at[1], now.step)]
+            images = self._decode(now.prediction[[index for index, _ in new]]) if new else []
+            for (_, layer), (image, flagged) in zip(new, images, strict=True):
                 snapshot = Snapshot(layer, now.step, image, flagged)
                 if self.view.has_safety_checker:
                     self.unchecked.setdefault(layer, []).append(snapshot)
                 else:
                     self.emit(snapshot)
+                    self.so_far.note("snapshot", layer, now.step)
+
+    def _displayed(self, layer: int) -> bool:
+        return layer == self.control.focus
+
+    def _displayed_first(self) -> list[tuple[int, int]]:
+        """(batch index, layer) of the whole prompt's rows; the displayed layer may have changed during the call."""
+        return sorted(self.layers.items(), key=lambda item: not self._displayed(item[1]))
 
     def _preview(self, now: Evaluation) -> None:
         """Decode the displayed layer's preview, and the others while this takes a small part of the time."""
-        for number, (index, layer) in enumerate(self.layers.items()):
+        budget = self.so_far.budget
+        for number, (index, layer) in enumerate(self._displayed_first()):
             if number and self.control.cancelled():
                 raise Cancelled
-            if not self.budget.allows() and not (now.number == 1 and number == 0):
+            if not budget.allows() and not (now.number == 1 and number == 0):
                 return
-            with self.budget:
+            with budget:
                 image, _ = self._decode(now.prediction[index : index + 1])[0]
             self.emit(Preview(layer, now.step + 1, self.settings.num_inference_steps, image))
 
@@ -236,6 +249,25 @@ class PreviewBudget:
 
     def __exit__(self, *_: object) -> None:
         self.seconds += time.monotonic() - self._entered
+
+
+class RunSoFar:
+    """What all calls of a run share: the budget of previews, and what a call that ran out of memory has told already.
+
+    The retry of such a call denoises its rows from the first step on.
+    """
+
+    def __init__(self) -> None:
+        self.budget = PreviewBudget()
+        self._told: set[tuple[str, int, int]] = set()
+
+    def is_new(self, what: str, layer: int, step: int) -> bool:
+        """Whether `what` of a layer at a denoising step was not noted yet."""
+        return (what, layer, step) not in self._told
+
+    def note(self, what: str, layer: int, step: int) -> None:
+        """Note that the caller has got `what`."""
+        self._told.add((what, layer, step))
 
 
 def _black(image: Image.Image) -> Image.Image:

@@ -35,12 +35,13 @@ class RunRecord:
     seed : int
         All layers start from this seed's latents and get its noise.
     settings : dict
-        method ("lens", "ablation", "text ablation", "patch", "output patch" or "steer"), num_inference_steps, snapshots
-        (the requested steps), guidance_scale, negative_prompt (None: not given), height, width, scheduler,
-        scheduler_config, model, text_encoder, model_hash (of the weights in force, or "unhashed, because ..."),
-        latents_hash (of the start latents), generator_hash (of the noise that follows), dtype, batch_size, versions. A
-        patch has its source, steering its strengths and direction, a text ablation the blocks in without_text.
-        from_cache, if there are any: the layers, and [layer, token], whose images were generated before.
+        method ("lens", "ablation", "text ablation", "patch", "output patch" or "steer"), quality ("exact" or "draft"),
+        num_inference_steps, snapshots (the requested steps), guidance_scale, negative_prompt (None: not given), height,
+        width, scheduler, scheduler_config, model, text_encoder, model_hash (of the weights in force, or "unhashed,
+        because ..."), latents_hash (of the start latents), generator_hash (of the noise that follows), dtype,
+        batch_size (the most images at once), rows_per_call (how many it were, padding included), batch_invariant,
+        versions. A patch has its source, steering its strengths and direction, a text ablation the blocks in
+        without_text. from_cache, if there are any: the layers, and [layer, token], whose images were generated before.
     states : float16 array (num_layers, positions, width)
         The hidden states of the examined text encoder, before the final layer norm, at `state_positions`; divided by
         `settings["states_scale"]` where they are beyond float16's range. None for a text ablation.
@@ -108,7 +109,13 @@ class RunRecord:
         return tuple(token for token in self.token_masks if isinstance(token, Variant))
 
     def name_of(self, layer: int, token: TokenKey | None = None) -> str:
-        """The name of an image: "layer 7", "layer 7 with token 3 kept", "block 7 skipped", "red ← blue at block 7"."""
+        """The name of an image: "layer 7", "layer 7 with token 3 kept", "block 7 skipped", "red ← blue at block 7".
+
+        That of a draft says so: "layer 7 (draft)".
+        """
+        return self._exact_name_of(layer, token) + " (draft)" * (self.settings.get("quality") == "draft")
+
+    def _exact_name_of(self, layer: int, token: TokenKey | None) -> str:
         if self.method in _UNCHANGED:
             return _UNCHANGED[self.method] if token is None else f"{token} {self.place_of(layer)}"
         if token is None:
@@ -140,5 +147,5 @@ class RunRecord:
     @property
     def caption(self) -> Mapping[str, Any]:
         """The prompt and settings in the caption of an image."""
-        names = ("num_inference_steps", "guidance_scale", "model")
+        names = ("quality", "num_inference_steps", "guidance_scale", "model")
         return {"prompt": self.prompt, "seed": self.seed, **{name: self.settings.get(name) for name in names}}

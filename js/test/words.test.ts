@@ -27,6 +27,8 @@ test("the facts of the settings, and only those there are", () => {
   assert.deepEqual(settingFacts({ model: "C:\\models\\sd15" }), ["sd15"]);
   assert.deepEqual(settingFacts({ model: "owner/name" }), ["name"]);
   assert.deepEqual(settingFacts({ model: "/" }), ["/"]);
+  assert.deepEqual(settingFacts({ seed: 0, quality: "draft" }), ["draft", "seed 0"]);
+  assert.deepEqual(settingFacts({ seed: 0, quality: "exact" }), ["seed 0"]);
   assert.deepEqual(settingFacts({}), []);
 });
 

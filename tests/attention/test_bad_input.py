@@ -186,7 +186,7 @@ class Broken(AttnProcessor2_0):
         (
             Flattened,
             RuntimeError,
-            r"attn2 \(Flattened\) calls .* shape \(8, 16, 16\), expected \(4, 2, 16, 'width'\)",
+            r"attn2 \(Flattened\) calls .* shape \(4, 16, 16\), expected \(2, 2, 16, 'width'\)",
         ),
         (Broken, ZeroDivisionError, "its own"),
         (Interrupted, KeyboardInterrupt, None),

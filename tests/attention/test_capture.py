@@ -13,7 +13,7 @@ from peft import LoraConfig
 
 from difflens_widgets import AttentionOptions, DiffusionLens, PromptPart, capture_attention
 from difflens_widgets.attention.accumulator import AttentionAccumulator
-from difflens_widgets.lens.batch import BatchRow, batch_index
+from difflens_widgets.lens.batch import BatchRow, next_rows
 from pipelines import small_pipeline, small_sd2_pipeline, small_sdxl_pipeline
 from stock import PROMPT
 from stored_attention import daam, daam_modules, store_all
@@ -156,7 +156,8 @@ def stored(request: pytest.FixtureRequest):
 
 def rows_of(lens: DiffusionLens) -> dict[int, int]:
     """Where in the chunk of two each layer stands."""
-    return {layer: batch_index(BatchRow(layer), 2, lens.num_layers) for layer in (1, 2)}
+    rows = next_rows([BatchRow(1), BatchRow(2)], 2, None, lens.num_layers)
+    return {row.layer: index for index, row in rows.items()}
 
 
 def side(pixels: int) -> tuple[int, int]:
@@ -241,8 +242,9 @@ def test_steps_of_daam_are_clamped_each_by_itself(stored) -> None:
 
 
 def test_a_layer_has_the_map_of_its_own_row(sd1) -> None:
-    everything = sd1(PROMPT, attention=True, **QUICK)
-    alone = sd1(PROMPT, attention=True, layers=[2], **QUICK)
+    invariant = DiffusionLens(sd1.pipe, batch_size=2, batch_invariant=True)
+    everything = invariant(PROMPT, attention=True, **QUICK)
+    alone = invariant(PROMPT, attention=True, layers=[2], **QUICK)
     assert np.array_equal(alone.attention.heatmap("circle"), everything.attention.heatmap("circle", layer=2))
     others = [everything.attention.heatmap("circle", layer=layer) for layer in sd1.layers if layer != 2]
     assert all(np.abs(other - alone.attention.heatmap("circle")).max() > 1e-4 for other in others)

@@ -36,7 +36,7 @@ def lens(model: str) -> DiffusionLens:
 
 def test_every_batch_is_filled(lens, monkeypatch) -> None:
     assert lens.batch_size == lens.num_layers == 5  # by default 7, of which two rows would be fillers
-    monkeypatch.setattr("difflens_widgets.lens.diffusion_lens.default_batch_size", lambda pipe: 1)
+    monkeypatch.setattr("difflens_widgets.lens.batch_size.default_batch_size", lambda pipe: 1)
     assert open_lens(lens.pipe.config._name_or_path).batch_size == 1
 
 

@@ -79,6 +79,15 @@ def test_lens_asks_for_an_ablation(model, tmp_path) -> None:
     assert LensRun.load(tmp_path / "run.lens").settings["method"] == "ablation"
 
 
+def test_a_draft_takes_fewer_steps(model, tmp_path, capsys) -> None:
+    arguments = ["lens", "a red circle", "--model", model, "--layers", "4", "--steps", "10", "--draft"]
+    assert cli.main([*arguments, "--out", str(tmp_path)]) == 0
+    settings = LensRun.load(tmp_path / "run.lens").settings
+    assert (settings["quality"], settings["num_inference_steps"]) == ("draft", 3)
+    assert cli.main(["bench", "attention", "--draft"]) == 2
+    assert "--draft: only `difflens bench lens` compares drafts" in capsys.readouterr().err
+
+
 @pytest.fixture(scope="module")
 def lora(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """LoRA weights for the model, as diffusers saves them."""

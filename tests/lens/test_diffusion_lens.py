@@ -19,8 +19,8 @@ from diffusers import (
 )
 
 from difflens_widgets import DiffusionLens, LensJob, LensRun
-from difflens_widgets.lens.batch import BatchRow, next_rows
-from difflens_widgets.runs.events import Done, Event, Failed, LayerImage, Message, Preview, Progress
+from difflens_widgets.lens.batch import BatchRow, next_rows, rows_per_call
+from difflens_widgets.runs.events import Done, Event, Failed, LayerImage, Preview, Progress, Snapshot
 from edited_layers import spoil_layer
 from pipelines import small_pipeline
 
@@ -288,13 +288,24 @@ def test_a_row_has_its_place_in_the_batch_whatever_else_is_asked(size) -> None:
     places: dict[BatchRow, int] = {}
     remaining, calls = list(whole), 0
     while remaining:
-        chosen = next_rows(remaining, size, None, 13)
+        chosen = next_rows(remaining, size, None, 13, batch_invariant=True)
         places |= {row: index for index, row in chosen.items()}
         remaining = [row for row in remaining if row not in chosen.values()]
         calls += 1
     assert calls == -(-13 // size)  # and no place is wasted
     for row in whole:
-        assert next_rows([row], size, None, 13) == {places[row]: row}
+        assert next_rows([row], size, None, 13, batch_invariant=True) == {places[row]: row}
+
+
+def test_calls_of_a_run_have_equally_many_rows_and_as_few_as_that_needs() -> None:
+    for total, size, rows in [(1, 7, 1), (7, 7, 7), (8, 7, 4), (13, 7, 7), (13, 13, 13), (13, 5, 5), (13, 6, 5)]:
+        assert rows_per_call(total, size) == rows
+    for total in range(1, 60):
+        for size in range(1, 20):
+            rows = rows_per_call(total, size)
+            calls = -(-total // size)
+            assert rows <= size
+            assert (calls - 1) * rows < total <= calls * rows  # no more calls than needed, none of them empty
 
 
 def test_focus_is_painted_first(fresh_lens) -> None:
@@ -309,33 +320,29 @@ def test_focus_is_painted_first(fresh_lens) -> None:
     assert painted[:3] == [4, 0, 2]
 
 
-# out of memory, not finite
+def test_within_a_call_too_the_layer_on_screen_is_first(fresh_lens) -> None:
+    """It changes while layers 4 and 0 are denoised together: its preview comes first then, and so does its image."""
+    seen: list[tuple[str, int, int]] = []
+
+    def listen(event: Event) -> None:
+        if isinstance(event, Preview | Snapshot | LayerImage):
+            seen.append((type(event).__name__, event.layer, getattr(event, "step", 0)))
+        if isinstance(event, Preview) and event.step == 1:
+            job.focus = 0
+
+    (job,) = fresh_lens._jobs(PROMPT, layers=[0, 4], snapshots=[1, 2], num_inference_steps=4, guidance_scale=2.0)
+    job.subscribe(listen)
+    job.wait()
+    first: dict[tuple[str, int], int] = {}
+    for name, layer, step in seen:
+        first.setdefault((name, step), layer)
+    assert first["Preview", 1] == 4  # what was on screen before
+    later = {at: layer for at, layer in first.items() if at != ("Preview", 1)}
+    assert {("Snapshot", 1), ("Snapshot", 2), ("LayerImage", 0)} <= later.keys()
+    assert set(later.values()) == {0}
 
 
-def test_out_of_memory_halves_the_batch_says_so_and_goes_on() -> None:
-    lens = DiffusionLens(small_pipeline(DDIMScheduler), batch_size=4)
-
-    def limited(module, args, kwargs) -> None:
-        if args[0].shape[0] > 4:
-            raise torch.OutOfMemoryError("CUDA out of memory")
-
-    lens.pipe.unet.register_forward_pre_hook(limited, with_kwargs=True)
-    job = lens.start(PROMPT, **QUICK)
-    events: list[Event] = []
-    job.subscribe(events.append)
-    run = job.result(60)
-    assert len(run.images) == 5
-    assert run.settings["batch_size"] == 2
-    assert "2 layers at a time" in next(event.message for event in events if isinstance(event, Message))
-
-
-def test_out_of_memory_even_alone_is_an_error(fresh_lens) -> None:
-    def full(*_) -> None:
-        raise torch.OutOfMemoryError("CUDA out of memory")
-
-    fresh_lens.pipe.unet.register_forward_pre_hook(full)
-    with pytest.raises(torch.OutOfMemoryError):
-        fresh_lens(PROMPT, **QUICK)
+# not finite, errors
 
 
 def test_a_layer_that_is_not_finite_is_named_and_the_others_go_on(fresh_lens, monkeypatch) -> None:

@@ -32,7 +32,7 @@ def _no_gradients():
 
 @pytest.fixture(scope="module")
 def lens() -> DiffusionLens:
-    return DiffusionLens(small_pipeline(DDIMScheduler), batch_size=3)
+    return DiffusionLens(small_pipeline(DDIMScheduler), batch_size=3, batch_invariant=True)
 
 
 @pytest.fixture(scope="module")

@@ -24,7 +24,7 @@ LONG = "red " * 74 + "circle"  # 75 words: with start and end every place is tak
 
 @pytest.fixture(scope="module")
 def lens() -> DiffusionLens:
-    return DiffusionLens(small_pipeline(DDIMScheduler), batch_size=3)
+    return DiffusionLens(small_pipeline(DDIMScheduler), batch_size=3, batch_invariant=True)
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +35,7 @@ def run(lens: DiffusionLens) -> LensRun:
 @pytest.fixture
 def fresh_lens() -> DiffusionLens:
     """One that a test may break."""
-    return DiffusionLens(small_pipeline(DDIMScheduler), batch_size=3)
+    return DiffusionLens(small_pipeline(DDIMScheduler), batch_size=3, batch_invariant=True)
 
 
 def same(a: object, b: object) -> bool:

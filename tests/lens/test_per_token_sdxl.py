@@ -32,7 +32,7 @@ def _no_gradients():
 def lens(request: pytest.FixtureRequest) -> DiffusionLens:
     encoder, first_encoder = request.param
     pipe = small_sdxl_pipeline(EulerDiscreteScheduler, first_encoder=first_encoder)
-    return DiffusionLens(pipe, batch_size=2, text_encoder=encoder)
+    return DiffusionLens(pipe, batch_size=2, batch_invariant=True, text_encoder=encoder)
 
 
 def given_to_the_denoiser(lens: DiffusionLens, prompt: str, **options: Any) -> tuple[torch.Tensor, torch.Tensor]:

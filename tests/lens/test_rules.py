@@ -99,13 +99,38 @@ def test_the_layers_differ(lens, full) -> None:
     assert all(np.abs(pixels(full.images[layer]) - last).max() > 8 for layer in (0, 1))
 
 
-def test_5_a_layer_does_not_depend_on_the_others(lens, full) -> None:
-    same = {"seed": 3, "num_inference_steps": STEPS, "guidance_scale": 5.0}
-    alone = lens(PROMPT, layers=[2], **same)
+SAME = {"seed": 3, "num_inference_steps": STEPS, "guidance_scale": 5.0}
+
+
+def test_5_a_layer_does_not_depend_on_the_others_up_to_rounding(lens, full) -> None:
+    for layers in ([2], list(lens.layers)[::-1], [lens.num_layers - 1, 2, 0]):
+        run = lens(PROMPT, layers=layers, **SAME)
+        for layer in layers:
+            assert np.abs(pixels(run.images[layer]) - pixels(full.images[layer])).max() <= 1
+            apart = np.abs(run.latents[layer] - full.latents[layer]).max()
+            assert apart <= 1e-4 * np.abs(full.latents[layer]).max()
+
+
+def test_5_one_layer_does_not_pay_for_the_others(lens) -> None:
+    rows: list[int] = []
+    hook = lens.pipe.unet.register_forward_pre_hook(lambda _, args: rows.append(len(args[0])))
+    run = lens(PROMPT, layers=[2], **SAME)
+    hook.remove()
+    assert rows == [2] * len(rows)  # guidance: twice the rows
+    assert (run.settings["rows_per_call"], run.settings["batch_invariant"]) == (1, False)
+
+
+def test_5_to_the_byte_if_asked_for(lens) -> None:
+    invariant = DiffusionLens(lens.pipe, batch_size=min(4, lens.batch_size), batch_invariant=True)
+    full = invariant(PROMPT, **SAME)
+    alone = invariant(PROMPT, layers=[2], **SAME)
     assert alone.images[2].tobytes() == full.images[2].tobytes()
-    backwards = lens(PROMPT, layers=reversed(lens.layers), **same)
+    backwards = invariant(PROMPT, layers=reversed(lens.layers), **SAME)
     assert all(backwards.images[layer].tobytes() == full.images[layer].tobytes() for layer in lens.layers)
     assert np.array_equal(alone.latents[2], full.latents[2])
+    for run in (full, alone):
+        assert run.settings["batch_invariant"]
+        assert run.settings["rows_per_call"] == run.settings["batch_size"] == invariant.batch_size
 
 
 def test_6_mask_and_padding_are_the_stock_pipelines(lens) -> None:

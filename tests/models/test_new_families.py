@@ -91,7 +91,7 @@ class Family:
         self.case = case
         self.pipe = case.make(**case.make_options)
         self.pipe.set_progress_bar_config(disable=True)
-        self.lens = DiffusionLens(self.pipe, batch_size=2, text_encoder=case.encoder)
+        self.lens = DiffusionLens(self.pipe, batch_size=2, batch_invariant=True, text_encoder=case.encoder)
         self.events: list[Event] = []
 
     def run(self, prompt: str = PROMPT, **options: Any) -> LensRun:

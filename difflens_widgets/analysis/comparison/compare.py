@@ -16,7 +16,7 @@ from ..metrics import state_cosine
 from ..states import read_states
 from .comparison import Comparison
 from .file import SWAPPED
-from .swapped import require_comparable, require_swappable, swapped_lens, with_batch_size
+from .swapped import require_comparable, require_swappable, swapped_lens, with_rows_of
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -40,7 +40,8 @@ def compare(
     ----------
     raw, tuned : DiffusionLens
         Each on a pipeline of its own: to compare a LoRA, load the model twice and the LoRA into one of them. Neither
-        is changed. Both paint with `raw.batch_size`. The same lens twice is the control: then nothing differs.
+        is changed. Both paint with `raw.batch_size`, or with what fits in memory for both. The same lens twice is the
+        control: then nothing differs.
     prompt : str
     attribution : bool
         Also paint with {tuned encoder, raw U-Net} and with {raw encoder, tuned U-Net}; takes twice the time. These two
@@ -67,13 +68,12 @@ def compare(
         require_swappable(raw, tuned)
     if judge is not None:
         judge.judge([], prompt)
-    tuned_lens = with_batch_size(tuned, raw.batch_size)
+    tuned_lens = with_rows_of(raw, tuned)
     lenses = {("raw", "raw"): raw, ("tuned", "tuned"): tuned_lens}
     if attribution:
         by_name = {"raw": raw, "tuned": tuned_lens}
         lenses |= {(encoder, unet): swapped_lens(by_name[encoder], by_name[unet]) for encoder, unet in SWAPPED}
-    jobs = {pair: lens._jobs(prompt, **values)[0] for pair, lens in lenses.items()}  # checks the arguments of all
-    runs = {pair: with_progress_bar(job) for pair, job in jobs.items()}
+    runs = _paint(lenses, prompt, values)
 
     raw_run, tuned_run = runs.pop(("raw", "raw")), runs.pop(("tuned", "tuned"))
     lora_scale = (options.get("cross_attention_kwargs") or {}).get("scale")
@@ -84,6 +84,18 @@ def compare(
         described = getattr(judge, "description", type(judge).__name__)
     cosines = state_cosine(*states).astype(np.float32)
     return Comparison(raw_run, tuned_run, runs, cosines, True, verdicts, described)
+
+
+def _paint(lenses: dict[tuple[str, str], DiffusionLens], prompt: str, values: dict[str, Any]) -> dict[Any, LensRun]:
+    """Run all lenses, with equally many rows in all forwards, also if one of them has run out of memory."""
+    jobs = {pair: lens._jobs(prompt, **values)[0] for pair, lens in lenses.items()}  # checks the arguments of all
+    runs = {pair: with_progress_bar(job) for pair, job in jobs.items()}
+    least = min(run.settings["batch_size"] for run in runs.values())
+    for pair, run in runs.items():
+        if run.settings["batch_size"] != least:
+            again = with_rows_of(lenses[pair], lenses[pair], least)
+            runs[pair] = with_progress_bar(again._jobs(prompt, **values)[0])
+    return runs
 
 
 def _verdicts(judge: Callable[..., Any], run: LensRun) -> dict[int, bool]:

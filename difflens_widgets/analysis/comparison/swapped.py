@@ -6,6 +6,7 @@ import inspect
 from types import SimpleNamespace
 from typing import Any
 
+from ...lens.batch_size import chosen
 from ...lens.diffusion_lens import DiffusionLens
 from ...models import checks
 from ...models.weight_hash import UNHASHED, weight_hash
@@ -86,20 +87,24 @@ def swapped_lens(encoder_of: DiffusionLens, rest_of: DiffusionLens) -> Diffusion
     accepted = inspect.signature(stock).parameters
     flags = {name: value for name, value in pipe.config.items() if name in accepted and name not in parts}
     name = f"encoder of {encoder_of.model}, {_denoiser_name(rest_of)} of {rest_of.model}"
-    return DiffusionLens(
-        stock(**parts, **flags), batch_size=rest_of.batch_size, model=name, text_encoder=rest_of.text_encoder
-    )
+    return with_rows_of(rest_of, DiffusionLens(stock(**parts, **flags), model=name, text_encoder=rest_of.text_encoder))
 
 
 def _denoiser_name(lens: DiffusionLens) -> str:
     return "U-Net" if lens.family.denoiser == "unet" else lens.family.denoiser
 
 
-def with_batch_size(lens: DiffusionLens, batch_size: int) -> DiffusionLens:
-    """Return the lens with this batch size; pictures painted with another one differ in their last bits."""
-    if lens.batch_size == batch_size:
-        return lens
-    return DiffusionLens(lens.pipe, batch_size=batch_size, model=lens.model, text_encoder=lens.text_encoder)
+def with_rows_of(raw: DiffusionLens, lens: DiffusionLens, most: int | None = None) -> DiffusionLens:
+    """Return a lens whose forwards have as many rows as those of `raw`: else pictures differ in their last bits.
+
+    Parameters
+    ----------
+    raw, lens : DiffusionLens
+    most : int, optional
+        The most rows at once, in place of `raw.batch_size`.
+    """
+    options: dict[str, Any] = {"batch_size": most or chosen(raw), "batch_invariant": raw.batch_invariant}
+    return DiffusionLens(lens.pipe, model=lens.model, text_encoder=lens.text_encoder, **options)
 
 
 def _same(what: str, raw: Any, tuned: Any, *, swapping: bool = False) -> None:

@@ -73,10 +73,11 @@ def plot(run: RunRecord) -> Figure:
 
 
 def _caption(run: RunRecord) -> str:
-    """Steps, seed, guidance and model, without those that are not known."""
+    """Whether it is a draft, steps, seed, guidance and model, without those that are not known."""
     facts = run.caption
     names = (("steps", "num_inference_steps"), ("seed", "seed"), ("guidance", "guidance_scale"))
-    parts = [f"{word} {facts[name]}" for word, name in names if facts.get(name) is not None]
+    parts = ["draft"] if facts.get("quality") == "draft" else []
+    parts += [f"{word} {facts[name]}" for word, name in names if facts.get(name) is not None]
     if facts.get("model"):
         parts.append(str(facts["model"]))
     return " · ".join(parts)

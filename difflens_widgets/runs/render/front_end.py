@@ -54,6 +54,7 @@ def describe(run: RunRecord) -> dict[str, Any]:
         name: value for name, value in run.settings.items() if isinstance(value, str | int | float | bool)
     }
     names = (
+        "quality",
         "num_inference_steps",
         "guidance_scale",
         "negative_prompt",

@@ -64,11 +64,12 @@ function chips(tokens: Token[]): HTMLElement[] {
   return words;
 }
 
-/** Settings in words: `seed 0`, `guidance 7.5`, `difflens-tiny` (a model's folder without the path to it). */
-export function settingFacts(settings: Settings): string[] {
-  const facts: string[] = [];
-  if (settings.seed !== undefined) facts.push(`seed ${settings.seed}`);
-  if (settings.guidance_scale !== undefined) facts.push(`guidance ${settings.guidance_scale}`);
-  if (settings.model) facts.push(settings.model.split(/[\\/]/).filter(Boolean).at(-1) ?? settings.model);
-  return facts;
+/** Settings in words: `draft` (only of one), `seed 0`, `guidance 7.5`, `difflens-tiny` (a model's folder without the path to it). */
+export function settingFacts({ quality, seed, guidance_scale, model }: Settings): string[] {
+  return [
+    quality === "draft" && quality,
+    seed !== undefined && `seed ${seed}`,
+    guidance_scale !== undefined && `guidance ${guidance_scale}`,
+    model && (model.split(/[\\/]/).filter(Boolean).at(-1) ?? model),
+  ].filter((fact): fact is string => !!fact);
 }

@@ -35,12 +35,13 @@ export interface Settings {
   model?: string;
   negative_prompt?: string;
   method?: string;
+  quality?: string;
   source?: string;
   direction?: string[];
   without_text?: string[];
 }
 
-/** The name of a layer's picture of the lens or an ablation, as `RunRecord.name_of`. */
+/** The name of a layer's picture of the lens or an ablation, as `RunRecord.name_of`; a draft is named in the caption. */
 export function layerName(settings: Settings, layer: number): string {
   if (settings.method !== "ablation") return `layer ${layer}`;
   return layer ? `block ${layer} skipped` : "nothing skipped";
