@@ -280,26 +280,9 @@ def _lab(options: argparse.Namespace) -> int:
 
 
 def _bench(options: argparse.Namespace) -> None:
-    from .bench_attention import bench_attention
-    from .bench_lens import bench_lens
+    from .bench import bench_lines
 
-    if options.batch_sizes and options.what != "lens":
-        raise ValueError("--batch-sizes: only `difflens bench lens` compares batch sizes")
-    if options.draft:
-        from .bench_draft import bench_draft
-
-        if options.what != "lens":
-            raise ValueError("--draft: only `difflens bench lens` compares drafts")
-        lines = bench_draft(options.model, options.steps, options.repeats)
-    elif options.what == "dreambooth":
-        from .bench_dreambooth import bench_dreambooth
-
-        lines = bench_dreambooth(options.model, options.steps, options.repeats)
-    elif options.what == "attention":
-        lines = bench_attention(options.model, options.steps, options.repeats)
-    else:
-        lines = bench_lens(options.model, options.steps, options.repeats, options.batch_sizes or ())
-    for line in lines:
+    for line in bench_lines(options):
         print(line, flush=True)
 
 

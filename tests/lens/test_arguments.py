@@ -41,6 +41,7 @@ RIGHT = {  # what is not wrong for an argument
     "eta": {"a whole number", "a fraction"},
     "keep_tokens": {"a whole number"},
     "attention": {"True"},
+    "cache": {"True"},
 }
 
 

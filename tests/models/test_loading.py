@@ -182,7 +182,7 @@ def test_a_lora_of_another_family(tmp_path) -> None:
     assert name == "flux + lora"
     options = {"layers": [2], "height": 32, "width": 32, "num_inference_steps": 2}
     painted = [DiffusionLens(pipe)("a red circle", **options) for pipe in (small_flux_pipeline(), raw, tuned)]
-    assert (painted[1].latents[2] == painted[2].latents[2]).all()
+    assert abs(painted[1].latents[2] - painted[2].latents[2]).max() <= 1e-5
     assert abs(painted[0].latents[2] - painted[2].latents[2]).max() > 1e-3
 
 

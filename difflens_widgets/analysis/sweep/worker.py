@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from ...lens.batch_size import chosen
 from ...lens.diffusion_lens import DiffusionLens
 from ...models.loading import load_pipeline, loaded_from
 from ...models.weight_hash import weight_hash
@@ -81,7 +82,8 @@ def recipe_for(lens: DiffusionLens, load: Callable[[], DiffusionLens] | None, *,
     model_hash = weight_hash(lens.pipe)
     if not elsewhere:
         return Recipe(lens, None, {}, model_hash)
-    own = {"batch_size": lens.batch_size, "model": lens.model, "text_encoder": lens.text_encoder}
+    own: dict[str, Any] = {"batch_size": chosen(lens), "batch_invariant": lens.batch_invariant}
+    own |= {"model": lens.model, "text_encoder": lens.text_encoder}
     origin = loaded_from(lens.pipe)
     if load is None and origin is None:
         raise ValueError(
