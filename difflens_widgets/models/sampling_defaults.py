@@ -24,6 +24,8 @@ class SamplingDefaults(NamedTuple):
 
 def chosen_or_default(pipe: Any, num_inference_steps: int | None, guidance_scale: float | None) -> SamplingDefaults:
     """What a user chose, and the model's defaults in place of None; raises as `sampling_defaults`."""
+    if num_inference_steps is not None and guidance_scale is not None:
+        return SamplingDefaults(num_inference_steps, guidance_scale)
     own = sampling_defaults(pipe)
     return SamplingDefaults(
         own.num_inference_steps if num_inference_steps is None else num_inference_steps,

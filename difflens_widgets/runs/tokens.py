@@ -92,7 +92,7 @@ def extends(char: str) -> bool:
 
 def characters(text: str) -> list[tuple[int, int]]:
     """The characters as a person counts them, each with what extends it: (start, end) of each."""
-    starts = [at for at, char in enumerate(text) if not at or not extends(char)]
+    starts = [at for at, char in enumerate(text) if not at or text[at - 1].isspace() or not extends(char)]
     return list(zip(starts, [*starts[1:], len(text)], strict=False))  # of "" there is an end without a start
 
 
@@ -108,7 +108,7 @@ def same_word(before: str, after: str, *, digits: bool = False) -> bool:
     digits : bool
         Whether digits count as letters.
     """
-    if extends(after) or before == _JOINER:
+    if (extends(after) and not before.isspace()) or before == _JOINER:
         return True
     kinds = "LMN" if digits else "LM"
     if not all(unicodedata.category(char)[0] in kinds for char in (before, after)):
