@@ -248,10 +248,12 @@ def _denoiser(pipe: Any, text_encoder: str | None) -> tuple[Denoiser, Callable[[
         encoder = require_encoder(pipe, family_of(pipe), text_encoder)
         tokenizer = own_tokenizer(getattr(pipe, encoder.tokenizer))
         return UNetDenoiser(pipe), lambda prompt, forward: read_typed(pipe, tokenizer, prompt)[0]
-    if declared.positions or (declared.prompt != "first forward" and not hasattr(pipe, "do_classifier_free_guidance")):
+    # the class, because the property itself fails before the first call
+    rows_known = declared.prompt != "second half" or hasattr(type(pipe), "do_classifier_free_guidance")
+    if declared.template or not rows_known:
         raise ValueError(
-            f"attention: a call of {type(pipe).__name__} does not tell which tokens and rows are the prompt's; "
-            "what helps: DiffusionLens(pipe), and attention=True in its call"
+            f"attention: a call of {type(pipe).__name__} does not tell which {'tokens' if rows_known else 'rows'} are "
+            "the prompt's; what helps: DiffusionLens(pipe), and attention=True in its call"
         )
     transformer = TransformerDenoiser(pipe, family, text_encoder)
     return transformer, transformer.tokenize

@@ -51,6 +51,11 @@ def lens_attention(
     if options is None:
         return None
     declared = declared_attention(pipe, family)
+    kinds = [token.kind == "pad" for token in tokens]
+    if kinds != sorted(kinds):
+        raise ValueError(
+            f"attention: {type(pipe).__name__} puts padding before the prompt, and maps want it last; leave it out"
+        )
     layers: Sequence[Layer] = (
         cross_attention_layers(pipe.unet) if declared is None else transformer_layers(pipe.transformer, declared)
     )

@@ -10,6 +10,7 @@ that the user wrote joins them in the same order: the SDPA call does not tell.
 
 from __future__ import annotations
 
+import inspect
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -143,7 +144,8 @@ class TransformerDenoiser(Denoiser):
             self._step = step
         elif self.declared.prompt == "second half" and self._is_guided(len(latents)):
             first = len(latents) // 2
-        text = self.declared.num_keys(self.module, kwargs)
+        names = inspect.signature(self.module.forward).parameters
+        text = self.declared.num_keys(self.module, {**dict(zip(names, args, strict=False)), **kwargs})
         return Forward(len(latents), first, self._grid(latents, kwargs), text)
 
     def window(self, layer: AttentionLayer, forward: Forward, tokens: int) -> Window:
@@ -153,12 +155,13 @@ class TransformerDenoiser(Denoiser):
         positions = self._positions(tokens, own.stop - own.start)
         if self.declared.keys == "text":
             return Window(slice(0, pixels), own, (), (pixels, text), positions)
-        text_at, image_at = (pixels, 0) if self.declared.keys == "image first" else (0, text)
-        image = slice(image_at, image_at + pixels)
+        padded = pixels + -pixels % self.declared.multiple
+        text_at, image_at = (padded, 0) if self.declared.keys == "image first" else (0, text)
+        image = slice(image_at, image_at + padded)
         other = slice(own.stop, text) if own.start == 0 else slice(0, own.start)
         of_text = [slice(text_at + part.start, text_at + part.stop) for part in (own, other)]
         rest = (image, of_text[1])[: len(self.rest_names)]
-        return Window(image, of_text[0], rest, (pixels + text,) * 2, positions)
+        return Window(slice(image_at, image_at + pixels), of_text[0], rest, (padded + text,) * 2, positions)
 
     def _own(self, text: int) -> slice:
         return self.declared.own(self.pipe, self.encoder, text) if self.declared.own else slice(0, text)

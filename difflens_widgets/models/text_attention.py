@@ -32,12 +32,17 @@ class TextAttention:
     patch : int, optional
         Height and width, in latents, of the patch that an image token stands for. Default: the transformer's own
         `config.patch_size`.
+    multiple : int
+        The image's tokens are padded to a multiple of it.
     num_keys : callable
-        (transformer, keyword arguments of its forward) → the number of text keys. Default: the positions of its
+        (transformer, arguments of its forward by name) → the number of text keys. Default: the positions of its
         `encoder_hidden_states`.
     own : callable, optional
         (pipeline, name of a text encoder, number of text keys) → the slice of the text keys that are of this encoder.
         Default: all of them. If it is given, the others are the rest "other text" of a map.
+    template : bool
+        Whether the pipeline writes a template around the prompt. Then only a lens run knows the tokens of its calls,
+        and `capture_attention` refuses the pipeline.
     positions : callable, optional
         (number of positions of the encoder, number of its keys) → the encoder's position of each key, where the
         pipeline drops some. Default: all positions, one key each.
@@ -48,8 +53,10 @@ class TextAttention:
     prompt: Literal["second half", "first half", "first forward"]
     processor: str
     patch: int | None = None
+    multiple: int = 1
     num_keys: Callable[[nn.Module, Mapping[str, Any]], int] = _as_given
     own: Callable[[Any, str, int], slice] | None = None
+    template: bool = False
     positions: Callable[[int, int], Sequence[int]] | None = None
 
     def blocks_in(self, transformer: nn.Module) -> dict[str, Any]:

@@ -6,6 +6,7 @@ word changes are that word's, and the keys that another start noise changes are 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -31,6 +32,7 @@ from family_pipelines import (
     small_pixart_pipeline,
     small_qwen_image_pipeline,
     small_sana_pipeline,
+    small_z_image_pipeline,
 )
 from joint_pipelines import small_flux_pipeline, small_sd3_pipeline, small_sd35_pipeline
 from stock import assert_same_picture
@@ -51,6 +53,7 @@ class Case:
     negative: dict[str, Any] = field(default_factory=lambda: {"negative_prompt": "a star on a big green field"})
     needs: str = "DiffusionPipeline"  # the class came after the oldest supported diffusers
     pixels: tuple[int, int] = (32, 48)
+    row: int = -1  # of the prompt, in a batch of one picture
     alone: bool = True  # the words reach the transformer by their tokens alone, by no pooled vector
 
     @property
@@ -69,6 +72,7 @@ CASES = {
     "aura-flow": Case(small_aura_flow_pipeline, "joint_transformer_blocks.0.attn"),
     "qwen-image": Case(small_qwen_image_pipeline),
     "lumina2": Case(small_lumina2_pipeline, "layers.0.attn", size=(2, 3)),  # 8 pixels a latent in any miniature
+    "z-image": Case(small_z_image_pipeline, "layers.0.attention", needs="ZImagePipeline", row=0),
     "klein": Case(small_flux2_klein_pipeline, needs="Flux2KleinPipeline", negative={}),
     "flux2": Case(small_flux2_pipeline, needs="Flux2Pipeline", negative={}),
 }
@@ -81,7 +85,7 @@ class Family:
         self.case = case
         pipe = case.make()
         pipe.set_progress_bar_config(disable=True)
-        if hasattr(pipe.transformer, "context_refiner"):
+        if hasattr(pipe.transformer, "context_refiner"):  # of Lumina 2 and Z-Image
             pipe.transformer.context_refiner = torch.nn.ModuleList()  # it mixes the tokens
         self.lens = DiffusionLens(pipe, batch_size=2, text_encoder=case.encoder)
         self.module = pipe.transformer.get_submodule(case.module)
@@ -131,12 +135,12 @@ def first_call(module: Any) -> Iterator[dict[str, Any]]:
             hook.remove()
 
 
-def of_last_row(call: dict[str, Any]) -> tuple[np.ndarray, np.ndarray]:
-    """The keys (key, width) of the last row, which is the prompt's, and its shares (head, query, key)."""
-    query, key = call["query"][-1].numpy(), call["key"][-1].numpy()
+def of_row(call: dict[str, Any], row: int) -> tuple[np.ndarray, np.ndarray]:
+    """The keys (key, width) of one row, and its shares (head, query, key)."""
+    query, key = call["query"][row].numpy(), call["key"][row].numpy()
     scores = np.einsum("hqd,hkd->hqk", query, key) * (call["scale"] or query.shape[-1] ** -0.5)
     if (mask := call["mask"]) is not None:
-        mask = mask.expand(*call["query"].shape[:-1], key.shape[1])[-1]
+        mask = mask.expand(*call["query"].shape[:-1], key.shape[1])[row]
         scores = np.where(mask.numpy(), scores, -np.inf) if mask.dtype == torch.bool else scores + mask.double().numpy()
     powers = np.exp(scores - scores.max(-1, keepdims=True))
     return key.transpose(1, 0, 2).reshape(key.shape[1], -1), powers / powers.sum(-1, keepdims=True)
@@ -188,16 +192,16 @@ def test_the_map_of_a_word_is_its_share(family: Family) -> None:
         family.run(OTHER, **options)
     with first_call(family.module) as with_other_noise:
         family.run(seed=4, **options)
-    keys, exact = of_last_row(call)
-    image = changed(keys, of_last_row(with_other_noise)[0])
+    keys, exact = of_row(call, family.case.row)
+    image = changed(keys, of_row(with_other_noise, family.case.row)[0])
     maps = family.run(attention=AttentionOptions(steps=[0]), **options).attention[0]
     where = {"block": family.case.block, "step": 0}
     if image:  # joint attention: the queries stand where the keys stand
-        exact = exact[:, image]
+        exact = exact[:, image[: math.prod(family.case.size)]]  # Z-Image has padding behind the pixels
         np.testing.assert_allclose(
             maps.rest("image", **where), exact[..., image].sum(-1).mean(0).reshape(family.case.size), rtol=1e-4
         )
-    word = [key for key in changed(keys, of_last_row(with_other_word)[0]) if key not in image]
+    word = [key for key in changed(keys, of_row(with_other_word, family.case.row)[0]) if key not in image]
     if family.case.alone:
         assert len(word) == 1
     else:  # a pooled vector changes all keys, and tests/attention/test_joint.py looks at the places

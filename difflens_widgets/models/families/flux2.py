@@ -43,6 +43,7 @@ _COMMON: dict[str, Any] = {
         prompt="first forward",
         processor="diffusers.models.transformers.transformer_flux2.Flux2AttnProcessor",
         patch=2,
+        template=True,
     ),
 }
 

@@ -26,6 +26,7 @@ LUMINA2 = Family(
         prompt="first forward",
         processor="diffusers.models.transformers.transformer_lumina2.Lumina2AttnProcessor2_0",
         num_keys=lambda transformer, given: int(given["encoder_attention_mask"].sum(1).max()),
+        template=True,
         positions=lambda read, keys: range(keys),
     ),
 )

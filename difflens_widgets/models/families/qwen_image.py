@@ -53,6 +53,7 @@ QWEN_IMAGE = Family(
         prompt="first forward",
         processor="diffusers.models.transformers.transformer_qwenimage.QwenDoubleStreamAttnProcessor2_0",
         patch=2,
+        template=True,
         positions=lambda read, keys: range(read - keys, read),
     ),
 )

@@ -26,6 +26,7 @@ SANA = Family(
         keys="text",
         prompt="second half",
         processor="diffusers.models.transformers.sana_transformer.SanaAttnProcessor2_0",
+        template=True,
         positions=lambda read, keys: [0, *range(read - keys + 1, read)],
     ),
 )
