@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import diffusers
@@ -18,7 +18,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from difflens_widgets import AttentionOptions, DiffusionLens, LensRun, PromptPart
+from difflens_widgets import AttentionOptions, DiffusionLens, LensRun, PromptPart, models
+from difflens_widgets.models.families.pixart import PIXART
+from difflens_widgets.models.families.qwen_image import QWEN_IMAGE
 from difflens_widgets.runs.render.attention_front_end import columns_of, view_maps, views_of
 from family_pipelines import (
     small_aura_flow_pipeline,
@@ -40,6 +42,9 @@ from stock import assert_same_picture
 PROMPT, OTHER = "a red circle on blue", "a green circle on blue"
 WORDS = ("a", "red", "circle", "on", "blue")
 STEPS = 2
+
+
+_WITHOUT_POSITIONS = replace(QWEN_IMAGE.attention, positions=None)
 
 
 @dataclass(frozen=True)
@@ -241,6 +246,42 @@ def test_padding_that_a_mask_hides_has_no_share() -> None:
     run = lens(PROMPT, layers=[2], height=32, width=32, num_inference_steps=1, attention="daam")
     assert run.attention.heatmap(PromptPart.PADDING).max() == 0
     assert run.attention.heatmap("red").max() > 0
+
+
+def test_the_chosen_encoder_decides_whose_tokens_have_maps() -> None:
+    pipe = small_sd3_pipeline()
+    options = {"layers": [1], "height": 32, "width": 32, "num_inference_steps": 1, "attention": True}
+    clip, t5 = (DiffusionLens(pipe, batch_size=1, text_encoder=name) for name in ("text_encoder", "text_encoder_3"))
+    of_clip, of_t5 = (lens(PROMPT, **options).attention for lens in (clip, t5))
+    assert [len(one.plan.tokens) for one in (of_clip, of_t5)] == [77, 256]
+    for one in (of_clip, of_t5):
+        assert one[1].rest_names == ("image", "other text")
+        assert one[1].rest("other text").max() > 1e-3
+
+
+def test_a_family_of_your_own_declares_its_attention(monkeypatch: pytest.MonkeyPatch) -> None:
+    class OwnPixArt(diffusers.PixArtSigmaPipeline):
+        """Made known without attention, and then with it."""
+
+    monkeypatch.setattr(models, "_REGISTERED", {})
+    parts = small_pixart_pipeline().components
+    options = {"layers": [2], "height": 32, "width": 32, "num_inference_steps": 1, "attention": True}
+    undeclared = replace(PIXART, pipeline_classes=("OwnPixArt",), attention=None)
+    models.register_family(undeclared)
+    with pytest.raises(ValueError, match=r"that of OwnPixArt cannot be captured; .* if you declare its `attention`"):
+        DiffusionLens(OwnPixArt(**parts))(PROMPT, **options)
+    models.register_family(replace(undeclared, attention=replace(PIXART.attention, modules=("blocks.*.attn",))))
+    with pytest.raises(ValueError, match=r"attention: PixArtTransformer2DModel has no blocks\.\*\.attn"):
+        DiffusionLens(OwnPixArt(**parts))(PROMPT, **options)
+    models.register_family(replace(undeclared, attention=PIXART.attention))
+    assert DiffusionLens(OwnPixArt(**parts), batch_size=1)(PROMPT, **options).attention.words == WORDS
+
+
+def test_tokens_that_do_not_fit_the_keys_are_not_guessed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(models, "_REGISTERED", {"QwenImagePipeline": replace(QWEN_IMAGE, attention=_WITHOUT_POSITIONS)})
+    lens = DiffusionLens(small_qwen_image_pipeline(), batch_size=1)
+    with pytest.raises(RuntimeError, match=r"text_encoder reads 123 positions .* given 89 text keys; which is which"):
+        lens(PROMPT, layers=[0], height=32, width=32, num_inference_steps=1, attention=True)
 
 
 @pytest.mark.parametrize("make", [small_cogview4_pipeline, small_if_pipeline], ids=["cogview4", "deepfloyd-if"])
