@@ -3,10 +3,10 @@
 Capturing leaves the images unchanged to the bit. The modules, in the order of the work:
 
 - `denoiser`: what capture must know about a denoiser. `unet` answers it for the cross-attention of SD 1.x, 2.x and
-  SDXL, `joint` for the joint attention of SD3 and FLUX.
+  SDXL, `transformer` for the families that declare how they attend to the text (FLUX, SD3, PixArt, ...).
 - `sdpa_hook`: reads the queries and keys that an attention module gives to torch.
 - `accumulator`: sums the attention probabilities over heads, layers and steps.
-- `capture`: puts these together around one call of a pipeline.
+- `capture`: puts these together around one call of a pipeline; `lens` is its way into the runs of a lens.
 
 `runs/maps` holds what does not need torch: the options, the plan of what is kept, and the maps as a record.
 

@@ -44,15 +44,24 @@ class AttentionAccumulator:
         _add_to(self._step, layer.name if self.plan.aggregator == "daam" else layer.block, maps)
 
     def _kept(self, window: Window, chunk: Tensor) -> Tensor:
-        """(head, pixel, key) → (head, pixel, map): a map for each token, then sums of the padding and of the rest.
+        """(head, pixel, key) → (head, pixel, map): one for each own token, then sums of padding, template and rest.
 
-        This comes after the softmax: the share of what has no map of its own is not given to the other tokens.
+        This comes after the softmax: the share of what has no map of its own is not given to the other tokens. A token
+        without a key has the share 0.
         """
         maps = chunk if self.plan.aggregator == "daam" else chunk.mean(0, keepdim=True)
-        tokens, positions = maps[..., window.tokens], self.plan.num_positions
-        sums = [tokens[..., positions:]] if self.plan.has_padding else []
-        sums += [maps[..., keys] for keys in window.rest]
-        return torch.cat([tokens[..., :positions], *(some.sum(-1, keepdim=True) for some in sums)], dim=-1)
+        tokens, plan = maps[..., window.tokens], self.plan
+        key_of = {position: key for key, position in enumerate(window.positions or range(tokens.shape[-1]))}
+        own = [[key_of[position]] if position in key_of else [] for position in plan.own]
+        if all(own):
+            kept = [tokens[..., _together([key for keys in own for key in keys])]]
+        else:
+            kept = [tokens[..., keys].sum(-1, keepdim=True) for keys in own]
+        for positions in (plan.padding, plan.template):
+            if positions:
+                keys = _together([key_of[position] for position in positions if position in key_of])
+                kept.append(tokens[..., keys].sum(-1, keepdim=True))
+        return torch.cat([*kept, *(maps[..., keys].sum(-1, keepdim=True) for keys in window.rest)], dim=-1)
 
     def end_forward(self) -> None:
         """Count a forward of the denoiser that has ended."""
@@ -96,6 +105,13 @@ def _add_to(sums: dict[str, Tensor], name: str, maps: Tensor) -> None:
         sums[name] += maps
     else:
         sums[name] = maps.clone()
+
+
+def _together(keys: list[int]) -> slice | list[int]:
+    """The keys as a slice, which copies nothing, if they follow each other."""
+    if keys == list(range(keys[0], keys[0] + len(keys)) if keys else []):
+        return slice(keys[0], keys[0] + len(keys)) if keys else slice(0)
+    return keys
 
 
 def _pooled(maps: Tensor, factor: int) -> Tensor:

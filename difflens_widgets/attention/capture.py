@@ -11,18 +11,18 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
-from ..models import checks, family_of, require_encoder
+from ..models import checks, families, family_of, require_encoder
 from ..models.own_tokenizer import own_tokenizer
 from ..models.tokenize import read_typed
-from ..runs.maps.maps import AttentionMaps, LensAttention
+from ..runs.maps.maps import AttentionMaps
 from ..runs.maps.options import AttentionOptions, read_options
 from ..runs.maps.plan import Plan, plan_capture
 from ..runs.tokens import Token
 from .accumulator import AttentionAccumulator
 from .denoiser import AttentionLayer, Denoiser, Forward
-from .joint import joint_denoiser
 from .sdpa_hook import SdpaCall, capture_sdpa, only_in
-from .unet import UNetDenoiser, cross_attention_layers
+from .transformer import TransformerDenoiser, declared_attention
+from .unet import UNetDenoiser
 
 AttentionChoice = bool | str | AttentionOptions
 PlanImages = Callable[[Forward, int], Mapping[int, Plan]]
@@ -83,6 +83,11 @@ class Capture:
         """The maps of each captured image, by its batch index. Each access computes them: read it once, at the end."""
         return {index: one.finish() for index, one in self._accumulators.items() if one.has_steps}
 
+    @property
+    def _num_timesteps(self) -> int:
+        """How many forwards of the prompt the call makes; not all pipelines tell."""
+        return getattr(self.pipe, "num_timesteps", None) or len(self.pipe.scheduler.timesteps)
+
     def begin_forward(self, module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """Learn from a forward's arguments what its rows are; plan in the first forward."""
         self._forward = forward = self._denoiser.read(args, kwargs)
@@ -97,7 +102,7 @@ class Capture:
         self._seen = set()
 
     def _begin(self, forward: Forward) -> None:
-        steps = -(-self.pipe.num_timesteps // self.pipe.scheduler.order)
+        steps = -(-self._num_timesteps // self.pipe.scheduler.order)
         plans = self._plan_images(forward, steps)
         blocks = {block.name for plan in plans.values() for block in plan.blocks}
         self.layers = {name: layer for name, layer in self.layers.items() if layer.block in blocks}
@@ -146,7 +151,7 @@ class Capture:
             raise RuntimeError(f"attention: {missing[0].described} did not run, so its maps would be empty")
         order = self.pipe.scheduler.order
         self._forwards += 1
-        is_last = self._forwards == self.pipe.num_timesteps
+        is_last = self._forwards == self._num_timesteps
         for accumulator in self._accumulators.values():
             accumulator.end_forward()
             if is_last or self._forwards % order == 0:
@@ -165,7 +170,7 @@ def capture_attention(
 
     Parameters
     ----------
-    pipe : diffusers.StableDiffusionPipeline, StableDiffusionXLPipeline, StableDiffusion3Pipeline or FluxPipeline
+    pipe : diffusers.StableDiffusionPipeline, StableDiffusionXLPipeline, StableDiffusion3Pipeline, FluxPipeline, ...
         As you set it up: LoRA, IP-Adapter and attention processors of your own stay in use. In SD3 and FLUX a pixel
         attends to the text and to the image in one softmax, so the shares of the words sum to less than 1;
         `AttentionMaps.rest("image")` has the remaining share. Your own processor must join text and image in the same
@@ -235,60 +240,20 @@ def capture_attention(
 
 def _denoiser(pipe: Any, text_encoder: str | None) -> tuple[Denoiser, Callable[[str, Forward], tuple[Token, ...]]]:
     """The pipeline's denoiser, and a function that gives a prompt's tokens."""
-    joint = joint_denoiser(pipe, text_encoder)
-    if joint is not None:
-        return joint, joint.tokenize
-    encoder = require_encoder(pipe, family_of(pipe), text_encoder)
-    tokenizer = own_tokenizer(getattr(pipe, encoder.tokenizer))
-    return UNetDenoiser(pipe), lambda prompt, forward: read_typed(pipe, tokenizer, prompt)[0]
-
-
-def lens_attention(
-    attention: bool | str | AttentionOptions,
-    pipe: Any,
-    tokens: Sequence[Token],
-    *,
-    height: int,
-    width: int,
-    steps: int,
-    pictures: int,
-) -> LensAttention | None:
-    """Make the empty record of a lens run's attention, with the plan of what is kept; None: not requested.
-
-    Parameters
-    ----------
-    attention : bool, "mean", "daam" or AttentionOptions
-    pipe : a pipeline with a U-Net
-    tokens : sequence of Token
-        The prompt's, padding included.
-    height, width : int
-        Of the images, in pixels.
-    steps : int
-        The number of denoising steps.
-    pictures : int
-        How many layers the run generates.
-
-    Raises
-    ------
-    ValueError, TypeError
-        If capture cannot work as requested, as far as that is known before anything is computed.
-    """
-    options = read_options(attention)
-    if options is None:
-        return None
-    if getattr(pipe, "unet", None) is None or getattr(pipe, "vae", None) is None:
+    known = families()
+    names = [base.__name__ for base in type(pipe).__mro__ if base.__name__ in known]  # a subclass: its parent's family
+    family = known[names[0]] if names else family_of(pipe)  # which raises
+    declared = declared_attention(pipe, family)
+    if declared is None:
+        encoder = require_encoder(pipe, family_of(pipe), text_encoder)
+        tokenizer = own_tokenizer(getattr(pipe, encoder.tokenizer))
+        return UNetDenoiser(pipe), lambda prompt, forward: read_typed(pipe, tokenizer, prompt)[0]
+    # the class, because the property itself fails before the first call
+    rows_known = declared.prompt != "second half" or hasattr(type(pipe), "do_classifier_free_guidance")
+    if declared.template or not rows_known:
         raise ValueError(
-            f"attention: the lens captures no attention of {type(pipe).__name__} yet; leave it out, or take "
-            "capture_attention around a call of the pipeline (SD 3 and FLUX.1)"
+            f"attention: a call of {type(pipe).__name__} does not tell which {'tokens' if rows_known else 'rows'} are "
+            "the prompt's; what helps: DiffusionLens(pipe), and attention=True in its call"
         )
-    factor = pipe.vae_scale_factor
-    plan = plan_capture(
-        cross_attention_layers(pipe.unet),
-        tokens,
-        options,
-        grid=(height // factor, width // factor),
-        vae_scale_factor=factor,
-        steps=steps,
-        pictures=pictures,
-    )
-    return LensAttention(plan)
+    transformer = TransformerDenoiser(pipe, family, text_encoder)
+    return transformer, transformer.tokenize

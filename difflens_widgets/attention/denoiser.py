@@ -59,12 +59,15 @@ class Window:
         The keys of each of the plan's `rest_names`.
     shape : (int, int)
         How many queries and keys the call has.
+    positions : sequence of int, optional
+        The position of the token that each of the keys `tokens` is of, where the pipeline drops some. Default: 0, 1, …
     """
 
     queries: slice
     tokens: slice
     rest: tuple[slice, ...]
     shape: tuple[int, int]
+    positions: Sequence[int] | None = None
 
 
 @dataclass(frozen=True)

@@ -210,7 +210,8 @@ class DiffusionLens(Interventions):
             prompt's if all words are kept, else the empty prompt's. Snapshots and latents are the whole prompt's only.
         attention : bool, "mean", "daam" or AttentionOptions
             Capture the attention to each word in each layer's image (of the whole prompt): `run.attention`, a
-            `LensAttention`. The images stay the same to the bit. True means "mean".
+            `LensAttention`. The images stay the same to the bit. True means "mean". Of CogView4, DeepFloyd IF and
+            families that do not declare their `TextAttention` it is refused.
         quality : "exact" or "draft"
             A draft takes 0.3 of the steps (and of the time), so `snapshots` and `attention` have fewer, too. It shows
             what the exact image will be about, and says "draft" wherever it is shown.

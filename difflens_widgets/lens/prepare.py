@@ -8,7 +8,8 @@ from typing import Any, Literal
 
 import torch
 
-from ..attention.capture import AttentionChoice, lens_attention
+from ..attention.capture import AttentionChoice
+from ..attention.lens import lens_attention
 from ..models import Family, TextEncoder
 from ..models.view import PipelineView
 from ..models.weight_hash import weight_hash
@@ -69,6 +70,7 @@ class Shared:
         run.attention = lens_attention(
             attention,
             self.pipe,
+            self.family,
             tokens,
             height=settings.height,
             width=settings.width,

@@ -15,7 +15,7 @@ from PIL import Image
 from torch import Tensor
 
 from ..attention.capture import Capture, captured
-from ..attention.unet import UNetDenoiser
+from ..attention.lens import lens_denoiser
 from ..models.checks import ATTENTION_KWARGS, latents_size
 from ..models.pipeline_state import dtype_restored
 from ..models.view import own_scheduler
@@ -143,7 +143,8 @@ class StockCall:
         plan = self.batch.plan
         if plan is None or not self.layers:
             return nullcontext()
-        return captured(UNetDenoiser(self.view.pipe), lambda *_: dict.fromkeys(self.layers, plan))
+        denoiser = lens_denoiser(self.view.pipe, self.view.family, self.view.encoder, len(self.padded))
+        return captured(denoiser, lambda *_: dict.fromkeys(self.layers, plan))
 
     def _after_evaluation(self, now: Evaluation) -> None:
         if self.control.cancelled():

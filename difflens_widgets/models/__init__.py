@@ -78,6 +78,8 @@ def register_family(family: Family) -> Family:
     To find out what to declare, read `encode_prompt`: which encoder it calls, and what it takes of the output. `[0]` or
     `last_hidden_state` is ``reads=(), normed=True`` for nearly all encoders, `hidden_states[-2]` is ``reads=(-2,)``.
 
+    For `attention=True`, a family with a transformer also declares its `TextAttention`: where the text's keys are.
+
     Parameters
     ----------
     family : Family

@@ -11,6 +11,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from .latents import PLAIN, LatentLayout
+from .text_attention import TextAttention
 
 
 @dataclass(frozen=True)
@@ -90,6 +91,8 @@ class Family:
         Further fixed arguments of the pipeline's call.
     negative_embeds : bool
         Whether `negative_prompt_embeds` of (tokens, cross_attention_dim) is all that replaces a negative prompt.
+    attention : TextAttention, optional
+        How the transformer attends to the text. None: `attention=True` is refused (a U-Net needs no declaration).
     """
 
     pipeline_classes: tuple[str, ...]
@@ -104,6 +107,7 @@ class Family:
     dtype: str = "float16"
     arguments: Mapping[str, Any] = field(default_factory=dict)
     negative_embeds: bool = False
+    attention: TextAttention | None = None
 
     @property
     def has_pooled(self) -> bool:

@@ -12,6 +12,7 @@ from diffusers.models.attention_processor import JointAttnProcessor2_0, XFormers
 from diffusers.models.transformers.transformer_flux import FluxAttnProcessor
 
 from difflens_widgets import AttentionOptions, capture_attention
+from family_pipelines import small_if_pipeline, small_pixart_pipeline, small_sana_pipeline
 from joint_pipelines import small_flux_pipeline, small_sd3_pipeline
 from stock import PROMPT
 
@@ -194,3 +195,6 @@ def test_pipelines_of_no_family_are_refused() -> None:
     flux = small_flux_pipeline()
     parts = {name: part for name, part in flux.components.items() if part is not None}
     refused(FluxImg2ImgPipeline(**parts), "the lens has no family for FluxImg2ImgPipeline")
+    refused(small_pixart_pipeline(), "a call of PixArtSigmaPipeline does not tell which rows are the prompt's; what he")
+    refused(small_sana_pipeline(), "a call of SanaPipeline does not tell which tokens are .*attention=True")
+    refused(small_if_pipeline(), "attention: that of IFPipeline cannot be captured; leave it out")

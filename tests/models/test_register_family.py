@@ -141,8 +141,6 @@ def test_arguments_that_a_family_does_not_have() -> None:
         flux(PROMPT, height=24, width=32)
     with pytest.raises(ValueError, match="negative_prompt_embeds: FluxPipeline also needs a pooled vector"):
         flux(PROMPT, negative_prompt_embeds=torch.zeros(1, 8, 32), **SMALL)
-    with pytest.raises(ValueError, match="attention: the lens captures no attention of FluxPipeline yet"):
-        flux(PROMPT, attention=True, **SMALL)
     with pytest.raises(ValueError, match="slots: this pipeline reads one state"):
         flux(PROMPT, slots="all", **SMALL)
     chroma = DiffusionLens(small_chroma_pipeline())

@@ -9,9 +9,18 @@ Nothing else of the prompt reaches the denoiser: layer 0 is the words without an
 
 from __future__ import annotations
 
+from typing import Any
+
 from ..family import Family, TextEncoder
 from ..latents import decode_upcast
+from ..text_attention import TextAttention
 from .flux import T5
+
+
+def _registers(transformer: Any) -> int:
+    """How many learnt tokens the transformer puts in front of the text."""
+    return transformer.register_tokens.shape[1]
+
 
 AURA_FLOW = Family(
     pipeline_classes=("AuraFlowPipeline",),
@@ -19,4 +28,12 @@ AURA_FLOW = Family(
     decode=decode_upcast,
     denoiser="transformer",
     multiple=16,
+    attention=TextAttention(
+        modules=("joint_transformer_blocks.*.attn", "single_transformer_blocks.*.attn"),
+        keys="text first",
+        prompt="second half",
+        processor="diffusers.models.attention_processor.AuraFlowAttnProcessor2_0",
+        num_keys=lambda transformer, given: _registers(transformer) + given["encoder_hidden_states"].shape[1],
+        own=lambda pipe, encoder, text: slice(_registers(pipe.transformer), text),
+    ),
 )

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from ..family import Family, TextEncoder
 from ..latents import PACKED, decode_scaled
+from ..text_attention import TextAttention
 from .flux import T5
 
 CHROMA = Family(
@@ -20,4 +21,11 @@ CHROMA = Family(
     latents=PACKED,
     multiple=16,
     dtype="bfloat16",
+    attention=TextAttention(
+        modules=("transformer_blocks.*.attn", "single_transformer_blocks.*.attn"),
+        keys="text first",
+        prompt="first forward",
+        processor="diffusers.models.transformers.transformer_flux.FluxAttnProcessor",
+        patch=2,
+    ),
 )

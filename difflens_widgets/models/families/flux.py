@@ -13,6 +13,7 @@ from typing import Any
 
 from ..family import Family, TextEncoder
 from ..latents import PACKED, decode_scaled
+from ..text_attention import TextAttention
 
 T5: dict[str, Any] = {"blocks": "encoder.block", "norm": "encoder.final_layer_norm", "normed": True}
 """Where the parts of T5 and UMT5 are; pipelines read the encoder's first output, which is normed."""
@@ -44,4 +45,11 @@ FLUX = Family(
     multiple=16,
     defaults=_defaults,
     dtype="bfloat16",
+    attention=TextAttention(
+        modules=("transformer_blocks.*.attn", "single_transformer_blocks.*.attn"),
+        keys="text first",
+        prompt="first forward",  # the second one, if there is one, is that of `true_cfg_scale`
+        processor="diffusers.models.transformers.transformer_flux.FluxAttnProcessor",
+        patch=2,
+    ),
 )

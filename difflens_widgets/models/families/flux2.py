@@ -16,6 +16,7 @@ from torch import Tensor
 
 from ..family import Family, TextEncoder
 from ..latents import PATCHES
+from ..text_attention import TextAttention
 
 
 def _decode(pipe: Any, latents: Tensor) -> Tensor:
@@ -36,6 +37,14 @@ _COMMON: dict[str, Any] = {
     "latents": PATCHES,
     "multiple": 16,
     "dtype": "bfloat16",
+    "attention": TextAttention(
+        modules=("transformer_blocks.*.attn", "single_transformer_blocks.*.attn"),
+        keys="text first",
+        prompt="first forward",
+        processor="diffusers.models.transformers.transformer_flux2.Flux2AttnProcessor",
+        patch=2,
+        template=True,
+    ),
 }
 
 FLUX2 = Family(

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from ..family import Family, TextEncoder
 from ..latents import decode_scaled
+from ..text_attention import TextAttention
 
 LUMINA2 = Family(
     pipeline_classes=("Lumina2Pipeline",),
@@ -19,4 +20,13 @@ LUMINA2 = Family(
     denoiser="transformer",
     multiple=16,
     dtype="bfloat16",
+    attention=TextAttention(
+        modules=("layers.*.attn",),
+        keys="text first",
+        prompt="first forward",
+        processor="diffusers.models.transformers.transformer_lumina2.Lumina2AttnProcessor2_0",
+        num_keys=lambda transformer, given: int(given["encoder_attention_mask"].sum(1).max()),
+        template=True,
+        positions=lambda read, keys: range(keys),
+    ),
 )

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from ..family import Family, TextEncoder
 from ..latents import decode_scaled
+from ..text_attention import TextAttention
 from .flux import T5
 
 PIXART = Family(
@@ -19,4 +20,10 @@ PIXART = Family(
     denoiser="transformer",
     multiple=16,
     arguments={"use_resolution_binning": False},
+    attention=TextAttention(
+        modules=("transformer_blocks.*.attn2",),
+        keys="text",
+        prompt="second half",
+        processor="diffusers.models.attention_processor.AttnProcessor2_0",
+    ),
 )

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from ..family import Family, TextEncoder
 from ..latents import PACKED
+from ..text_attention import TextAttention
 
 
 def _decode(pipe: Any, latents: Tensor) -> Tensor:
@@ -46,4 +47,13 @@ QWEN_IMAGE = Family(
     multiple=16,
     guidance="true_cfg_scale",
     dtype="bfloat16",
+    attention=TextAttention(
+        modules=("transformer_blocks.*.attn",),
+        keys="text first",
+        prompt="first forward",
+        processor="diffusers.models.transformers.transformer_qwenimage.QwenDoubleStreamAttnProcessor2_0",
+        patch=2,
+        template=True,
+        positions=lambda read, keys: range(read - keys, read),
+    ),
 )

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from ..family import Family, TextEncoder
 from ..latents import decode_scaled
+from ..text_attention import TextAttention
 
 SANA = Family(
     pipeline_classes=("SanaPipeline",),
@@ -20,4 +21,12 @@ SANA = Family(
     multiple=32,
     dtype="bfloat16",
     arguments={"use_resolution_binning": False},
+    attention=TextAttention(
+        modules=("transformer_blocks.*.attn2",),
+        keys="text",
+        prompt="second half",
+        processor="diffusers.models.transformers.sana_transformer.SanaAttnProcessor2_0",
+        template=True,
+        positions=lambda read, keys: [0, *range(read - keys + 1, read)],
+    ),
 )

@@ -14,9 +14,16 @@ from typing import Any
 
 from ..family import Family, TextEncoder
 from ..latents import decode_scaled
+from ..text_attention import TextAttention
 from .flux import T5
 
 _CLIP: dict[str, Any] = {"blocks": "encoder.layers", "norm": "final_layer_norm"}
+
+
+def _own_keys(pipe: Any, encoder: str, text: int) -> slice:
+    clip = pipe.tokenizer_max_length  # positions that the two CLIP encoders share
+    return slice(clip, text) if encoder == "text_encoder_3" else slice(0, clip)
+
 
 STABLE_DIFFUSION_3 = Family(
     pipeline_classes=("StableDiffusion3Pipeline",),
@@ -30,4 +37,11 @@ STABLE_DIFFUSION_3 = Family(
     requires=("text_encoder", "text_encoder_2"),
     multiple=16,
     dtype="bfloat16",
+    attention=TextAttention(
+        modules=("transformer_blocks.*.attn",),
+        keys="image first",
+        prompt="second half",
+        processor="diffusers.models.attention_processor.JointAttnProcessor2_0",
+        own=_own_keys,
+    ),
 )

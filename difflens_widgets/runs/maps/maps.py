@@ -24,8 +24,8 @@ class BlockMaps:
     Attributes
     ----------
     maps : mapping of block name → float32 array (map, height, width)
-        Each the mean over the block's layers and heads: first the tokens without the padding, then all padding
-        together (if there is some), then each of the plan's `rest_names`.
+        Each the mean over the block's layers and heads: first start token, words and end token, then all padding
+        together, then all of a template together (if there is some), then each of the plan's `rest_names`.
     forwards : int
         How many forwards are summed.
     """
@@ -92,7 +92,8 @@ class AttentionMaps(_Planned):
         ----------
         word : str, int or PromptPart
             A word of the prompt, or several consecutive words: the mean of the maps of their tokens. An int is the
-            position of one token; 0 is the start token (of CLIP). `PromptPart.PADDING`: the sum over all padding.
+            position of one token; 0 is the start token (of CLIP). `PromptPart.PADDING`: the sum over all padding. The
+            position of a template's token: the sum over the template.
         block : str or iterable of str, optional
             One block, at its own resolution; or the mean of several, at the latents' resolution. Default: all blocks.
         step : int, optional
@@ -111,18 +112,18 @@ class AttentionMaps(_Planned):
             For a word that the prompt does not have exactly once, an unknown block, or a step that was not kept.
         """
         positions = positions_of(word, self.plan.tokens)
-        rows = [self.plan.num_positions] if word is PromptPart.PADDING else list(positions)
+        rows = self.plan.rows_of(positions)
         return self._averaged(lambda maps: maps[rows].mean(0, dtype=np.float64), block, step)
 
     def token_heatmaps(self, *, block: Blocks | None = None, step: int | None = None) -> npt.NDArray[np.float32]:
-        """Compute the heat map of each token, and of all padding together; `block` and `step` as for `heatmap`.
+        """Compute the heat maps of all tokens, padding and template each together; `block`, `step` as for `heatmap`.
 
         Returns
         -------
         float32 array (map, height, width)
-            Start token, words and end token in the order of the prompt; then the padding, if there is some.
+            Start token, words and end token in the order of the prompt; then padding and template, if there are some.
         """
-        rows = self.plan.num_positions + self.plan.has_padding
+        rows = self.plan.num_token_maps
         return self._averaged(lambda maps: maps[:rows].astype(np.float64), block, step)
 
     def rest(self, name: str, *, block: Blocks | None = None, step: int | None = None) -> npt.NDArray[np.float32]:

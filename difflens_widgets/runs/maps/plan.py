@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
-from ..tokens import Token
+from ..tokens import Kind, Token
 from .options import Aggregator, AttentionOptions
 
 _MIN_SIDE = 4  # pixels: no map is pooled to less
@@ -60,7 +60,7 @@ class Plan:
     Attributes
     ----------
     tokens : tuple of Token
-        The prompt's, padding included: one for each text key.
+        The prompt's, template and padding included: one for each position of the text encoder.
     aggregator : "mean" or "daam"
     height, width : int
         Of the image, in pixels.
@@ -87,19 +87,48 @@ class Plan:
     rest_names: tuple[str, ...] = ()
 
     @property
+    def own(self) -> tuple[int, ...]:
+        """The positions of the tokens that have their own map: start token, words and end token."""
+        return tuple(token.index for token in self.tokens if token.kind not in ("pad", "template"))
+
+    @property
     def num_positions(self) -> int:
-        """How many tokens have their own map: start token, words and end token."""
-        return sum(token.kind != "pad" for token in self.tokens)
+        """How many tokens have their own map."""
+        return len(self.own)
+
+    @property
+    def padding(self) -> tuple[int, ...]:
+        """The positions of the padding. All its tokens have one map together."""
+        return self._positions_of("pad")
+
+    @property
+    def template(self) -> tuple[int, ...]:
+        """The positions of the template. All its tokens have one map together."""
+        return self._positions_of("template")
 
     @property
     def has_padding(self) -> bool:
-        """Whether there is padding. All its tokens have one map together."""
-        return self.num_positions < len(self.tokens)
+        """Whether there is padding."""
+        return bool(self.padding)
+
+    @property
+    def num_token_maps(self) -> int:
+        """How many maps the tokens have: one for each of `own`, one of the padding, one of the template."""
+        return self.num_positions + bool(self.padding) + bool(self.template)
 
     @property
     def num_maps(self) -> int:
-        """How many maps a block has: one for each token's position, one of the padding, one for each rest."""
-        return self.num_positions + self.has_padding + len(self.rest_names)
+        """How many maps a block has: those of the tokens, then one for each rest."""
+        return self.num_token_maps + len(self.rest_names)
+
+    def rows_of(self, positions: Iterable[int]) -> list[int]:
+        """The numbers of the maps of some tokens, each once."""
+        own = {position: row for row, position in enumerate(self.own)}
+        together = dict.fromkeys(self.padding, len(own)) | dict.fromkeys(self.template, len(own) + self.has_padding)
+        return list(dict.fromkeys((own | together)[position] for position in positions))
+
+    def _positions_of(self, kind: Kind) -> tuple[int, ...]:
+        return tuple(token.index for token in self.tokens if token.kind == kind)
 
     @property
     def bytes(self) -> int:

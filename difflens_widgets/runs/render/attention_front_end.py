@@ -86,7 +86,7 @@ def views_of(plan: Plan) -> list[View]:
 def view_maps(maps: AttentionMaps, view: View) -> npt.NDArray[np.float32]:
     """Compute one view of an image: (column, height, width), in the order of `columns_of`."""
     heatmaps = maps.token_heatmaps(block=view.block, step=view.step)
-    rows = [[-1] if column.kind == "pad" else column.positions for column in columns_of(maps.plan.tokens)]
+    rows = [maps.plan.rows_of(column.positions) for column in columns_of(maps.plan.tokens)]
     of_columns = np.stack([heatmaps[of_column].mean(0, dtype=np.float64) for of_column in rows])
     size = (view.height, view.width)
     return (of_columns if of_columns.shape[1:] == size else shrunk(of_columns, size)).astype(np.float32)
