@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+import re
+from collections.abc import Generator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -53,3 +56,47 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         for marker, paths in (("versions", _VERSIONS), ("slow", () if exempt else _SLOW)):
             if any(name == path or name.startswith(f"{path}/") for path in paths):
                 item.add_marker(marker)
+
+
+_TUTORIAL_LIMIT = 1_300  # MB that the kernel of a tutorial may take at its peak: Binder gives 2 GB for all
+_tutorials: dict[Path, list[float]] = {}  # notebook → seconds of its cells, MB at its kernel's peak (0: not known)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Generator[None, Any, Any]:
+    """Note what each cell of a notebook took."""
+    if call.when == "call" and (peak := _kernel_peak(item)) is not None:
+        found = _tutorials.setdefault(item.path, [0.0, 0.0])
+        found[0] += call.duration
+        found[1] = max(found[1], peak)
+    return (yield)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> Generator[None, Any, None]:
+    """After a notebook's last cell: fail if its kernel took too much memory."""
+    yield
+    peak = _tutorials.get(item.path, [0.0, 0.0])[1]
+    if peak > _TUTORIAL_LIMIT and (nextitem is None or nextitem.path != item.path):
+        pytest.fail(f"{item.path.name} took {peak:.0f} MB at its peak; Binder has room for {_TUTORIAL_LIMIT}")
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    """A line for each notebook."""
+    if _tutorials:
+        terminalreporter.section("tutorials: seconds of all cells, peak memory of the kernel, size of the file")
+    for path, (seconds, peak) in sorted(_tutorials.items()):
+        memory = f"{peak:5.0f} MB" if peak else "  unknown"
+        terminalreporter.write_line(f"{path.stem:32}{seconds:6.0f} s{memory:>10}{path.stat().st_size / 1000:6.0f} KB")
+
+
+def _kernel_peak(item: pytest.Item) -> float | None:
+    """MB at the peak of the kernel in which nbval runs a cell: 0 where no /proc tells it, None for no cell."""
+    kernel = getattr(item.parent, "kernel", None)
+    if kernel is None or item.path.suffix != ".ipynb":
+        return None
+    try:
+        status = Path(f"/proc/{kernel.km.provisioner.pid}/status").read_text("utf-8")
+    except OSError:
+        return 0.0
+    return int(re.findall(r"VmHWM:\s+(\d+)", status)[0]) / 1000

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 import difflens_widgets
+from difflens_widgets.cli.tutorials import find_result
 
 NOTEBOOKS = sorted((Path(__file__).parents[1] / "notebooks").glob("*.ipynb"))
 VIEW = "application/vnd.jupyter.widget-view+json"
@@ -33,3 +34,22 @@ def test_what_it_imports_is_public(path: Path) -> None:
     for names in re.findall(r"^from difflens_widgets import (?:\(([^)]*)\)|([^\n]*))", code, re.M):
         for name in re.findall(r"\w+", "".join(names)):
             assert name in difflens_widgets.__all__, name
+
+
+INSTALL = """import importlib.util
+
+if importlib.util.find_spec("difflens_widgets") is None:  # this notebook was opened alone, as on Colab
+    %pip install -q "difflens_widgets[train]"
+"""
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_it_can_be_opened_alone(path: Path) -> None:
+    """As on Colab: its first cell of code installs the package where it is missing, and no result lies beside it."""
+    cells = json.loads(path.read_text("utf-8"))["cells"]
+    code = ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"]
+    assert code[0] == INSTALL.rstrip()
+    for cell in code:
+        for name in re.findall(r'find_result\("(.*?)"\)', cell):
+            assert find_result(name).is_file()
+        assert not re.search(r"""["']results/""", cell), cell

@@ -1,4 +1,4 @@
-"""Finds the tutorial notebooks, in the wheel or in the checkout, and copies them for the user."""
+"""Finds the tutorial notebooks and their results, in the wheel or in the checkout, and copies them for the user."""
 
 from __future__ import annotations
 
@@ -21,6 +21,28 @@ def find_tutorials() -> list[Path]:
         if notebooks := sorted(place.glob("*.ipynb")):
             return notebooks
     raise FileNotFoundError("this installation of difflens_widgets has no tutorial notebooks")
+
+
+def find_result(name: str) -> Path:
+    """A file of results that a tutorial shows: your own in the folder ``results``, else the one of this package.
+
+    So a tutorial that was opened alone finds them too.
+
+    Parameters
+    ----------
+    name : str
+        Such as "emergence.json".
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file; the message names those that there are.
+    """
+    folders = (find_tutorials()[0].parent / "results", Path("results"))
+    there = {path.name: path for folder in folders for path in folder.glob("*")}
+    if name not in there:
+        raise FileNotFoundError(f"name: no result {name!r}; there are {', '.join(sorted(there))}")
+    return there[name]
 
 
 def copy_tutorials(folder: Path) -> Path:

@@ -16,7 +16,7 @@ from safetensors.torch import save_file
 
 from difflens_widgets import Comparison, LensRun
 from difflens_widgets.cli import commands as cli
-from difflens_widgets.cli.tutorials import copy_tutorials
+from difflens_widgets.cli.tutorials import copy_tutorials, find_result
 from family_pipelines import small_z_image_pipeline
 from joint_pipelines import small_flux_pipeline
 from pipelines import small_pipeline
@@ -208,3 +208,14 @@ def test_tutorials_are_copied_and_never_overwritten(tmp_path) -> None:
     assert json.loads(results.read_text())["dreambooth_schema"] == 2
     copy_tutorials(folder)
     assert first.read_text() == "mine"
+
+
+def test_results_of_tutorials_are_found_from_anywhere_and_ones_own_come_first(tmp_path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert json.loads(find_result("dreambooth.json").read_text())["dreambooth_schema"] == 2
+    with pytest.raises(FileNotFoundError, match=r"name: no result 'none.json'; there are dreambooth"):
+        find_result("none.json")
+    own = tmp_path / "results" / "dreambooth.json"
+    own.parent.mkdir()
+    own.write_text("{}")
+    assert find_result("dreambooth.json").read_text() == "{}"
