@@ -77,8 +77,8 @@ export class Controls {
     }
     if (state.blocks !== this.blocks) {
       this.blocks = state.blocks;
-      const transformer = state.blocks[0]?.startsWith("transformer"); // SD3, FLUX
-      write(this.rows.get("blocks")!, transformer ? "Transformer blocks" : "U-Net blocks");
+      const unet = /^(down|mid|up)_block/.test(state.blocks[0] ?? "up_blocks.0");
+      write(this.rows.get("blocks")!, unet ? "U-Net blocks" : "Transformer blocks");
       put(this.block, ...["", ...state.blocks].map((name) => h("option", { value: name }, name || "all blocks")));
     }
     this.block.hidden = state.rows !== "layers";
