@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ...analysis.axes import BLUE, GRAY, LAYER_LABEL, ORANGE, finish, layer_axis, new_figure
+from ...analysis.axes import BLUE, GRAY, ORANGE, finish, layer_axis, new_figure
 from ...analysis.intervals import wilson
 from ...runs.format.atomic_write import replacing
 
@@ -18,8 +18,10 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 SCHEMA = 1
-POSITIONS = ("colour word", "thing word", "later words", "end token", "padding")
-"""Where the source's states are put, in the order of the prompt; "later words": all between the thing and the end."""
+POSITIONS = ("colour word", "thing word", "other thing word", "later words", "end token", "padding")
+"""Where the source's states are put; "later words": all between the thing and the end, without the other thing's. Where
+the other thing stands first, its word has not read the new color, and a patch of it changes nothing: a control."""
+WHICH = ("first", "second")
 PROMPT, SOURCE = "prompt", "source"  # the pictures without a patch
 FOLLOWED, KEPT, MOVED, OTHER, MISSING = OUTCOMES = "fkwox"
 """Of one picture: the thing has the source's color; still the prompt's; the *other* thing got the source's color; the
@@ -36,6 +38,12 @@ class ColorSwap:
     other: str
     old: str
     new: str
+
+    @property
+    def which(self) -> str:
+        """Whether `thing` is the "first" or the "second" of the prompt."""
+        words = self.prompt.split()
+        return WHICH[words.index(self.thing) > words.index(self.other)]
 
 
 Outcomes = Mapping[str, str]
@@ -67,11 +75,13 @@ class BindingTable:
     judge: str
     settings: dict[str, Any]
 
-    def number(self, clean: bool = False) -> int:
-        """How many pictures each share is of."""
-        return len(self._marks(PROMPT, clean))
+    def number(self, which: str | None = None, *, clean: bool = False) -> int:
+        """How many pictures each share is of; `which` and `clean` as in `shares`."""
+        return len(self._marks(PROMPT, which, clean))
 
-    def shares(self, position: str, outcome: str = FOLLOWED, *, clean: bool = False) -> np.ndarray:
+    def shares(
+        self, position: str, outcome: str = FOLLOWED, *, which: str | None = None, clean: bool = False
+    ) -> np.ndarray:
         """Share of pictures with an outcome: float64 (layer, 3), the share and both ends of its 95 % Wilson interval.
 
         The interval assumes that all pictures are independent; those of one prompt are not fully so.
@@ -82,11 +92,13 @@ class BindingTable:
             One of `POSITIONS`; or "prompt" or "source", whose pictures have no patch and no layer: (1, 3).
         outcome : str
             One of `OUTCOMES`; default: the color followed.
+        which : str, optional
+            Only prompts whose "first", or whose "second" thing gets the new color; default: all.
         clean : bool
             Only prompts and seeds for which both pictures without a patch are right. Elsewhere the model cannot paint
             one of the two colors, and no patch can show anything.
         """
-        marks, n = self._marks(position, clean), self.number(clean)
+        marks, n = self._marks(position, which, clean), self.number(which, clean=clean)
         width = 1 if position in (PROMPT, SOURCE) else len(self.layers)
         counts = [sum(each[i] == outcome for each in marks) for i in range(width)]
         return np.array([(count / n if n else np.nan, *wilson(count, n)) for count in counts])
@@ -118,53 +130,54 @@ class BindingTable:
             tuple(content["layers"]), tuple(content["seeds"]), swaps, found, content["judge"], content["settings"]
         )
 
-    def _marks(self, position: str, clean: bool) -> list[str]:
+    def _marks(self, position: str, which: str | None, clean: bool) -> list[str]:
         """The marks of a position, one text for each swap and seed."""
         if position not in (PROMPT, SOURCE, *POSITIONS):
             raise ValueError(f"position: {position!r} is none of {', '.join(map(repr, (PROMPT, SOURCE, *POSITIONS)))}")
-        found = [self.outcomes[swap, seed] for swap in self.swaps for seed in self.seeds]
+        if which not in (None, *WHICH):
+            raise ValueError(f"which: {which!r} is none of {', '.join(map(repr, WHICH))}")
+        swaps = [swap for swap in self.swaps if which in (None, swap.which)]
+        found = [self.outcomes[swap, seed] for swap in swaps for seed in self.seeds]
         return [each[position] for each in found if not clean or (each[PROMPT], each[SOURCE]) == (KEPT, FOLLOWED)]
 
     def __str__(self) -> str:
         def line(head: str, cells: list[str]) -> str:
-            return (f"{head:<8}" + "".join(f"{cell:>16}" for cell in cells)).rstrip()
+            return (f"{head:<6}" + "".join(f"{cell:>18}" for cell in cells)).rstrip()
 
-        rows = []
-        for clean in (False, True):
-            which = "where both pictures without a patch are right" if clean else "all"
+        rows = ["Pictures whose colour followed the patch, in percent [95 % Wilson interval]"]
+        for which in WHICH:
+            number, right = self.number(which), self.number(which, clean=True)
             rows += [
-                f"Pictures whose colour followed the patch, in percent [95 % Wilson interval]: {which}, "
-                f"n = {self.number(clean)}",
+                "",
+                f"The {which} thing gets the new colour: n = {number}; prompt and source are painted right in {right}",
                 line("layer", list(POSITIONS)),
             ]
-            shares = [self.shares(position, clean=clean) for position in POSITIONS]
+            shares = [self.shares(position, which=which) for position in POSITIONS]
             rows += [line(str(layer), [_percent(each[i]) for each in shares]) for i, layer in enumerate(self.layers)]
-            if not clean:
-                stock = {name: _percent(self.shares(name)[0]) for name in (PROMPT, SOURCE)}
-                rows += [
-                    f"without a patch: {stock[SOURCE]} have the source's colour if the source is painted, "
-                    f"{stock[PROMPT]} if the prompt is",
-                    "",
-                ]
+            source, prompt = (_percent(self.shares(name, which=which)[0]) for name in (SOURCE, PROMPT))
+            rows.append(f"without a patch: {source} if the source is painted, {prompt} if the prompt is")
         return "\n".join(rows)
 
 
 def _plot(table: BindingTable) -> Figure:
-    figure, panels = new_figure(3 * len(POSITIONS), 3.6, columns=len(POSITIONS))
+    columns = len(POSITIONS)
+    figure, panels = new_figure(2.5 * columns, 6, columns=columns, count=len(WHICH) * columns)
     layers = np.array(table.layers)
-    floor, ceiling = (100 * table.shares(name)[0, 0] for name in (PROMPT, SOURCE))
     lines = ((FOLLOWED, BLUE, "followed the patch"), (KEPT, GRAY, "kept"), (MOVED, ORANGE, "went to the other thing"))
-    for axes, position in zip(panels, POSITIONS, strict=True):
+    cells = [(which, position) for which in WHICH for position in POSITIONS]
+    for index, (axes, (which, position)) in enumerate(zip(panels, cells, strict=True)):
         for outcome, color, label in lines:
-            share, low, high = 100 * table.shares(position, outcome).T
+            share, low, high = 100 * table.shares(position, outcome, which=which).T
             axes.plot(layers, share, color=color, linewidth=2, marker="o", markersize=3, label=label)
             axes.fill_between(layers, low, high, color=color, alpha=0.15, linewidth=0)
-        axes.axhline(ceiling, color=BLUE, linewidth=1, linestyle="--", label="the source, painted itself")
-        axes.axhline(floor, color=BLUE, linewidth=1, linestyle=":", label="no patch")
-        axes.set_title(f"{position} (n = {table.number()})", fontsize=9, color="0.25")
+        for name, style, label in ((SOURCE, "--", "the source itself"), (PROMPT, ":", "no patch")):
+            share = 100 * table.shares(name, which=which)[0, 0]
+            axes.axhline(share, color=BLUE, linewidth=1, linestyle=style, label=label)
+        axes.set_title(position, fontsize=9, color="0.25")
         axes.set_ylim(-3, 103)
-        layer_axis(axes, layers, LAYER_LABEL if position == POSITIONS[len(POSITIONS) // 2] else "")
-    panels[0].set_ylabel("pictures (%)")
+        layer_axis(axes, layers, "layer" if index >= len(cells) - columns else "")
+        if index % columns == 0:
+            axes.set_ylabel(f"{which} thing: pictures (%), n = {table.number(which)}", fontsize=9)
     panels[-1].legend(fontsize=7, frameon=False, loc="center left")
     settings = table.settings
     caption = " · ".join(
@@ -173,7 +186,7 @@ def _plot(table: BindingTable) -> Figure:
             f"guidance {settings.get('guidance_scale')}",
             f"{len(table.swaps)} prompts × {len(table.seeds)} seeds",
             "bands: 95 % Wilson intervals",
-            "dashed and dotted: how many pictures of the source, and of the prompt, have the source's colour",
+            "dashed and dotted: pictures with the new colour if the source, or the prompt, is painted without a patch",
         ]
     )
     return finish(figure, "Where a thing's colour can be exchanged: states patched at one layer and position", caption)

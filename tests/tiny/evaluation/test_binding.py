@@ -50,7 +50,8 @@ def test_prompt_and_source_differ_in_one_color_word() -> None:
         differ = [pair for pair in zip(swap.prompt.split(), swap.source.split(), strict=True) if len(set(pair)) == 2]
         assert differ == [(swap.old, swap.new)]
         assert not {(color, kind) for kind, color in there.colors.items()} & HELD_OUT
-    first = [next(iter(read_caption(swap.prompt).colors)) == swap.thing for swap in swaps]
+        assert [swap.thing, swap.other][:: 1 if swap.which == "first" else -1] == [*here.colors]
+    first = [swap.which == "first" for swap in swaps]
     assert 20 < sum(first) < 40
 
 
@@ -69,10 +70,12 @@ def test_the_positions_are_where_they_are_said_to_be(lens: DiffusionLens) -> Non
         texts = {name: [tokens[mine].text for mine, _ in pairs] for name, pairs in found.items()}
         assert "".join(texts["colour word"]) == swap.old
         assert "".join(texts["thing word"]) == swap.thing
+        assert "".join(texts["other thing word"]) == swap.other
         assert {tokens[mine].kind for mine, _ in found["end token"]} == {"eos"}
         assert {tokens[mine].kind for mine, _ in found["padding"]} == {"pad"}
-        every = [mine for pairs in patched for mine, _ in pairs]
-        assert sorted(every) == list(range(every[0], len(tokens)))  # each from the color word on, once
+        behind = [mine for name in POSITIONS for mine, _ in found[name] if mine >= found["colour word"][0][0]]
+        assert sorted(behind) == list(range(behind[0], len(tokens)))  # each from the color word on, once
+        assert (found["other thing word"][0][0] in behind) == (swap.which == "first")
 
 
 def test_what_a_picture_counts_as() -> None:
@@ -113,6 +116,10 @@ def test_shares_are_counted_with_their_intervals(tmp_path: Path) -> None:
     assert np.allclose(table.shares("colour word", clean=True)[:, 0], [1, 0.5])
     for position in POSITIONS:
         assert np.allclose(sum(table.shares(position, mark)[:, 0] for mark in OUTCOMES), 1)
+    assert (table.number("first"), table.number("second")) == (4, 0)
+    assert np.allclose(table.shares("colour word", which="first"), table.shares("colour word"))
+    with pytest.raises(ValueError, match="which: 'third' is none of 'first', 'second'"):
+        table.number("third")
     with pytest.raises(ValueError, match="position: 'end' is none of 'prompt', 'source', 'colour word'"):
         table.shares("end")
     again = BindingTable.load(table.save(tmp_path / "table.json"))
