@@ -1,4 +1,4 @@
-"""The ``difflens`` command: ``lens``, ``compare``, ``sweep``, ``train``, ``view``, ``demo``, ``lab`` and others."""
+"""The ``difflens`` command: ``lens``, ``patch``, ``steer``, ``compare``, ``sweep``, ``train``, ``view`` and others."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from typing import Any
 
 from .._version import __version__
 from ..runs.ranges import parse_layers
+from .interventions import add_intervention_commands
 from .targets import check_targets
 
 DEMO_PROMPTS = (
@@ -93,6 +94,7 @@ def _parser() -> argparse.ArgumentParser:
     lens.add_argument("--html", type=Path, help="write one self-contained page with the slider")
     lens.set_defaults(command=_lens)
 
+    add_intervention_commands(commands, _add_run_arguments, run_options)
     versus = commands.add_parser("compare", help="a raw and a tuned model on one prompt: what differs, at which layer")
     versus.add_argument("raw", help='"tiny", a diffusers folder or a hub id')
     versus.add_argument("tuned", help="the same, or LoRA weights for RAW: a .safetensors file or a folder with one")

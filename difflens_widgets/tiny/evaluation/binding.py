@@ -1,0 +1,268 @@
+"""Where the embedded model keeps the color of a thing: ``python -m difflens_widgets.tiny.evaluation.binding``.
+
+Prompts with two colored things. The source prompt differs in one color word: "a red cat and a blue dog …" against "a
+green cat and a blue dog …". After each block, the states at one position (the color word, the thing word, the other
+thing's word, the remaining words behind it, the end token, the padding) are exchanged for the source's, the later
+blocks run on, and the judge reads the picture: is the cat green? Every other prompt changes the second thing.
+
+Two controls: how often the prompt without a patch gives a green cat (nothing but chance and the judge's mistakes), and
+how often the source itself does (no patch can do better). Cost: (layers × 6 + 2) pictures for each prompt and seed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from PIL import Image
+from tqdm.auto import tqdm
+
+from ...lens.diffusion_lens import DiffusionLens
+from ...lens.patch_pairs import Place
+from ...lens.settings import RunOptions, takes_run_options
+from ...models import checks
+from ...models.weight_hash import weight_hash
+from ...runs.format.atomic_write import require_writable
+from ...runs.job import LensJob
+from ...runs.ranges import parse_layers
+from ...runs.run import LensRun
+from ...runs.tokens import PromptPart, Token
+from ...runs.words import positions_of
+from ..caption_checks import read_caption
+from ..judge import Judge, Reading
+from ..scene_judge import SceneJudge
+from ..scenes import COLORS, HELD_OUT, article
+from .binding_table import (
+    FOLLOWED,
+    KEPT,
+    MISSING,
+    MOVED,
+    OTHER,
+    POSITIONS,
+    PROMPT,
+    SOURCE,
+    BindingTable,
+    ColorSwap,
+    Outcomes,
+    outcomes_in,
+    read,
+    write,
+)
+from .emergence import scene_prompts
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+log = logging.getLogger(__name__)
+
+
+def color_swaps(number: int, seed: int = 0) -> list[ColorSwap]:
+    """`number` prompts of two things, each with a source prompt that differs from it in one color word.
+
+    The first thing's color is exchanged in about every other prompt, the second's in the others. The new color is
+    nowhere in the prompt, and no held-out one. Both colors have the article "a", so that no other word differs.
+    """
+    if number < 1:
+        raise ValueError(f"prompts: {number} is too few, at least 1")
+    swaps = []
+    for index, prompt in enumerate(scene_prompts("pair", number, seed)):
+        claim = read_caption(prompt)
+        turn = 1 if index % 2 == 0 else -1
+        thing, other = sorted([*claim.colors][::turn], key=lambda kind: _has_an(claim.colors[kind]))
+        old, there = claim.colors[thing], {*claim.colors.values(), claim.background}
+        free = [c for c in COLORS if c not in there and not _has_an(c) and (c, thing) not in HELD_OUT]
+        new = free[np.random.default_rng([seed, index, 91]).integers(len(free))]
+        swaps.append(ColorSwap(prompt, prompt.replace(f"{old} {thing}", f"{new} {thing}"), thing, other, old, new))
+    return swaps
+
+
+def places(swap: ColorSwap, tokens: Sequence[Token]) -> list[tuple[Place, Place]]:
+    """The pairs of places that `DiffusionLens.patch` takes, in the order of `POSITIONS`."""
+    end = next(token.index for token in tokens if token.kind == "eos")
+    other = positions_of(swap.other, tokens)
+    later = tuple(i for i in range(positions_of(swap.thing, tokens)[-1] + 1, end) if i not in other)
+    return [
+        (swap.old, swap.new),
+        (swap.thing, swap.thing),
+        (swap.other, swap.other),
+        (later, later),
+        (end, end),
+        (PromptPart.PADDING, PromptPart.PADDING),
+    ]
+
+
+def outcome(swap: ColorSwap, reading: Reading) -> str:
+    """What became of the color in one picture, one of `OUTCOMES`."""
+    thing, other = reading.things.get(swap.thing), reading.things.get(swap.other)
+    if thing and thing.color == swap.new:
+        return FOLLOWED
+    if other and other.color == swap.new:
+        return MOVED
+    if not thing:
+        return MISSING
+    return KEPT if thing.color == swap.old else OTHER
+
+
+@takes_run_options
+def binding_table(
+    lens: DiffusionLens,
+    swaps: Sequence[ColorSwap],
+    *,
+    seeds: Iterable[int] = range(3),
+    path: str | Path | None = None,
+    reader: Judge | None = None,
+    **options: Unpack[RunOptions],
+) -> BindingTable:
+    """Patch every prompt from every seed at every layer and position, and read the pictures.
+
+    Parameters
+    ----------
+    lens : DiffusionLens
+        Of the embedded model, or of another training of it.
+    swaps : sequence of ColorSwap
+    seeds : iterable of int
+    path : str or Path, optional
+        A JSON file for the outcomes, written after every run. If it exists, the experiment continues with it; there
+        may be more prompts or seeds than before.
+    reader : Judge, optional
+        Default: the one shipped with the embedded model.
+    **options
+        As in `DiffusionLens.patch`, such as layers and num_inference_steps; not seed and on_step.
+
+    Raises
+    ------
+    ValueError, TypeError
+        For arguments that cannot work, or a file of a different experiment. Before anything is painted.
+    RuntimeError
+        If a run has no picture at all. A single picture that failed counts as one without the thing, with a warning.
+    """
+    reader = Judge.load() if reader is None else reader
+    swaps, numbers = tuple(swaps), tuple(checks.as_int("seeds", seed, at_least=0) for seed in seeds)
+    for name, given in (("prompts", swaps), ("seeds", numbers)):
+        if not given or len(set(given)) < len(given):
+            raise ValueError(f"{name}: expected different ones, at least one, got {list(given)}")
+    for name in ("seed", "on_step"):
+        if options.get(name) is not None:
+            raise TypeError(f"{name}: this experiment takes none" + ("; give seeds=[...]" if name == "seed" else ""))
+    chosen = tuple(sorted(checks.layers(options.get("layers"), lens.num_layers)))
+    of_source: RunOptions = {**options, "layers": [lens.num_layers - 1], "seed": numbers[0]}
+    of_patch: RunOptions = {**options, "layers": chosen}
+    settings = {
+        **lens._jobs([swap.source for swap in swaps], **of_source)[0].run.settings,
+        "model_hash": weight_hash(lens.pipe),
+    }
+    judge = SceneJudge("colours", reader).description
+    found: dict[tuple[ColorSwap, int], Outcomes] = {}
+    if path is not None:
+        require_writable(Path(path), "the table of binding")
+        if Path(path).exists():
+            found = _continued(Path(path), settings, chosen, judge, [(a, b) for a in swaps for b in numbers])
+
+    todo = [(swap, seed) for swap in swaps for seed in numbers if (swap, seed) not in found]
+    for swap, seed in tqdm(todo, desc="binding", unit="run", mininterval=1):
+        of_patch["seed"] = of_source["seed"] = seed
+        pairs = places(swap, lens.tokenize(swap.prompt)[0])
+        patched = _finished(lens._patches(swap.prompt, swap.source, pairs, False, False, **of_patch)[0])
+        source = _finished(lens._jobs(swap.source, **of_source)[0])
+        found[swap, seed] = _read(swap, patched, source, reader)
+        if path is not None:
+            write(Path(path), chosen, numbers, swaps, judge, settings, found)
+    return BindingTable(chosen, numbers, swaps, found, judge, settings)
+
+
+def _has_an(color: str) -> bool:
+    return article(color).startswith("an ")
+
+
+def _finished(job: LensJob) -> LensRun:
+    run = job.wait()
+    if run.status != "done":
+        raise RuntimeError(f"no pictures of {run.prompt!r}: {run.message or run.status}")
+    return run
+
+
+def _read(swap: ColorSwap, patched: LensRun, source: LensRun, reader: Judge) -> Outcomes:
+    """Read all pictures of one prompt and seed."""
+    pictures: dict[str, list[Image.Image | None]] = {
+        PROMPT: [next(iter(patched.images.values()), None)],
+        SOURCE: [next(iter(source.images.values()), None)],
+    }
+    for position, variant in zip(POSITIONS, sorted(patched.variants, key=lambda each: each.number), strict=True):
+        pictures[position] = [patched.token_images.get((layer, variant)) for layer in sorted(patched.layers)]
+    for reason in (*patched.failures.values(), *patched.token_failures.values(), *source.failures.values()):
+        log.warning("a picture of %r counts as one without the %s: %s", swap.prompt, swap.thing, reason)
+    there = [image for row in pictures.values() for image in row if image is not None]
+    readings = iter(reader.read(there) if there else [])
+    return {
+        name: "".join(MISSING if image is None else outcome(swap, next(readings)) for image in row)
+        for name, row in pictures.items()
+    }
+
+
+def _continued(
+    path: Path,
+    settings: dict[str, Any],
+    layers: tuple[int, ...],
+    judge: str,
+    requested: list[tuple[ColorSwap, int]],
+) -> dict[tuple[ColorSwap, int], Outcomes]:
+    """The outcomes of an earlier call, if it was the same experiment."""
+    content = read(path)
+    now = {**settings, "layers": list(layers), "judge": judge}
+    then = {**content["settings"], "layers": content["layers"], "judge": content["judge"]}
+    names = [name for name in {**then, **now} if name != "versions" and then.get(name) != now.get(name)]
+    if names:
+        differences = "; ".join(f"{name}: {then.get(name)!r} there, {now.get(name)!r} now" for name in names)
+        raise ValueError(f"{path}: is of a different experiment ({differences}); give another file")
+    found = outcomes_in(content)
+    if surplus := len(found.keys() - set(requested)):
+        raise ValueError(f"{path}: has {surplus} runs that are not requested now (prompts, seeds); give another file")
+    return found
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Print the table; returns the exit status."""
+    parser = argparse.ArgumentParser(
+        prog="python -m difflens_widgets.tiny.evaluation.binding",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--model", default="tiny", help='"tiny" (default), or a folder with another training of it')
+    parser.add_argument("--prompts", type=int, default=40, help="prompts, each with its source (default: 40)")
+    parser.add_argument("--seeds", type=int, default=3, help="pictures of each prompt, layer and position (default: 3)")
+    parser.add_argument("--steps", type=int, default=12)
+    parser.add_argument("--guidance-scale", type=float, default=7.5)
+    parser.add_argument("--layers", type=parse_layers, help="0:13, 0:13:3 or 0,4,12 (default: all)")
+    parser.add_argument("--out", type=Path, help="JSON of all outcomes; if it is there, it is gone on with")
+    parser.add_argument("--figure", type=Path, help="picture of the table, by its ending: .png, .svg, .pdf")
+    options = parser.parse_args(arguments)
+    logging.basicConfig(level=logging.WARNING, format="%(message)s")
+    try:
+        lens = DiffusionLens.from_pretrained(options.model)
+        table = binding_table(
+            lens,
+            color_swaps(options.prompts),
+            seeds=range(options.seeds),
+            layers=options.layers,
+            path=options.out,
+            num_inference_steps=options.steps,
+            guidance_scale=options.guidance_scale,
+        )
+        made = f"{options.steps} steps · guidance {options.guidance_scale:g}"
+        number = f"{options.prompts} prompts × {options.seeds} seeds"
+        sys.stdout.write(f"{lens.model} {table.settings['model_hash']} · {made} · {number}\n\n{table}\n")
+        if options.figure:
+            table.plot().savefig(options.figure, dpi=150)
+    except (ValueError, OSError) as error:
+        sys.stderr.write(f"{error}\n")
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
