@@ -11,6 +11,9 @@ from __future__ import annotations
 
 import threading
 import weakref
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from functools import cached_property
 from typing import Any
 
@@ -61,6 +64,17 @@ class Known:
 
 _KNOWN: weakref.WeakKeyDictionary[nn.Module, Known] = weakref.WeakKeyDictionary()
 _GUARD = threading.Lock()
+_LOOKED: ContextVar[dict[nn.Module, Known] | None] = ContextVar("_LOOKED", default=None)
+
+
+@contextmanager
+def one_look() -> Iterator[None]:
+    """Within, in this thread, each network is looked at once: what is said of it is of one moment."""
+    token = _LOOKED.set({})
+    try:
+        yield
+    finally:
+        _LOOKED.reset(token)
 
 
 def check(module: nn.Module) -> Known:
@@ -71,11 +85,16 @@ def check(module: nn.Module) -> Known:
     NotHashable
         If it holds what cannot be read, as `ContentHash` says.
     """
+    looked = _LOOKED.get()
+    if looked is not None and module in looked:
+        return looked[module]
     look = _Look(module)
     with _GUARD:
         known = _KNOWN.get(module)
         if known is None or not known.is_as(look):
             known = _KNOWN[module] = Known(module, look)
+    if looked is not None:
+        looked[module] = known
     return known
 
 
