@@ -7,7 +7,8 @@ no block" and the last layer, or the stock row of a patch, share an image.
 
 Neither read nor filled: with `cache=False`, with an `on_step` listener, which has to be called, where the denoiser is
 changed row by row, and where a pipeline holds what cannot be hashed (hooks, code of your own). A row is taken only if
-all that was requested of it is known, snapshots and attention maps included.
+all that was requested of it is known, snapshots and attention maps included. The weights are read in full once, and
+then only checked, before and after each call: `known_modules` says which write that does not see.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ import torch
 from torch import Tensor
 
 from ..models.content_hash import ContentHash, NotHashable
-from ..models.pipeline_hash import pipeline_hash
+from ..models.pipeline_hash import add_part, pipeline_hash
 from ..runs.events import Event, Failed, LayerImage, Message, Snapshot, TokenFailed, TokenImage
 from ..runs.maps.maps import AttentionMaps
 from ..runs.maps.plan import Plan
@@ -152,7 +153,7 @@ class RunCache:
         found = pipeline_hash(view.pipe, view.scheduler, settings.num_inference_steps, without=left_out)
         negative = self._batch.negative_prompt
         for name, encoder in view.session.encoders.items():  # the prompt's states are read, the negative one's are not
-            found.add(name, encoder)
+            add_part(found, name, encoder)
         for name in tokenizers:
             if (tokenizer := getattr(view.pipe, name)) is not None:
                 found.add(name, list(tokenizer(negative or "").input_ids))

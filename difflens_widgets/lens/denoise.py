@@ -16,13 +16,19 @@ from dataclasses import replace
 from ..runs.events import Event, Failed, LayerImage, Message, Progress, TokenFailed, TokenImage
 from .batch import Batch, BatchRow, next_rows
 from .batch_size import remember_batch_size
-from .cache import open_cache
+from .cache import RunCache
 from .memory import free_memory, out_of_memory
 from .settings import SamplingSettings
 from .stock_call import Cancelled, Control, RunSoFar, StockCall
 
 
-def denoise(batch: Batch, settings: SamplingSettings, emit: Callable[[Event], None], control: Control) -> None:
+def denoise(
+    batch: Batch,
+    settings: SamplingSettings,
+    emit: Callable[[Event], None],
+    control: Control,
+    cache: RunCache | None = None,
+) -> None:
     """Generate all rows of a batch, the displayed layer first, and emit events on the way.
 
     Returns early, with the images so far, if `control` is cancelled. If memory runs out, goes on with half the rows,
@@ -36,12 +42,13 @@ def denoise(batch: Batch, settings: SamplingSettings, emit: Callable[[Event], No
     emit : callable
         Called with every event, in this thread.
     control : Control
+    cache : RunCache, optional
+        Of this batch with these settings: images in it are not generated again.
     """
     progress = _Progress(batch, settings, emit)
     so_far = RunSoFar()
     remaining = batch.rows
     size = settings.rows_per_call(len(remaining))  # of all rows, cached or not: what a run has can be compared
-    cache = open_cache(batch, settings)
     if cache is not None:
         remaining = progress.replay(cache.find(remaining, size), remaining, control)
     if batch.plan is not None and batch.plan.note:

@@ -11,6 +11,7 @@ import torch
 from ..attention.capture import AttentionChoice
 from ..attention.lens import lens_attention
 from ..models import Family, TextEncoder
+from ..models.known_modules import one_look
 from ..models.view import PipelineView
 from ..models.weight_hash import weight_hash
 from ..runs.caller import warn_caller
@@ -21,6 +22,7 @@ from ..runs.tokens import Token, TokenKey
 from ..runs.variant import Variant
 from .batch import Batch
 from .batch_size import BatchChoice, settings_that_fit
+from .cache import open_cache
 from .denoise import denoise
 from .empty_positions import positions_in_empty
 from .methods import Method
@@ -98,14 +100,13 @@ class Shared:
             batch = self._batch(view, run, negative_prompt, begun)
             fitting = replace(self, settings=settings_that_fit(self.batch_choice, batch, self.settings, job))
             settings = fitting._describe(view.pipe, negative_prompt)  # the user's may have changed since `start`
-            settings |= {
-                **kept,
-                "rows_per_call": fitting.settings.rows_per_call(len(batch.rows)),
-                "model_hash": weight_hash(self.pipe),
-            }
+            settings |= {**kept, "rows_per_call": fitting.settings.rows_per_call(len(batch.rows))}
+            with one_look():
+                settings["model_hash"] = weight_hash(self.pipe)
+                cache = open_cache(batch, fitting.settings)
             job.emit(Encoded(states, settings))
             emit = partial(_emit_for_all, job) if method.one_truth else job.emit
-            denoise(batch, fitting.settings, emit, job)
+            denoise(batch, fitting.settings, emit, job, cache)
 
     def _batch(
         self, view: PipelineView, run: LensRun, negative_prompt: str | None, begun: torch.Tensor | None

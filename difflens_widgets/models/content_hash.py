@@ -2,7 +2,7 @@
 
 `weight_hash` is the short label of a model; this one decides whether a picture may be shown again, so it must never be
 equal for two things that compute differently. What it cannot read (hooks, replaced methods, classes of your own) raises
-`NotHashable`. It reads 3 GB of weights in about a second.
+`NotHashable`. It reads 6 GB of weights in about a second; `known_modules` says when that has to be done again.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _BOOKKEEPING = set(vars(nn.Module())) - {"training"}  # what every module has; p
 _HOOKS = ("_forward_hooks", "_forward_pre_hooks")
 _OF_ACCELERATE = {"forward", "_old_forward", "_hf_hook"}  # offloading moves weights, and changes no value
 _WITHOUT_EFFECT = {"_name_or_path", "_is_hf_initialized", "name_or_path", "_use_default_values", "_diffusers_version"}
-_WORDS = 1 << 17  # 8-byte words that are hashed at a time: they stay in the processor's cache
+WORDS = 1 << 17  # 8-byte words that are hashed at a time: they stay in the processor's cache
 
 
 class NotHashable(Exception):
@@ -162,10 +162,7 @@ class ContentHash:
             self._say(cell.cell_contents)
 
     def _add_tensor(self, tensor: Tensor) -> None:
-        if tensor.is_meta:
-            raise NotHashable("weights that are not in memory (sequential offloading)")
-        if tensor.layout is not torch.strided or tensor.is_quantized or type(tensor) not in (Tensor, nn.Parameter):
-            raise NotHashable(f"a {type(tensor).__name__} of layout {tensor.layout}")
+        checked(tensor)
         self._say(f"tensor:{tensor.dtype}{tuple(tensor.shape)}")
         flat = tensor.detach().contiguous().reshape(-1).view(torch.uint8)
         whole = len(flat) // 8 * 8 if len(flat) >= _LEAST else 0
@@ -201,11 +198,19 @@ _PLAIN = {str, int, float, bool, bytes, complex, type(None)}
 _LEAST = 4096  # bytes; shorter tensors go through SHA-256 themselves
 
 
+def checked(tensor: Tensor) -> None:
+    """Raise `NotHashable` for a tensor whose bytes cannot be read."""
+    if tensor.is_meta:
+        raise NotHashable("weights that are not in memory (sequential offloading)")
+    if tensor.layout is not torch.strided or tensor.is_quantized or type(tensor) not in (Tensor, nn.Parameter):
+        raise NotHashable(f"a {type(tensor).__name__} of layout {tensor.layout}")
+
+
 @functools.cache
-def _factors(device: torch.device) -> Tensor:
+def factors(device: torch.device) -> Tensor:
     """Odd random numbers, the same in every process."""
     generator = torch.Generator().manual_seed(20)
-    return (torch.randint(-(2**62), 2**62, (_WORDS,), generator=generator) * 2 + 1).to(device)
+    return (torch.randint(-(2**62), 2**62, (WORDS,), generator=generator) * 2 + 1).to(device)
 
 
 @torch.inference_mode()
@@ -214,10 +219,10 @@ def _folded(words: Tensor) -> bytes:
 
     Without the mixing, two values that change their sign could cancel each other.
     """
-    factors = _factors(words.device)
+    by = factors(words.device)
     sums = []
-    for block in words.split(_WORDS):
-        product = block * factors[: len(block)]
+    for block in words.split(WORDS):
+        product = block * by[: len(block)]
         sums.append(product.bitwise_xor_(product >> 32).sum())
     return torch.stack(sums).cpu().numpy().tobytes()
 

@@ -9,9 +9,11 @@ from importlib import metadata
 from typing import Any
 
 import torch
+from torch import nn
 
 from .._version import __version__
 from .content_hash import ContentHash, NotHashable
+from .known_modules import check
 from .view import own_scheduler
 
 _PACKAGES = ("torch", "diffusers", "transformers", "peft", "accelerate", "numpy")
@@ -40,7 +42,7 @@ def pipeline_hash(pipe: Any, scheduler: Any, num_inference_steps: int, *, withou
     found = ContentHash().add(_environment(pipe._execution_device), type(pipe))
     parts = pipe.components
     for name in sorted(parts.keys() - left_out):
-        found.add(name, parts[name])
+        add_part(found, name, parts[name])
     found.add(_at_the_start(scheduler, num_inference_steps))
     found.add({name: value for name, value in pipe.config.items() if name not in parts})
     for name, value in sorted(vars(pipe).items()):
@@ -49,6 +51,11 @@ def pipeline_hash(pipe: Any, scheduler: Any, num_inference_steps: int, *, withou
         if not name.startswith("_") and name not in parts and name != _OF_A_VIEW:
             found.add(name, value)
     return found
+
+
+def add_part(found: ContentHash, name: str, part: Any) -> None:
+    """Add a component of a pipeline; a network that was added before is only checked."""
+    found.add(name, check(part).digest if isinstance(part, nn.Module) else part)
 
 
 def _environment(device: torch.device) -> dict[str, Any]:

@@ -50,8 +50,6 @@ const PANES: Record<ViewName, { parts: PartName[]; needs: PartName | "tokens"; h
   },
 };
 
-const CELL = ".jp-Cell";
-
 class View {
   readonly #root = h("div", { class: "dlw-root dlw-scope" });
   readonly #form: FormBoxes;
@@ -64,7 +62,6 @@ class View {
   readonly #open: HTMLButtonElement;
   readonly #offs: Off[] = [];
   #shown = "";
-  #wasInCell = false;
   #panes: Off[] = [];
   #frame = 0;
   #lines = "";
@@ -116,11 +113,6 @@ class View {
     this.#root.remove();
   }
 
-  /** Its output was replaced: a cell that is scrolled away is off the page as well, but its output is in the cell. */
-  get replaced(): boolean {
-    return this.#wasInCell && !this.#root.isConnected && !this.#root.closest(CELL);
-  }
-
   // -- the user
 
   #listenToUser(): void {
@@ -146,7 +138,6 @@ class View {
 
   #update(): void {
     const { model, kernel, asked } = this.session;
-    this.#wasInCell ||= !!this.#root.closest(CELL);
     const gone = kernel.liveness === "absent";
     const status: Status = model.get("status") === "running" && gone ? "stopped" : model.get("status");
     const able = !gone && !asked;
@@ -223,35 +214,7 @@ function title({ number, prompt, seed, second, parts, status }: Entry): string {
   return `${number} · ${prompt} · ${facts.filter(Boolean).join(" · ")}`;
 }
 
-/**
- * Holds a view until its output is replaced, which happens once for each run. JupyterLab does not say so, and keeps what
- * it was given for the output: this, and no view.
- */
-class Outlet {
-  #view: View | null;
-
-  constructor(private readonly session: ScopeSession) {
-    this.#view = new View(session);
-  }
-
-  attach(el: HTMLElement): void {
-    for (const each of this.session.outlets) each.leaveIfReplaced();
-    this.session.outlets.add(this);
-    this.#view?.attach(el);
-  }
-
-  leaveIfReplaced(): void {
-    if (this.#view?.replaced) this.dispose();
-  }
-
-  dispose(): void {
-    this.session.outlets.delete(this);
-    this.#view?.dispose();
-    this.#view = null;
-  }
-}
-
 export default widget<ScopeTraits>(
   (model) => new ScopeSession(model),
-  (session) => new Outlet(session as ScopeSession),
+  (session) => new View(session as ScopeSession),
 );

@@ -8,8 +8,15 @@ import { Decoder, frame, modelOf, settle } from "./helpers";
 
 beforeEach(() => {
   new Decoder().install();
-  Object.assign(globalThis, { window: globalThis });
+  const ResizeObserver = class {
+    observe() {}
+    disconnect() {}
+  };
+  Object.assign(globalThis, { window: globalThis, ResizeObserver });
 });
+
+/** An element outside JupyterLab. */
+const element = () => ({ closest: () => null, isConnected: true }) as unknown as HTMLElement;
 
 const layersModel = (values: object = {}) =>
   modelOf({ status: "done", layer: 2, layers: [0, 1, 2], _run: 0, _frames: {}, _acknowledged: 0, ...values });
@@ -35,7 +42,7 @@ test("initialize and render share a session, though they get different proxies w
   const model = layersModel();
   const definition = factory();
   const end = definition.initialize({ model: proxy(model) });
-  const [one, other] = [{}, {}] as HTMLElement[];
+  const [one, other] = [element(), element()];
   const away = definition.render({ model: proxy(model), el: one! } as any);
   definition.render({ model: proxy(model), el: other! } as any);
   assert.equal(shown[0]![0], shown[1]![0]);

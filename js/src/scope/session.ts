@@ -29,9 +29,6 @@ export class ScopeSession extends Session<ScopeTraits> {
   /** The box that has the focus, to find it again when the notebook replaces the output. */
   focused = "";
 
-  /** What holds the views of this Microscope, to end those that were replaced. */
-  readonly outlets = new Set<{ leaveIfReplaced(): void }>();
-
   readonly #parts: Record<PartName, Definition>;
   readonly #ends: (() => void)[] = [];
   readonly #listeners = new Set<() => void>();

@@ -1,11 +1,7 @@
 // Widget: the anywidget definition of all widgets: one session for each model, one view for each of its outputs.
 import type { CommonTraits, Model } from "./model";
+import { Outlet, type View } from "./outlet";
 import type { Session } from "./session";
-
-interface View {
-  attach(el: HTMLElement): void;
-  dispose(): void;
-}
 
 /**
  * A function that makes the definition of one model. Every host (anywidget in JupyterLab, in Colab and in VS Code, and
@@ -18,6 +14,7 @@ export function widget<T extends CommonTraits>(
 ) {
   return () => {
     let session: Session<T> | undefined;
+    const outlets = new Set<Outlet>();
     return {
       initialize({ model }: { model: Model<T> }) {
         const begun = (session = begin(model));
@@ -28,11 +25,16 @@ export function widget<T extends CommonTraits>(
       },
       /** `folded` is given where one widget shows another: see `Session.folded`. */
       render({ el, folded }: { el: HTMLElement; folded?: boolean }) {
-        if (!session) throw new Error("the widget was not initialized");
-        session.folded = folded ?? session.folded;
-        const view = open(session);
-        view.attach(el);
-        return () => view.dispose();
+        const begun = session;
+        if (!begun) throw new Error("the widget was not initialized");
+        begun.folded = folded ?? begun.folded;
+        for (const each of outlets) each.look(); // one that was replaced on a hidden page did not notice
+        const outlet = new Outlet(el, () => open(begun));
+        outlets.add(outlet);
+        return () => {
+          outlets.delete(outlet);
+          outlet.dispose();
+        };
       },
     };
   };
