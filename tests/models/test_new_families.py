@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 
-from difflens_widgets import DiffusionLens, LensRun
+from difflens_widgets import DiffusionLens, LensRun, check_family
 from difflens_widgets.runs.events import Event, Progress
 from family_pipelines import (
     small_aura_flow_pipeline,
@@ -270,3 +270,17 @@ def test_patching_the_read_state_is_the_output_patch(family: Family) -> None:
     (one,), (other,) = patched.token_images.values(), output.token_images.values()
     assert_same_picture(one, other)
     assert one.tobytes() != patched.images[last].tobytes()
+
+
+_ONE_OF_EACH = set(CASES) - {"sd3-clip-g", "sd3-t5", "sd3-without-t5", "sd35", "klein-distilled", "pixart-alpha"}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", sorted(_ONE_OF_EACH))
+def test_what_is_declared_is_what_the_pipeline_reads(name: str) -> None:
+    """All rules, for every text encoder; among them: a declared state that is zeroed changes the conditioning."""
+    case = CASES[name]
+    if not hasattr(diffusers, case.needs):
+        pytest.skip(f"{case.needs} is not in diffusers {diffusers.__version__}")
+    report = check_family(case.make(**case.make_options), height=SIZE, width=SIZE)
+    assert report.holds, str(report)
