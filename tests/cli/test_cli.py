@@ -213,7 +213,7 @@ def test_tutorials_are_copied_and_never_overwritten(tmp_path) -> None:
 def test_results_of_tutorials_are_found_from_anywhere_and_ones_own_come_first(tmp_path, monkeypatch) -> None:
     monkeypatch.chdir(tmp_path)
     assert json.loads(find_result("dreambooth.json").read_text())["dreambooth_schema"] == 2
-    with pytest.raises(FileNotFoundError, match=r"name: no result 'none.json'; there are dreambooth"):
+    with pytest.raises(FileNotFoundError, match=r"name: no result 'none.json'; there are binding.json, dreambooth"):
         find_result("none.json")
     own = tmp_path / "results" / "dreambooth.json"
     own.parent.mkdir()
