@@ -33,6 +33,9 @@ def sweep_file(options: argparse.Namespace) -> int:
         negative_prompt=options.negative_prompt,
         num_inference_steps=options.steps,
         guidance_scale=options.guidance_scale,
+        quality="draft" if options.draft else "exact",
+        height=options.height,
+        width=options.width,
     )
     for (prompt, seed), reason in result.failures.items():
         print(f"difflens: {prompt!r} from seed {seed} failed: {reason}", file=sys.stderr)

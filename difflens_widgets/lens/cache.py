@@ -22,9 +22,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..models import FAMILIES
 from ..models.content_hash import ContentHash, NotHashable
 from ..models.pipeline_hash import add_part, pipeline_hash
-from ..runs.events import Event, Failed, LayerImage, Message, Snapshot, TokenFailed, TokenImage
+from ..runs.events import Event, Failed, LayerImage, Message, NoiseDrawn, Snapshot, TokenFailed, TokenImage
 from ..runs.maps.maps import AttentionMaps
 from ..runs.maps.plan import Plan
 from ..runs.result_store import ResultStore, result_store
@@ -62,11 +63,14 @@ class RunCache:
     def __init__(self, batch: Batch, settings: SamplingSettings, store: ResultStore) -> None:
         if not isinstance(batch.denoiser(batch.rows[:1]), nullcontext):
             raise NotHashable("a denoiser that is changed row by row")
+        if not any(batch.view.family is family for family in FAMILIES):
+            raise NotHashable("a family of your own, whose declaration may change")
         self._batch, self._settings, self._store = batch, settings, store
         self._conditions = _conditions(batch, settings)
         self._rest = self._hash_of_the_rest()
         self._collected: list[LayerImage | TokenImage] = []
         self._snapshots: dict[int, dict[int, Any]] = {}
+        self._noise: dict[str, str] = {}
 
     def find(self, rows: Sequence[BatchRow], size: int) -> dict[BatchRow, list[Event]]:
         """The events of the rows that are known, for calls of `size` rows, in the order of such calls."""
@@ -84,7 +88,9 @@ class RunCache:
 
         def collect(event: Event) -> None:
             nonlocal doubtful
-            if isinstance(event, Snapshot):
+            if isinstance(event, NoiseDrawn):
+                self._noise = dict(event.settings)
+            elif isinstance(event, Snapshot):
                 self._snapshots.setdefault(event.layer, {})[event.step] = None if event.flagged else event.image
             elif isinstance(event, Message):  # said of the row that follows, and would be said of it again
                 doubtful = True
@@ -113,24 +119,28 @@ class RunCache:
         places = {row: place for place, row in rows.items()}
         for event in self._collected:
             if isinstance(event, TokenImage):
-                row, stored = BatchRow(event.layer, event.token), StoredImage(event.image)
+                row, stored = BatchRow(event.layer, event.token), StoredImage(event.image, noise=self._noise)
             else:
                 row = BatchRow(event.layer)
-                stored = StoredImage(event.image, event.latents, self._snapshots.get(event.layer, {}), event.attention)
+                snapshots = self._snapshots.get(event.layer, {})
+                stored = StoredImage(event.image, event.latents, snapshots, event.attention, self._noise)
             self._store.put(self._key(row, size, places[row]), stored)
 
     def _events(self, row: BatchRow, stored: StoredImage) -> list[Event] | None:
         """The events of a row; None if something is missing."""
         layer, token = row
+        if not stored.noise:
+            return None
+        noise = NoiseDrawn(stored.noise)
         if token is not None:
-            return [TokenImage(layer, token, stored.image, cached=True)]
+            return [noise, TokenImage(layer, token, stored.image, cached=True)]
         attention = _with_plan(stored.attention, self._batch.plan)
         if stored.latents is None or not self._settings.snapshots <= stored.snapshots.keys():
             return None
         if self._batch.plan is not None and attention is None:
             return None
         snapshots = [Snapshot(layer, step, stored.snapshots[step]) for step in sorted(self._settings.snapshots)]
-        return [*snapshots, LayerImage(layer, stored.image, stored.latents, attention, cached=True)]
+        return [noise, *snapshots, LayerImage(layer, stored.image, stored.latents, attention, cached=True)]
 
     def _in_order(self, rows: Sequence[BatchRow], size: int) -> list[tuple[BatchRow, int]]:
         """The rows with their places in the batch, in the order of calls of `size` rows."""
@@ -156,7 +166,8 @@ class RunCache:
             add_part(found, name, encoder)
         for name in tokenizers:
             if (tokenizer := getattr(view.pipe, name)) is not None:
-                found.add(name, list(tokenizer(negative or "").input_ids))
+                words = getattr(tokenizer, "tokenizer", None) or tokenizer  # FLUX.2's is inside a processor
+                found.add(name, list(words(negative or "").input_ids))
         found.add("negative", negative)
         for field in fields(settings):
             if field.name not in _NOT_IN_THE_KEY:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Literal, overload
 
 from torch import Tensor, nn
@@ -256,6 +256,7 @@ class Interventions(ABC):
         _require_prompt("prompt", prompt)
         _require_prompt("source", source)
         _refuse(options, "patch()", ("keep_tokens", "attention"))
+        options.update({n: list(v) for n, v in options.items() if isinstance(v, Iterator)})  # type: ignore[typeddict-item]
         read, other = self.tokenize(prompt), self.tokenize(source)
         for name, cut, length in (("source", other[1], len(other[0])), ("prompt", both and read[1], len(read[0]))):
             if cut:

@@ -50,6 +50,8 @@ def jobs_of(
     layers = checks.layers(options["layers"], count)
     reads = len(encoder.reads) or 1
     settings = read_settings(lens.pipe, lens.batch_size, options, reads, batch_invariant=lens.batch_invariant)
+    if method is not None and settings.slots != "cut":
+        raise ValueError(f"slots: only for the lens itself, not for a run of the {method.name}; got {settings.slots!r}")
     method = method or Lens(encoder.name, count, settings.slots)
     keep = options["keep_tokens"]
     if isinstance(keep, Iterator):  # it is read again for each prompt

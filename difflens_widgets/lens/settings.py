@@ -9,6 +9,7 @@ from functools import wraps
 from typing import Any, ParamSpec, TypedDict, TypeVar
 
 import diffusers
+import numpy as np
 import torch
 import transformers
 from torch import Tensor
@@ -148,13 +149,14 @@ def read_settings(
     guidance_scale = checks.non_negative("guidance_scale", guidance_scale)
     checks.guidance(pipe, options["negative_prompt"], options["true_cfg_scale"], guidance_scale)
     passed_on: Mapping[str, Any] = options
+    true_cfg_scale = options["true_cfg_scale"]
     checks.require_arguments(pipe, {name: passed_on[name] for name in _NOT_EVERYWHERE})
     height, width = checks.size(pipe, options["height"], options["width"])
     return SamplingSettings(
         seed=checks.seed(options["seed"]),
         num_inference_steps=steps,
         guidance_scale=guidance_scale,
-        true_cfg_scale=options["true_cfg_scale"],
+        true_cfg_scale=None if true_cfg_scale is None else checks.non_negative("true_cfg_scale", true_cfg_scale),
         height=height,
         width=width,
         batch_size=batch_size,
@@ -183,6 +185,14 @@ def _snapshots(steps: Iterable[int] | None, number: int, quality: Quality) -> fr
         raise ValueError(f"{error}; this draft takes {number} steps") from None
 
 
+_PLAIN = (str, int, float, np.number)
+
+
+def _plain(value: Any) -> Any:
+    """A number of numpy as one of Python, which JSON has."""
+    return value.item() if isinstance(value, np.generic) else value
+
+
 def describe(pipe: Any, settings: SamplingSettings, negative_prompt: str | None) -> dict[str, Any]:
     """The settings that the record keeps, in types that JSON has."""
     passed_on = settings.cross_attention_kwargs or {}
@@ -198,7 +208,7 @@ def describe(pipe: Any, settings: SamplingSettings, negative_prompt: str | None)
         "true_cfg_scale": settings.true_cfg_scale,
         "guidance_rescale": settings.guidance_rescale,
         "eta": settings.eta,
-        "cross_attention_kwargs": {name: v for name, v in passed_on.items() if isinstance(v, str | int | float)},
+        "cross_attention_kwargs": {name: _plain(v) for name, v in passed_on.items() if isinstance(v, _PLAIN)},
         "height": settings.height,
         "width": settings.width,
         "batch_size": settings.batch_size,

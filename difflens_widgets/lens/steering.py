@@ -64,6 +64,8 @@ def _two_prompts(direction: Any, tokenize: Tokenize) -> tuple[str, str]:
         tokens, cut = tokenize(text)
         if cut:
             raise ValueError(f"direction: the text encoder reads {len(tokens)} tokens of {text!r}; {cut!r} is cut off")
+        if not any(token.kind in ("word", "eos") for token in tokens):  # of a language model, whose texts have no end
+            raise ValueError(f"direction: {text!r} has no word for this text encoder; give a neutral one")
     if direction[0] == direction[1]:
         raise ValueError(f"direction: both prompts are {direction[0]!r}; their difference is zero")
     return direction[0], direction[1]

@@ -105,9 +105,11 @@ def layers(chosen: Iterable[int] | None, num_layers: int) -> tuple[int, ...]:
 
 
 def seed(value: int | torch.Generator) -> int | torch.Generator:
-    """A seed that torch accepts, or a generator."""
+    """A seed that torch accepts, or a copy of a generator."""
     if isinstance(value, torch.Generator):
-        return value
+        own = torch.Generator(value.device)
+        own.set_state(value.get_state())
+        return own
     number = as_int("seed", value, at_least=0)
     if number >= 2**63:
         raise ValueError(f"seed: {number} is outside 0..2**63-1")
@@ -165,7 +167,7 @@ def negative_embeds(pipe: Any, given: Tensor | None, negative_prompt: str | None
         raise ValueError(f"negative_prompt_embeds: the shape is {tuple(given.shape)}, expected {expected}")
     if not torch.isfinite(given).all():
         raise ValueError("negative_prompt_embeds: some values are NaN or infinite")
-    return given.reshape(1, *expected)
+    return given.detach().clone().reshape(1, *expected)
 
 
 def snapshots(chosen: Iterable[int] | None, steps: int) -> frozenset[int]:
@@ -246,7 +248,7 @@ def latents(pipe: Any, given: Tensor | None, height: int, width: int) -> Tensor 
         raise ValueError(f"latents: the shape is {tuple(tensor.shape)}, for {height} × {width} it must be {expected}")
     if not torch.isfinite(tensor).all():
         raise ValueError("latents: some values are NaN or infinite")
-    return tensor.reshape(1, *expected)
+    return tensor.detach().clone().reshape(1, *expected)
 
 
 def guidance(pipe: Any, negative_prompt: str | None, true_cfg_scale: float | None, guidance_scale: float) -> None:

@@ -30,12 +30,15 @@ class StoredImage:
     snapshots : mapping of denoising step → PIL.Image
     attention : AttentionMaps or None
         In memory only: a file does not hold it.
+    noise : mapping of str → str
+        The hashes that identify its noise, as in the settings of a run.
     """
 
     image: Image.Image
     latents: np.ndarray | None = None
     snapshots: Mapping[int, Image.Image] = field(default_factory=dict)
     attention: AttentionMaps | None = None
+    noise: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def nbytes(self) -> int:
@@ -51,6 +54,7 @@ class StoredImage:
             None if self.latents is None else self.latents.copy(),
             {step: image.copy() for step, image in self.snapshots.items()},
             None if self.attention is None else _copied(self.attention),
+            dict(self.noise),
         )
 
     def with_more_of(self, other: StoredImage) -> StoredImage:
@@ -60,6 +64,7 @@ class StoredImage:
             other.latents if self.latents is None else self.latents,
             {**other.snapshots, **self.snapshots},
             self.attention or other.attention,
+            self.noise or other.noise,
         )
 
 
@@ -81,6 +86,7 @@ def to_bytes(stored: StoredImage, key: str) -> bytes:
         arrays["latents"] = np.ascontiguousarray(stored.latents, np.float32)
     size = f"{stored.image.width}x{stored.image.height}"
     about = {"schema": str(SCHEMA), "key": key, "size": size, "sha256": _digest(arrays)}
+    about["noise"] = json.dumps(dict(stored.noise))
     return safetensors.numpy.save(arrays, about)
 
 
@@ -107,7 +113,17 @@ def from_bytes(data: bytes, key: str) -> StoredImage:
         name: webp.decode(array.tobytes(), (width, height)) for name, array in arrays.items() if name != "latents"
     }
     snapshots = {int(name.removeprefix("snapshot-")): image for name, image in images.items() if name != "image"}
-    return StoredImage(images["image"], arrays.get("latents"), snapshots)
+    return StoredImage(images["image"], arrays.get("latents"), snapshots, noise=_noise_of(about))
+
+
+def _noise_of(about: Mapping[str, str]) -> dict[str, str]:
+    try:
+        found = json.loads(about["noise"])
+    except (KeyError, TypeError, json.JSONDecodeError):
+        raise ValueError("damaged: the hashes of its noise") from None
+    if not isinstance(found, dict) or not all(isinstance(value, str) for value in found.values()):
+        raise ValueError("damaged: the hashes of its noise")
+    return found
 
 
 def _metadata(header: bytes) -> dict[str, str]:

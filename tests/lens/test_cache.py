@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from diffusers import DDIMScheduler, EulerAncestralDiscreteScheduler
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from difflens_widgets import DiffusionLens, LensRun
+from difflens_widgets import Comparison, DiffusionLens, LensRun
 from difflens_widgets.lens.settings import DEFAULTS
 from difflens_widgets.models.content_hash import ContentHash, NotHashable
 from difflens_widgets.models.pipeline_hash import pipeline_hash
@@ -431,3 +432,26 @@ def test_content_hash_sees_small_changes_of_large_tensors(i, j, kind) -> None:
     assert (ContentHash().add(before).hexdigest() == ContentHash().add(after).hexdigest()) == equal
     strided = torch.stack([before, before], 1)[:, 0]
     assert ContentHash().add(strided).hexdigest() == ContentHash().add(before).hexdigest()
+
+
+def test_a_cached_run_has_the_hashes_of_its_noise(lens) -> None:
+    """Without them, a comparison would take runs from different noise."""
+    zeros, ones = ({**QUICK, "latents": torch.full((4, 8, 8), value)} for value in (0.0, 1.0))
+    first = [lens(PROMPT, **options) for options in (zeros, ones)]
+    again = [lens(PROMPT, **options) for options in (zeros, ones)]
+    for before, after in zip(first, again, strict=True):
+        assert cached(after)
+        for name in ("latents_hash", "generator_hash"):
+            assert after.settings[name] == before.settings[name]
+    with pytest.raises(ValueError, match="latents_hash"):
+        Comparison(*again)
+
+
+def test_a_family_of_your_own_is_not_cached(own_lens, caplog) -> None:
+    """Its declaration may be mended between two runs, and says how latents become pictures."""
+    own_lens.family = replace(own_lens.family)
+    with caplog.at_level(logging.INFO):
+        for _ in range(2):
+            run = own_lens(PROMPT, **QUICK)
+    assert not cached(run)
+    assert "a family of your own" in caplog.text

@@ -423,3 +423,23 @@ def test_a_prompt_that_is_too_long_says_what_was_cut(lens) -> None:
         run = lens("red " * 75 + "star star", layers=[4], **QUICK)
     assert len(run.tokens) == 77
     assert run.tokens[-1].kind == "eos"
+
+
+def test_a_job_has_its_own_noise_whatever_the_user_does_with_his(tmp_path) -> None:
+    """The generator, and own latents, are copied when the job is created."""
+    lens = DiffusionLens(small_pipeline(DDIMScheduler), batch_size=1)
+    options = {"layers": [0, 4], "num_inference_steps": 1, "cache": False}
+    latents = torch.ones(4, 8, 8)
+    generator = torch.Generator().manual_seed(5)
+    jobs = [lens._jobs(PROMPT, seed=generator, **options)[0], lens._jobs(PROMPT, latents=latents, **options)[0]]
+    expected = [lens(PROMPT, seed=5, **options), lens(PROMPT, latents=torch.ones(4, 8, 8), **options)]
+    torch.rand(3, generator=generator)
+    latents.zero_()
+    for job, run in zip(jobs, expected, strict=True):
+        assert job.wait().images[4].tobytes() == run.images[4].tobytes()
+
+
+def test_a_number_of_numpy_is_saved(tmp_path) -> None:
+    lens = DiffusionLens(small_pipeline(DDIMScheduler))
+    run = lens(PROMPT, layers=[4], num_inference_steps=1, cross_attention_kwargs={"scale": np.float64(0.5)})
+    assert LensRun.load(run.save(tmp_path / "a.lens")).settings["cross_attention_kwargs"] == {"scale": 0.5}

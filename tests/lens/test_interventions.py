@@ -16,6 +16,7 @@ from difflens_widgets.lens.methods import Patching
 from difflens_widgets.runs.events import Progress
 from difflens_widgets.runs.variant import Variant
 from edited_layers import conditioning
+from family_pipelines import small_flux2_klein_pipeline
 from pipelines import small_pipeline, small_sdxl_pipeline
 from stock import PROMPT, STEPS, assert_same_picture, pixels, stock_image
 
@@ -435,3 +436,24 @@ def test_sdxl_steers_the_examined_encoder_only(xl) -> None:
     (embeds, _) = conditioning(xl, PROMPT, [Steer(xl.text_encoder, 1, s, torch.ones(77, width)) for s in (0.0, 3.0)])
     other = slice(0, 32) if width == 48 else slice(32, None)
     assert torch.equal(embeds[0][:, other], embeds[1][:, other])
+
+
+def test_iterators_are_read_for_both_directions(lens) -> None:
+    there, back = lens.patch(
+        PROMPT, source=SOURCE, tokens={"red": "blue"}, both=True, layers=iter([2]), snapshots=iter([1]), **SAME
+    )
+    assert there.layers == back.layers == (2,)
+    assert there.settings["snapshots"] == back.settings["snapshots"] == [1]
+
+
+def test_slots_are_for_the_lens_itself() -> None:
+    klein = DiffusionLens(small_flux2_klein_pipeline())
+    size = {"height": 32, "width": 32, "num_inference_steps": 1}
+    with pytest.raises(ValueError, match="slots: only for the lens itself, not for a run of the patch; got 0"):
+        klein.patch("a red circle", source="a blue circle", tokens={"red": "blue"}, slots=0, **size)
+
+
+def test_a_direction_needs_words() -> None:
+    flux2 = DiffusionLens(small_flux2_klein_pipeline())
+    with pytest.raises(ValueError, match="direction: '' has no word for this text encoder; give a neutral one"):
+        flux2.steer("a red circle", direction=("blue", ""), height=32, width=32, num_inference_steps=1)

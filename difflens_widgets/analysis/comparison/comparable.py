@@ -9,7 +9,7 @@ from ...runs.run import LensRun
 _SAME_SETTINGS = (
     *("method", "text_encoder", "scheduler", "negative_prompt", "own_negative_embeds"),
     *("num_inference_steps", "guidance_scale"),
-    *("guidance_rescale", "eta", "cross_attention_kwargs", "height", "width", "own_latents"),
+    *("true_cfg_scale", "guidance_rescale", "eta", "cross_attention_kwargs", "height", "width", "own_latents"),
 )
 _SINCE_2_1 = ("scheduler_config", "generator_hash", "latents_hash")  # what makes the noise; earlier files do not say it
 
@@ -27,6 +27,7 @@ def require_same_kind(raw: LensRun, run: LensRun, name: str) -> None:
     }
     pairs["layers"] = (sorted(raw.layers), sorted(run.layers))
     pairs |= {what: (raw.settings.get(what), run.settings.get(what)) for what in _SAME_SETTINGS}
+    pairs["slots"] = (raw.settings.get("slots", "cut"), run.settings.get("slots", "cut"))
     for what in _SINCE_2_1:
         if what in raw.settings and what in run.settings:
             pairs |= _differences(what, raw.settings[what], run.settings[what])

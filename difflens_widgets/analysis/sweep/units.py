@@ -96,13 +96,14 @@ def measures_of(run: LensRun, verdicts: Mapping[int, bool], judge: str, seconds:
     """The measures of a run, as its JSON file keeps them: one row for each layer, against the last one requested."""
     last = max(run.layers)
     emerges = first_to_stay(verdicts) if verdicts else None
+    images = run.images
     rows = [
         {
             "layer": layer,
             "right": verdicts.get(layer),
             "emerges": emerges,
             "latent_rms": _finite(latent_rms(run.latents.get(layer), run.latents.get(last))),
-            "ssim": _finite(picture_ssim(run.images.get(layer), run.images.get(last))),
+            "ssim": None if {layer, last} & run.flagged else _finite(picture_ssim(images.get(layer), images.get(last))),
             "failure": run.failures.get(layer),
         }
         for layer in sorted(run.layers)

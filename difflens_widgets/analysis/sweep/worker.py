@@ -128,7 +128,7 @@ def verdicts_of(run: LensRun, judge: PictureJudge | None) -> dict[int, bool]:
     """What the judge says of each picture, by layer; a layer without a picture is not right."""
     if judge is None:
         return {}
-    painted = sorted(run.images)
+    painted = sorted(run.images.keys() - run.flagged)  # not what the safety checker blacked out
     accepted = list(judge.judge([run.images[layer] for layer in painted], run.prompt))
     if len(accepted) != len(painted):
         raise ValueError(f"judge: answered {len(accepted)} times for {len(painted)} pictures")
