@@ -24,8 +24,11 @@ def check_text_blocks(unet: nn.Module, asked: Sequence[str]) -> tuple[str, ...]:
     Raises
     ------
     TypeError, ValueError
-        If one is not a str, reads no text, or is given twice; the message lists the blocks that do.
+        If one is not a str, reads no text, or is given twice; the message lists the blocks that do. Also if the U-Net
+        projects the text before its blocks read it, as DeepFloyd IF's does.
     """
+    if getattr(unet.config, "encoder_hid_dim_type", None) is not None:
+        raise ValueError("without_text: this U-Net projects the text before its blocks read it, which is not supported")
     there = ", ".join(map(repr, text_blocks(unet)))
     for name in asked:
         if not isinstance(name, str):

@@ -16,7 +16,7 @@ from difflens_widgets.lens.methods import Patching
 from difflens_widgets.runs.events import Progress
 from difflens_widgets.runs.variant import Variant
 from edited_layers import conditioning
-from family_pipelines import small_flux2_klein_pipeline
+from family_pipelines import small_flux2_klein_pipeline, small_if_pipeline
 from pipelines import small_pipeline, small_sdxl_pipeline
 from stock import PROMPT, STEPS, assert_same_picture, pixels, stock_image
 
@@ -457,3 +457,8 @@ def test_a_direction_needs_words() -> None:
     flux2 = DiffusionLens(small_flux2_klein_pipeline())
     with pytest.raises(ValueError, match="direction: '' has no word for this text encoder; give a neutral one"):
         flux2.steer("a red circle", direction=("blue", ""), height=32, width=32, num_inference_steps=1)
+
+
+def test_text_that_is_projected_before_the_blocks_cannot_be_left_out() -> None:
+    with pytest.raises(ValueError, match="without_text: this U-Net projects the text before its blocks read it"):
+        DiffusionLens(small_if_pipeline()).ablate("a red circle", without_text="all", height=32, width=32)

@@ -204,6 +204,7 @@ class Comparison(WithPage):
         states = "after the final norm" if self.normed else "before the final norm"
         parts = [
             f"{settings.get('model')} → {tuned.settings.get('model')}",
+            "draft" if settings.get("quality") == "draft" else "",
             f"seed {raw.seed}, {settings.get('num_inference_steps')} steps, guidance "
             f"{settings.get('guidance_scale')}, the same noise",
             f"states {states}, mean over words and end token" if self.cosines is not None else "",

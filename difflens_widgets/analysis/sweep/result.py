@@ -136,7 +136,8 @@ class Sweep:
             axes.set_ylim(0, 100)
         layer_axis(axes, layers, LAYER_LABEL)
         settings = self.settings
-        caption = [
+        caption = ["draft"] if settings.get("quality") == "draft" else []
+        caption += [
             f"{len(self.prompts)} prompts, {len(self.seeds)} seeds each, {len(self.failures)} runs failed",
             f"{settings.get('model')}, {settings.get('num_inference_steps')} steps, "
             f"guidance {settings.get('guidance_scale')}",
