@@ -6,6 +6,7 @@ import logging
 import time
 from dataclasses import replace
 
+import diffusers
 import numpy as np
 import pytest
 import torch
@@ -341,6 +342,8 @@ def test_sdxl_with_a_pooled_vector_and_two_encoders() -> None:
 
 @pytest.mark.parametrize("make", [small_flux_pipeline, small_sd3_pipeline, small_flux2_klein_pipeline])
 def test_other_families(make) -> None:
+    if make is small_flux2_klein_pipeline and not hasattr(diffusers, "Flux2KleinPipeline"):
+        pytest.skip("this diffusers is older")
     lens = DiffusionLens(make(), batch_size=2)
     options = {"num_inference_steps": 1, "height": 32, "width": 32, "layers": [0, lens.num_layers - 1]}
     lens("a red circle", **options, cache=False)  # some networks build tables in their first forward

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import diffusers
 import pytest
 import torch
 from diffusers import AutoencoderKL, DDIMScheduler, DiffusionPipeline, PNDMScheduler, UNet2DConditionModel
@@ -158,6 +159,8 @@ def test_a_single_file_that_diffusers_cannot_load_says_which_kind_it_is(tmp_path
     ],
 )
 def test_the_dtype_is_that_of_the_family(pipeline_class, device, expected, tmp_path, monkeypatch) -> None:
+    if not hasattr(diffusers, pipeline_class):
+        pytest.skip(f"this diffusers has no {pipeline_class}")
     (tmp_path / "model_index.json").write_text(json.dumps({"_class_name": pipeline_class}))
     asked = {}
 

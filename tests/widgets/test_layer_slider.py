@@ -525,7 +525,7 @@ def test_the_page_has_what_the_widget_has(show):
     for name in state:
         assert state[name] == live[name], name
     missing = {name for name in LayerSlider.class_trait_names(sync=True) if not name.startswith("_")} - {*state}
-    assert missing == {"layout", "tabbable", "tooltip"}
+    assert missing - {"tabbable", "tooltip"} == {"layout"}  # ipywidgets 7 has the last one only
 
 
 # -- steps and tokens
