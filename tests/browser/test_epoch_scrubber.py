@@ -204,7 +204,7 @@ EpochScrubber(training.Training(history, (0, 1, 2), generate, fail_at=2).start()
 def test_files_to_save(open_notebook, tmp_path):
     notebook, scrubber = open_scrubber(open_notebook)
     expect(scrubber.generated).to_have_count(5 * 13)
-    expect(scrubber.button("HTML")).to_be_hidden()
+    expect(scrubber.button("HTML")).to_be_visible()
     for name, file, size, frames in (
         ("PNG", "training-epoch-200-layer-12-a-photo-of-xon-dog.png", (64, 64), 1),
         ("Matrix", "training-a-photo-of-xon-dog.png", (76 + 5 * 102, 72 + 13 * 102), 1),
