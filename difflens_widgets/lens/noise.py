@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-import math
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 from torch import Tensor
 
+from .json_values import plain
 from .settings import SamplingSettings
-
-_DEPTH = 8
 
 
 def noise_hashes(start_latents: Tensor, settings: SamplingSettings) -> dict[str, str]:
@@ -36,21 +33,7 @@ def noise_hashes(start_latents: Tensor, settings: SamplingSettings) -> dict[str,
 
 def scheduler_config(scheduler: Any) -> dict[str, Any]:
     """The config of a scheduler in types that JSON has, without the names with a "_", which say where it was loaded."""
-    return {name: _plain(value) for name, value in sorted(scheduler.config.items()) if not name.startswith("_")}
-
-
-def _plain(value: Any, depth: int = 0) -> Any:
-    if isinstance(value, (str, bool, int, type(None))):
-        return value
-    if isinstance(value, float):
-        return value if math.isfinite(value) else str(value)
-    if isinstance(value, (np.ndarray, np.generic, Tensor)):
-        return _plain(value.tolist(), depth)
-    if isinstance(value, (list, tuple)) and depth < _DEPTH:
-        return [_plain(item, depth + 1) for item in value]
-    if isinstance(value, Mapping) and depth < _DEPTH:
-        return {str(name): _plain(item, depth + 1) for name, item in value.items()}
-    return type(value).__name__
+    return {name: plain(value) for name, value in sorted(scheduler.config.items()) if not name.startswith("_")}
 
 
 def _digest(values: np.ndarray) -> str:

@@ -20,6 +20,7 @@ from ..models import checks
 from ..models.sampling_defaults import sampling_defaults
 from .batch import StepListener, rows_per_call
 from .edits import Slots
+from .json_values import plain
 from .quality import Quality, require_quality, steps_of
 from .token_mask import TokenChoice
 
@@ -185,12 +186,7 @@ def _snapshots(steps: Iterable[int] | None, number: int, quality: Quality) -> fr
         raise ValueError(f"{error}; this draft takes {number} steps") from None
 
 
-_PLAIN = (str, int, float, np.number)
-
-
-def _plain(value: Any) -> Any:
-    """A number of numpy as one of Python, which JSON has."""
-    return value.item() if isinstance(value, np.generic) else value
+_KEPT = (str, int, float, np.number)  # of cross_attention_kwargs
 
 
 def describe(pipe: Any, settings: SamplingSettings, negative_prompt: str | None) -> dict[str, Any]:
@@ -208,7 +204,7 @@ def describe(pipe: Any, settings: SamplingSettings, negative_prompt: str | None)
         "true_cfg_scale": settings.true_cfg_scale,
         "guidance_rescale": settings.guidance_rescale,
         "eta": settings.eta,
-        "cross_attention_kwargs": {name: _plain(v) for name, v in passed_on.items() if isinstance(v, _PLAIN)},
+        "cross_attention_kwargs": {name: plain(v) for name, v in passed_on.items() if isinstance(v, _KEPT)},
         "height": settings.height,
         "width": settings.width,
         "batch_size": settings.batch_size,
