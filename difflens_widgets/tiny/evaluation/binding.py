@@ -26,6 +26,7 @@ from ...lens.diffusion_lens import DiffusionLens
 from ...lens.patch_pairs import Place
 from ...lens.settings import RunOptions, takes_run_options
 from ...models import checks
+from ...models.sampling_defaults import chosen_or_default
 from ...models.weight_hash import weight_hash
 from ...runs.format.atomic_write import require_writable
 from ...runs.job import LensJob
@@ -236,7 +237,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--prompts", type=int, default=40, help="prompts, each with its source (default: 40)")
     parser.add_argument("--seeds", type=int, default=3, help="pictures of each prompt, layer and position (default: 3)")
     parser.add_argument("--steps", type=int, default=12)
-    parser.add_argument("--guidance-scale", type=float, default=7.5)
+    parser.add_argument("--guidance-scale", type=float, help="default: the model's own")
     parser.add_argument("--layers", type=parse_layers, help="0:13, 0:13:3 or 0,4,12 (default: all)")
     parser.add_argument("--out", type=Path, help="JSON of all outcomes; if it is there, it is gone on with")
     parser.add_argument("--figure", type=Path, help="picture of the table, by its ending: .png, .svg, .pdf")
@@ -244,6 +245,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     try:
         lens = DiffusionLens.from_pretrained(options.model)
+        _, guidance_scale = chosen_or_default(lens.pipe, options.steps, options.guidance_scale)
         table = binding_table(
             lens,
             color_swaps(options.prompts),
@@ -251,9 +253,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             layers=options.layers,
             path=options.out,
             num_inference_steps=options.steps,
-            guidance_scale=options.guidance_scale,
+            guidance_scale=guidance_scale,
         )
-        made = f"{options.steps} steps · guidance {options.guidance_scale:g}"
+        made = f"{options.steps} steps · guidance {guidance_scale:g}"
         number = f"{options.prompts} prompts × {options.seeds} seeds"
         sys.stdout.write(f"{lens.model} {table.settings['model_hash']} · {made} · {number}\n\n{table}\n")
         if options.figure:
