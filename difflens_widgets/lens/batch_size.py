@@ -15,6 +15,7 @@ from typing import Any, Literal, overload
 import torch
 
 from ..models import checks
+from ..models.view import PipelineView
 from .batch import Batch
 from .measured_batch import fastest_batch_size
 from .memory import denoiser_of, estimate_memory, memory_for_activations
@@ -41,7 +42,7 @@ class BatchSize:
         if lens is None:
             return self
         choice = chosen(lens)
-        return choice if isinstance(choice, int) else default_batch_size(lens.pipe)
+        return choice if isinstance(choice, int) else default_batch_size(lens.pipe, lens.pipe._execution_device)
 
     def __set__(self, lens: Any, value: BatchChoice) -> None:
         if value is not None and value != "auto":
@@ -57,14 +58,14 @@ def chosen(lens: Any) -> BatchChoice:
     return choice
 
 
-def default_batch_size(pipe: Any) -> int:
+def default_batch_size(pipe: Any, device: torch.device) -> int:
     """13, all layers of SD 1.5; on a CPU 1 for large denoisers, which gain nothing.
 
     The embedded model on two cores: 13 at once take 0.91 of the CPU time of 7 at once (0.73 of the time on a machine
     that does nothing else).
     """
     size = sum(parameter.numel() for parameter in denoiser_of(pipe).parameters())
-    if pipe._execution_device.type != "cpu":  # with offloading, `pipe.device` is the CPU
+    if device.type != "cpu":
         return 13 if size < 4_000_000_000 else 4  # the larger ones fill an accelerator with few rows
     return 13 if size < 50_000_000 else 1
 
@@ -82,30 +83,30 @@ def settings_that_fit(
     batch, settings, control
         As for `denoise`.
     """
-    pipe, size = batch.view.pipe, settings.batch_size
+    pipe, device, size = batch.view.pipe, batch.view.device, settings.batch_size
     if choice is None:
-        size = _estimated_to_fit(pipe, default_batch_size(pipe), settings)
+        size = _estimated_to_fit(pipe, device, default_batch_size(pipe, device), settings)
     elif choice == "auto":
-        size = fastest_batch_size(batch, settings, control, default_batch_size(pipe))
+        size = fastest_batch_size(batch, settings, control, default_batch_size(pipe, device))
     with _GUARD:
         fitted = _FITTED.get(denoiser_of(pipe), {})
-        size = min(size, fitted.get(_place(pipe, settings), size))
+        size = min(size, fitted.get(_place(device, settings), size))
     return replace(settings, batch_size=size)
 
 
-def remember_batch_size(pipe: Any, settings: SamplingSettings) -> None:
+def remember_batch_size(view: PipelineView, settings: SamplingSettings) -> None:
     """Note that memory ran out with more rows than these: until the process ends, runs start with this number."""
     with _GUARD:
-        _FITTED.setdefault(denoiser_of(pipe), {})[_place(pipe, settings)] = settings.batch_size
+        _FITTED.setdefault(denoiser_of(view.pipe), {})[_place(view.device, settings)] = settings.batch_size
 
 
-def _place(pipe: Any, settings: SamplingSettings) -> _Place:
-    return str(pipe._execution_device), settings.height, settings.width
+def _place(device: torch.device, settings: SamplingSettings) -> _Place:
+    return str(device), settings.height, settings.width
 
 
-def _estimated_to_fit(pipe: Any, size: int, settings: SamplingSettings) -> int:
+def _estimated_to_fit(pipe: Any, device: torch.device, size: int, settings: SamplingSettings) -> int:
     """`size`, or as many rows as the device's memory holds beside the weights, by estimate; at least one."""
-    there = memory_for_activations(pipe)
+    there = memory_for_activations(pipe, device)
     per_row = estimate_memory(pipe, 1, settings.height, settings.width, guided=settings.guidance_scale > 1)
     log.info("about %.2f GB for each of %d images at once, beside the weights", per_row / 1e9, size)
     if there is None:

@@ -160,7 +160,8 @@ class RunCache:
         settings, view = self._settings, self._batch.view
         tokenizers = [name for name in view.pipe.components if name.startswith("tokenizer")]
         left_out = [*tokenizers, *view.session.encoders]
-        found = pipeline_hash(view.pipe, view.scheduler, settings.num_inference_steps, without=left_out)
+        steps = settings.num_inference_steps
+        found = pipeline_hash(view.pipe, view.scheduler, steps, view.device, without=left_out)
         negative = self._batch.negative_prompt
         for name, encoder in view.session.encoders.items():  # the prompt's states are read, the negative one's are not
             add_part(found, name, encoder)

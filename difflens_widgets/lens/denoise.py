@@ -65,7 +65,7 @@ def denoise(
         if failed:
             free_memory()
             settings = replace(settings, batch_size=(size + 1) // 2)
-            remember_batch_size(batch.view.pipe, settings)
+            remember_batch_size(batch.view, settings)
             size = settings.rows_per_call(len(remaining))
             message = f"out of memory: going on with {size} layer{'s' * (size > 1)} at a time"
             emit(Message(message, {"batch_size": settings.batch_size, "rows_per_call": size}))

@@ -88,12 +88,11 @@ def estimate_memory(pipe: Any, rows: int, height: int, width: int, *, guided: bo
     return max(rows * forward, decoded if getattr(vae, "use_slicing", False) else rows * decoded)
 
 
-def memory_for_activations(pipe: Any) -> int | None:
+def memory_for_activations(pipe: Any, device: torch.device) -> int | None:
     """The bytes of the device that are there beside the weights of the pipeline; None: not known.
 
     All memory of the device counts, not what is free just now: the same run shall have the same batch size later.
     """
-    device: torch.device = pipe._execution_device
     total = _total_memory(device)
     if total is None:
         return None

@@ -21,7 +21,9 @@ _PACKAGES = ("torch", "diffusers", "transformers", "peft", "accelerate", "numpy"
 _OF_A_VIEW = "maybe_free_model_hooks"  # the one method that `PipelineView` replaces
 
 
-def pipeline_hash(pipe: Any, scheduler: Any, num_inference_steps: int, *, without: Iterable[str] = ()) -> ContentHash:
+def pipeline_hash(
+    pipe: Any, scheduler: Any, num_inference_steps: int, device: torch.device, *, without: Iterable[str] = ()
+) -> ContentHash:
     """Hash all parts of a pipeline, its own settings, its device and the versions of what computes.
 
     Parameters
@@ -30,6 +32,8 @@ def pipeline_hash(pipe: Any, scheduler: Any, num_inference_steps: int, *, withou
     scheduler : the one that it runs with
     num_inference_steps : int
         The scheduler is hashed as it begins such a run: what is left of the run before has no effect.
+    device : torch.device
+        Where it computes.
     without : names of components to leave out
         Such as the text encoders, where the states that the denoiser gets are hashed instead.
 
@@ -39,7 +43,7 @@ def pipeline_hash(pipe: Any, scheduler: Any, num_inference_steps: int, *, withou
         If it holds what the hash cannot read, such as hooks, or code that is in none of the known packages.
     """
     left_out = {*without, "scheduler"}
-    found = ContentHash().add(_environment(pipe._execution_device), type(pipe))
+    found = ContentHash().add(_environment(device), type(pipe))
     parts = pipe.components
     for name in sorted(parts.keys() - left_out):
         add_part(found, name, parts[name])

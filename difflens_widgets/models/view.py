@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -75,6 +76,12 @@ class PipelineView:
             if name.startswith("tokenizer") and callable(tokenizer):
                 own[name] = own_tokenizer(tokenizer)
 
+    @cached_property
+    def device(self) -> torch.device:
+        """Where the pipeline computes, also with offloading; read once: diffusers looks at every part for it."""
+        device: torch.device = self.pipe._execution_device
+        return device
+
     def call(self, **arguments: Any) -> Any:
         """Call the stock pipeline, even if the user's class overrides `__call__`."""
         try:
@@ -142,7 +149,7 @@ class PipelineView:
 
     def encode_stock(self, prompt: str | list[str], lora_scale: float | None = None) -> Any:
         """What the pipeline's own `encode_prompt` returns for a prompt, with the arguments that its call would give."""
-        return encode_prompt(self.pipe, prompt, device=self.pipe._execution_device, lora_scale=lora_scale)
+        return encode_prompt(self.pipe, prompt, device=self.device, lora_scale=lora_scale)
 
     def _reads_finite(self, source: Source) -> bool:
         read = [self.session.encoded(name, source).read_states[-1] for name in self.session.encoders]
@@ -166,7 +173,7 @@ class PipelineView:
             return [False] * len(pixels)
         dtype = getattr(self.pipe, self.family.denoiser).dtype
         copied = np.nan_to_num(pixels)  # the checker blacks out what it is given
-        found = self.pipe.run_safety_checker(copied, self.pipe._execution_device, dtype)[1]
+        found = self.pipe.run_safety_checker(copied, self.device, dtype)[1]
         return list(map(bool, found))
 
     @property

@@ -283,7 +283,7 @@ def test_hooks_and_own_code_keep_a_run_out_of_the_cache(own_lens, caplog) -> Non
 
     own_lens.pipe.unet.conv_act = Mine()
     with pytest.raises(NotHashable, match="code of your own"):
-        pipeline_hash(own_lens.pipe, own_lens.pipe.scheduler, 1)
+        pipeline_hash(own_lens.pipe, own_lens.pipe.scheduler, 1, torch.device("cpu"))
     assert cached(own_lens(PROMPT, **QUICK)) == []
 
 

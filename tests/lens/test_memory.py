@@ -222,11 +222,11 @@ def test_the_estimate_covers_the_tensors_of_stable_diffusion_and_at_most_twice_a
 def test_the_default_is_what_memory_holds_and_a_number_of_the_caller_stays(monkeypatch, caplog) -> None:
     pipe = small_pipeline(DDIMScheduler)
     one = estimate_memory(pipe, 1, 32, 32)
-    assert memory_for_activations(pipe) > 100 * one
-    monkeypatch.setattr(batch_size, "memory_for_activations", lambda pipe: 3.5 * one)
+    assert memory_for_activations(pipe, torch.device("cpu")) > 100 * one
+    monkeypatch.setattr(batch_size, "memory_for_activations", lambda pipe, device: 3.5 * one)
     assert DiffusionLens(pipe)(PROMPT, **QUICK).settings["batch_size"] == 3
     assert DiffusionLens(pipe, batch_size=5)(PROMPT, **QUICK).settings["batch_size"] == 5
-    monkeypatch.setattr(batch_size, "memory_for_activations", lambda pipe: one // 2)
+    monkeypatch.setattr(batch_size, "memory_for_activations", lambda pipe, device: one // 2)
     assert DiffusionLens(pipe)(PROMPT, **QUICK).settings["batch_size"] == 1
     assert "it may not fit" in caplog.text
 
@@ -235,7 +235,8 @@ def test_with_offloading_the_device_that_computes_decides() -> None:
     pipe = small_pipeline(DDIMScheduler)
     lens = DiffusionLens(pipe)
     assert lens.batch_size == 13
-    large = SimpleNamespace(unet=torch.nn.Linear(10_000, 6_000, device="meta"), _execution_device=torch.device("cpu"))
-    assert batch_size.default_batch_size(large) == 1
-    large._execution_device, large.device = torch.device("cuda"), torch.device("cpu")
-    assert batch_size.default_batch_size(large) == 13
+    large = SimpleNamespace(unet=torch.nn.Linear(10_000, 6_000, device="meta"), device=torch.device("cpu"))
+    assert batch_size.default_batch_size(large, torch.device("cpu")) == 1
+    assert batch_size.default_batch_size(large, torch.device("cuda")) == 13
+    large._execution_device = torch.device("cuda")
+    assert DiffusionLens.batch_size.__get__(SimpleNamespace(pipe=large, _batch_size=None)) == 13

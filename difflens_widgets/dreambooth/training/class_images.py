@@ -203,7 +203,8 @@ def _cache_keys(
     """One key for each image of a group; empty if something cannot be hashed."""
     texts = [*(image.prompt for image in group), config.negative_prompt or ""]
     try:
-        found = pipeline_hash(pipe, pipe.scheduler, sampling.num_inference_steps, without=["tokenizer"])
+        steps, device = sampling.num_inference_steps, pipe._execution_device
+        found = pipeline_hash(pipe, pipe.scheduler, steps, device, without=["tokenizer"])
         found.add("class images", pipe.tokenizer(texts).input_ids, config.negative_prompt is None, side, *sampling)
         for image in group:
             found.add(generator_of(config.seed, image.purpose, image.number))
