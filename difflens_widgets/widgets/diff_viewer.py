@@ -34,7 +34,7 @@ class DiffViewer(LensWidget):
     Parameters
     ----------
     source : Comparison, TrainingHistory, TrainingJob or None
-        What `compare` returns, or two runs: ``Comparison(history.run(0), history.run(350))``. A training: the model
+        What `compare` returns, or two runs: ``Comparison(history.run(0), history.run(140))``. A training: the model
         before it and its newest painted epoch; while a job trains, each new one. None: nothing yet, see `show`.
     probe : int
         Which prompt of a training.

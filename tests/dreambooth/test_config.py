@@ -83,15 +83,16 @@ def test_a_file_of_the_course_project_means_the_same_here(tmp_path) -> None:
     ]  # lens_prompt is the first once more
 
 
-def test_the_shipped_file_is_found_by_its_name() -> None:
-    config = DreamBoothConfig.from_yaml("train_dog_dreambooth_with_lens.yaml")
-    assert (config.instance_data_dir, config.num_train_epochs, config.diffusion_lens_epochs) == (
-        "difflens-dog",
-        350,
-        50,
-    )
+@pytest.mark.parametrize("name", ["train_dog_dreambooth_with_lens.yaml", "train_dog_dreambooth_lora_with_lens.yaml"])
+def test_the_shipped_files_are_found_by_their_names_and_keep_the_class(name) -> None:
+    config = DreamBoothConfig.from_yaml(name)
+    assert config.instance_data_dir == "difflens-dog"
+    assert config.use_lora == ("lora" in name)
     assert config.train_text_encoder
+    assert config.train_token_embedding
     assert config.with_prior_preservation
+    assert len(set(config.class_prompts)) == 32
+    assert config.num_train_epochs / config.diffusion_lens_epochs in (7, 8)  # seven or eight lens runs after the first
 
 
 def test_yaml_there_and_back(tmp_path) -> None:

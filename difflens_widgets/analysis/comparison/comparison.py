@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 class Comparison(WithPage):
     """A raw and a tuned model on one prompt, from the same noise and with the same settings.
 
-    `compare` makes one. So do any two runs of that kind: ``Comparison(history.run(0), history.run(350))``.
+    `compare` makes one. So do any two runs of that kind: ``Comparison(history.run(0), history.run(140))``.
 
     Attributes
     ----------
