@@ -2,11 +2,11 @@
 
 Prompts with two colored things. The source prompt differs in one color word: "a red cat and a blue dog …" against "a
 green cat and a blue dog …". After each block, the states at one position (the color word, the thing word, the other
-thing's word, the remaining words behind it, the end token, the padding) are exchanged for the source's, the later
+thing's word, the word behind the thing, the later words, the end token, the padding) are exchanged for the source's, the later
 blocks run on, and the judge reads the picture: is the cat green? Every other prompt changes the second thing.
 
 Two controls: how often the prompt without a patch gives a green cat (nothing but chance and the judge's mistakes), and
-how often the source itself does (no patch can do better). Cost: (layers × 6 + 2) pictures for each prompt and seed.
+how often the source itself does (no patch can do better). Cost: (layers × 7 + 2) pictures for each prompt and seed.
 """
 
 from __future__ import annotations
@@ -86,11 +86,13 @@ def places(swap: ColorSwap, tokens: Sequence[Token]) -> list[tuple[Place, Place]
     """The pairs of places that `DiffusionLens.patch` takes, in the order of `POSITIONS`."""
     end = next(token.index for token in tokens if token.kind == "eos")
     other = positions_of(swap.other, tokens)
-    later = tuple(i for i in range(positions_of(swap.thing, tokens)[-1] + 1, end) if i not in other)
+    behind = [i for i in range(positions_of(swap.thing, tokens)[-1] + 1, end) if i not in other]
+    following, later = (behind[0],), tuple(behind[1:])  # a background always follows
     return [
         (swap.old, swap.new),
         (swap.thing, swap.thing),
         (swap.other, swap.other),
+        (following, following),
         (later, later),
         (end, end),
         (PromptPart.PADDING, PromptPart.PADDING),

@@ -17,10 +17,11 @@ from ...runs.format.atomic_write import replacing
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-SCHEMA = 1
-POSITIONS = ("colour word", "thing word", "other thing word", "later words", "end token", "padding")
-"""Where the source's states are put; "later words": all between the thing and the end, without the other thing's. Where
-the other thing stands first, its word has not read the new color, and a patch of it changes nothing: a control."""
+SCHEMA = 2
+POSITIONS = ("colour word", "thing word", "other thing word", "next word", "later words", "end token", "padding")
+"""Where the source's states are put; "next word": the one behind the thing, "and" or the background's preposition; "later
+words": all between it and the end, without the other thing's. Where the other thing stands first, its word has not read
+the new color, and a patch of it changes nothing: a control."""
 WHICH = ("first", "second")
 PROMPT, SOURCE = "prompt", "source"  # the pictures without a patch
 FOLLOWED, KEPT, MOVED, OTHER, MISSING = OUTCOMES = "fkwox"
