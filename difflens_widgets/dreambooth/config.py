@@ -54,6 +54,9 @@ class DreamBoothConfig:
         How many images of `class_prompt`, and of each of `class_prompts`.
     sample_batch_size : int
         How many of them are generated at once.
+    prior_num_inference_steps, prior_guidance_scale : int, float, optional
+        Of these images. Default: those of the lens. Little guidance keeps the class varied: the model learns what
+        guidance made, and is then guided once more.
     train_text_encoder : bool
     train_token_embedding : bool
         Also train the embedding of `unique_identifier`, which must be one token ("pivotal tuning"): LoRA changes no
@@ -92,11 +95,9 @@ class DreamBoothConfig:
     max_grad_norm : float
         Gradients are clipped to it; 0 leaves them.
     adam_beta1, adam_beta2, adam_weight_decay, adam_epsilon : float
-    use_8bit_adam : bool
-        Needs bitsandbytes.
+    use_8bit_adam : bool, needs bitsandbytes
     mixed_precision : "no", "fp16" or "bf16"
-    gradient_checkpointing : bool
-        Less memory for more time.
+    gradient_checkpointing : bool, takes less memory and more time
     cache_latents : bool
         Encode each image once, as mean and log-variance of its latents: samples of them are distributed as without.
     use_ema, ema_decay
@@ -115,13 +116,10 @@ class DreamBoothConfig:
         How often; also before and after the training.
     diffusion_lens_layers : tuple of int, optional
         Which layers; those that the text encoder does not have are left out. Default: all.
-    diffusion_lens_seed : int
-        All images of the lens start from the noise of this seed.
-    diffusion_lens_class_seeds : int
-        With how many seeds the lens runs on the class prompt, from `diffusion_lens_seed` on: several show when the
-        class loses its variety.
-    num_inference_steps, guidance_scale : int, float, optional
-        Of all generated images. Default: the model's own, or 20 and 7.5.
+    diffusion_lens_seed, diffusion_lens_class_seeds : int
+        All images of the lens start from the noise of the first. The second: with how many seeds, from it on, the lens
+        runs on the class prompt; several show when the class loses its variety.
+    num_inference_steps, guidance_scale : int, float, optional; default: the model's own
     validation_prompts : tuple of str
         More prompts for the lens: with the identifier they show the subject elsewhere, without it they are controls.
     keep_epoch_weights : bool
@@ -197,6 +195,8 @@ class DreamBoothConfig:
     diffusion_lens_class_seeds: int = 2
     num_inference_steps: int | None = None
     guidance_scale: float | None = None
+    prior_num_inference_steps: int | None = None
+    prior_guidance_scale: float | None = None
     validation_prompts: tuple[str, ...] = ()
     keep_epoch_weights: bool = True
     device: str | None = None

@@ -28,9 +28,10 @@ _AT_LEAST: dict[str, float] = {
     **dict.fromkeys(("num_class_images", "images_per_class_prompt", "lr_num_cycles"), 1),
     **dict.fromkeys(("checkpointing_steps", "checkpoints_total_limit"), 1),
     **dict.fromkeys(("diffusion_lens_epochs", "diffusion_lens_class_seeds", "num_inference_steps", "resolution"), 1),
+    "prior_num_inference_steps": 1,
     **dict.fromkeys(("seed", "diffusion_lens_seed", "lr_warmup_steps", "learning_rate", "prior_loss_weight"), 0),
     **dict.fromkeys(("text_encoder_learning_rate", "token_embedding_learning_rate", "adam_weight_decay"), 0),
-    **dict.fromkeys(("guidance_scale", "max_grad_norm", "timestep_weight_floor"), 0),
+    **dict.fromkeys(("guidance_scale", "prior_guidance_scale", "max_grad_norm", "timestep_weight_floor"), 0),
 }
 _ABOVE_ZERO = ("snr_gamma", "adam_epsilon", "lr_power")
 _BELOW_ONE = ("adam_beta1", "adam_beta2", "ema_decay", "caption_dropout")  # 0 ≤ value < 1

@@ -25,7 +25,7 @@ _WITHOUT_EFFECT = frozenset(
     {
         *("project_name", "task_name", "reuse_last_task_id", "output_uri", "revision", "variant", "tokenizer_name"),
         *("generate_prior_images", "prior_batch_size_train", "use_dreambooth_prompts", "ddpm_num_train_timesteps"),
-        *("save_model_steps", "log_image_epochs", "prior_num_inference_steps", "prior_guidance_scale"),
+        *("save_model_steps", "log_image_epochs"),
     }
 )
 

@@ -74,6 +74,7 @@ def test_a_file_of_the_course_project_means_the_same_here(tmp_path) -> None:
     assert (config.unique_identifier, config.instance_prompt) == ("xon", "a photo of xon dog")
     assert (config.adam_beta2, config.adam_weight_decay, config.adam_epsilon) == (0.999, 0.03, 2e-8)
     assert (config.num_train_epochs, config.diffusion_lens_epochs, config.num_inference_steps) == (350, 50, 100)
+    assert (config.prior_num_inference_steps, config.prior_guidance_scale) == (50, 7.5)
     assert (config.learning_rate, config.resolution, config.mixed_precision) == (2e-6, 512, "fp16")
     assert config.diffusion_lens_layers == tuple(range(20))
     assert [prompt.role for prompt in config.all_validation_prompts] == [

@@ -44,7 +44,7 @@ class Setup:
     images : list of PIL.Image
         The instance images, `side` × `side` pixels.
     sampling : SamplingDefaults
-        The steps and the guidance scale of all generated images.
+        The steps and the guidance scale of the class images.
     class_images, other_class_images : list of ClassImage
         Of `class_prompt` and of `class_prompts`, for prior preservation; some may not be generated yet.
     sampler : BatchSampler
@@ -118,7 +118,12 @@ def prepare(config: DreamBoothConfig, *, resume: bool) -> Setup:
                 f"{known.model_hash}, those of {config.pretrained_model_name_or_path} have {model_hash}"
             )
         model_hash = known.model_hash  # version 0.1 had another kind of hash
-    sampling = chosen_or_default(pipe, config.num_inference_steps, config.guidance_scale)
+    usual = chosen_or_default(pipe, config.num_inference_steps, config.guidance_scale)
+    sampling = chosen_or_default(
+        pipe,
+        usual.num_inference_steps if config.prior_num_inference_steps is None else config.prior_num_inference_steps,
+        usual.guidance_scale if config.prior_guidance_scale is None else config.prior_guidance_scale,
+    )
     class_images, others = class_image_list(config, sampling, model_hash, side)
     latent = (pipe.unet.config.in_channels, side // pipe.vae_scale_factor, side // pipe.vae_scale_factor)
     counts = (len(images), len(class_images), len(others))

@@ -72,6 +72,20 @@ def test_every_prior_prompt_has_images_and_rows(tmp_path) -> None:
     assert values["loss"] == pytest.approx(values["instance_loss"] + values["prior_loss"], rel=1e-5)
 
 
+@pytest.mark.parametrize(
+    ("changes", "sampling"),
+    [
+        ({}, (3, 5.0)),
+        ({"prior_guidance_scale": 1.5}, (3, 1.5)),
+        ({"prior_num_inference_steps": 2, "prior_guidance_scale": 0}, (2, 0.0)),
+    ],
+)
+def test_class_images_may_have_their_own_steps_and_guidance(tmp_path, changes, sampling) -> None:
+    config = miniature_config(tmp_path, **PRIOR, **changes, num_inference_steps=3, guidance_scale=5)
+    job = prepare_job(config)
+    assert tuple(job.training.setup.sampling) == sampling
+
+
 def test_prior_prompts_without_a_class_prompt(tmp_path) -> None:
     history = train_dreambooth(miniature_config(tmp_path, **PRIOR, class_prompt=None, num_train_epochs=1))
     assert history.status == "done"
