@@ -2,8 +2,8 @@
 
 Prompts with two colored things. The source prompt differs in one color word: "a red cat and a blue dog …" against "a
 green cat and a blue dog …". After each block, the states at one position (the color word, the thing word, the other
-thing's word, the word behind the thing, the later words, the end token, the padding) are exchanged for the source's, the later
-blocks run on, and the judge reads the picture: is the cat green? Every other prompt changes the second thing.
+thing's word, the word behind the thing, the later words, the end token, the padding) are exchanged for the source's,
+the later blocks run on, and the judge reads the picture: is the cat green? Every other prompt changes the second thing.
 
 Two controls: how often the prompt without a patch gives a green cat (nothing but chance and the judge's mistakes), and
 how often the source itself does (no patch can do better). Cost: (layers × 7 + 2) pictures for each prompt and seed.

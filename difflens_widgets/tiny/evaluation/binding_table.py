@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 
 SCHEMA = 2
 POSITIONS = ("colour word", "thing word", "other thing word", "next word", "later words", "end token", "padding")
-"""Where the source's states are put; "next word": the one behind the thing, "and" or the background's preposition; "later
-words": all between it and the end, without the other thing's. Where the other thing stands first, its word has not read
-the new color, and a patch of it changes nothing: a control."""
+"""Where the source's states are put; "next word": the one behind the thing, "and" or the background's preposition;
+"later words": all between it and the end, without the other thing's. Where the other thing stands first, its word has
+not read the new color, and a patch of it changes nothing: a control."""
 WHICH = ("first", "second")
 PROMPT, SOURCE = "prompt", "source"  # the pictures without a patch
 FOLLOWED, KEPT, MOVED, OTHER, MISSING = OUTCOMES = "fkwox"
