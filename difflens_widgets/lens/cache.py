@@ -24,6 +24,7 @@ from torch import Tensor
 
 from ..models import FAMILIES
 from ..models.content_hash import ContentHash, NotHashable
+from ..models.own_tokenizer import without_processor
 from ..models.pipeline_hash import add_part, pipeline_hash
 from ..runs.events import Event, Failed, LayerImage, Message, NoiseDrawn, Snapshot, TokenFailed, TokenImage
 from ..runs.maps.maps import AttentionMaps
@@ -167,8 +168,7 @@ class RunCache:
             add_part(found, name, encoder)
         for name in tokenizers:
             if (tokenizer := getattr(view.pipe, name)) is not None:
-                words = getattr(tokenizer, "tokenizer", None) or tokenizer  # FLUX.2's is inside a processor
-                found.add(name, list(words(negative or "").input_ids))
+                found.add(name, list(without_processor(tokenizer)(negative or "").input_ids))
         found.add("negative", negative)
         for field in fields(settings):
             if field.name not in _NOT_IN_THE_KEY:

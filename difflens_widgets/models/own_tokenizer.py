@@ -49,16 +49,22 @@ def recorded_calls() -> Iterator[list[TokenizerCall]]:
         _RECORDS.calls = before
 
 
+def without_processor(tokenizer: Any) -> Any:
+    """The tokenizer itself: FLUX.2's is inside a processor."""
+    inner = getattr(tokenizer, "tokenizer", None)
+    return tokenizer if inner is None else inner
+
+
 def _own(tokenizer: Any) -> Any:
-    inner = getattr(tokenizer, "tokenizer", None)  # of a processor
-    words = len(tokenizer if inner is None else inner)
+    inner = without_processor(tokenizer)
+    words = len(inner)
     size, own = _COPIES.get(tokenizer, (None, None))
     if own is None or size != words:
         kind: Any = type(tokenizer)
         own = copy.deepcopy(tokenizer)
         own.__class__ = _one_at_a_time(kind)
         own.own_lock, own.original = threading.RLock(), weakref.ref(tokenizer)
-        if inner is not None:
+        if inner is not tokenizer:
             own.tokenizer = _own(inner)
         _COPIES[tokenizer] = words, own
     return own

@@ -9,6 +9,7 @@ from typing import Any
 from ...lens.batch_size import chosen
 from ...lens.diffusion_lens import DiffusionLens
 from ...models import checks
+from ...models.own_tokenizer import without_processor
 from ...models.weight_hash import UNHASHED, weight_hash
 
 _DENOISER = (
@@ -68,9 +69,7 @@ def require_swappable(raw: DiffusionLens, tuned: DiffusionLens) -> None:
         shapes = [part if part is None else _geometry(part, _ENCODER) for part in parts]
         _same(f"{encoder.name}'s geometry", *shapes, swapping=True)
         tokenizers = [getattr(pipe, encoder.tokenizer) for pipe in (a, b)]
-        words = [
-            None if part is None else (getattr(part, "tokenizer", None) or part).get_vocab() for part in tokenizers
-        ]
+        words = [None if part is None else without_processor(part).get_vocab() for part in tokenizers]
         if words[0] != words[1]:
             raise ValueError(f"attribution: the vocabulary of the {encoder.tokenizer} differs between raw and tuned")
     vaes = [getattr(pipe, "vae", None) for pipe in (a, b)]
