@@ -45,8 +45,7 @@ class DreamBoothConfig:
         Also train on images of `class_prompt` and `class_prompts` that the model generated before, so it keeps them.
     class_prompts : list of str
         More prompts for prior preservation: a sample of what else the model should keep.
-    prior_loss_weight : float
-        Weight of the mean loss of the class images, that of the instance images being 1.
+    prior_loss_weight : float; that of the instance images is 1
     class_data_dir : str, optional
         Images of `class_prompt`; if there are fewer than `num_class_images`, the others are generated into it.
         Default: a folder in `output_dir`.
@@ -67,8 +66,7 @@ class DreamBoothConfig:
     rank : int
         Of the additions; their alpha is the same, so they act at strength 1.
     lora_layers : "attention" or "all"
-    num_train_epochs : int
-        One epoch is one pass over the instance images.
+    num_train_epochs : int; one epoch is one pass over the instance images
     max_train_steps : int, optional
         End after this many optimizer steps, whatever `num_train_epochs` is.
     train_batch_size : int
@@ -83,9 +81,10 @@ class DreamBoothConfig:
         One of diffusers': constant, constant_with_warmup, linear, cosine, cosine_with_restarts, polynomial.
     lr_warmup_steps, lr_num_cycles, lr_power
         Of that schedule; in optimizer steps.
-    caption_dropout : float
-        Share of the rows whose prompt is replaced by the empty one, 0 ≤ share < 1. So the unconditional prediction
-        learns too, and guidance does not exaggerate the difference.
+    caption_dropout, prior_caption_dropout : float
+        Share of the instance rows, and of all others (default: the same), whose prompt is replaced by the empty one,
+        0 ≤ share < 1. So the unconditional prediction learns too, and guidance does not exaggerate the difference. If
+        it learns mostly the subject, guidance leads all else away from the subject.
     snr_gamma : float, optional
         Weigh timesteps by min-SNR-γ (Hang et al. 2023), usually 5.
     timestep_weight_floor : float
@@ -169,6 +168,7 @@ class DreamBoothConfig:
     lr_num_cycles: int = 1
     lr_power: float = 1.0
     caption_dropout: float = 0.0
+    prior_caption_dropout: float | None = None
     snr_gamma: float | None = None
     timestep_weight_floor: float = 0.0
     stratified_timesteps: bool = False

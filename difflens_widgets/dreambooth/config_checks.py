@@ -34,7 +34,7 @@ _AT_LEAST: dict[str, float] = {
     **dict.fromkeys(("guidance_scale", "prior_guidance_scale", "max_grad_norm", "timestep_weight_floor"), 0),
 }
 _ABOVE_ZERO = ("snr_gamma", "adam_epsilon", "lr_power")
-_BELOW_ONE = ("adam_beta1", "adam_beta2", "ema_decay", "caption_dropout")  # 0 ≤ value < 1
+_BELOW_ONE = ("adam_beta1", "adam_beta2", "ema_decay", "caption_dropout", "prior_caption_dropout")  # 0 ≤ value < 1
 MAX_CLASS_SEEDS = 16
 
 

@@ -31,11 +31,14 @@ class RowGroup:
         How many there are.
     rows : int
         How many of them each optimizer step uses, over all processes.
+    caption_dropout : float
+        The probability that a row is trained with the empty prompt.
     """
 
     name: str
     images: int
     rows: int
+    caption_dropout: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -92,8 +95,6 @@ class BatchSampler:
         Of the noise schedule.
     max_steps : int, optional
         Ends the training instead of `num_epochs`.
-    caption_dropout : float
-        The probability that a row is trained with the empty prompt.
     stratified : bool
         Divide the timesteps into as many equal ranges as a group has rows, and draw one from each.
     """
@@ -104,7 +105,6 @@ class BatchSampler:
     latent_shape: tuple[int, int, int]
     timesteps: int
     max_steps: int | None = None
-    caption_dropout: float = 0.0
     stratified: bool = False
 
     @property
@@ -143,7 +143,8 @@ class BatchSampler:
             generator = generator_of(self.seed, "timesteps", step)
             timesteps = torch.cat([self._stratified(rows, generator) for rows in sizes])
         chance = torch.rand(len(images), generator=generator_of(self.seed, "caption dropout", step))
-        return TrainingBatch(sizes, torch.tensor(images), encoding, noise, timesteps, chance < self.caption_dropout)
+        share = torch.tensor([group.caption_dropout for group in self.groups for _ in range(group.rows)])
+        return TrainingBatch(sizes, torch.tensor(images), encoding, noise, timesteps, chance < share)
 
     def _epochs_of(self, step: int) -> int:
         instances = self.groups[0]

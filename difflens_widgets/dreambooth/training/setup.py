@@ -249,7 +249,9 @@ def _sampler(
     prior = config.prior_batch_size or config.train_batch_size
     others = config.class_prompts_batch_size or config.train_batch_size
     rows = (config.train_batch_size * per_step, prior * per_step, others * per_step)
-    groups = map(RowGroup, ("instances", "classes", "class prompts"), counts, rows)
+    dropout = config.caption_dropout
+    of_prior = dropout if config.prior_caption_dropout is None else config.prior_caption_dropout
+    groups = map(RowGroup, ("instances", "classes", "class prompts"), counts, rows, (dropout, of_prior, of_prior))
     return BatchSampler(
         seed=config.seed,
         num_epochs=config.num_train_epochs,
@@ -257,7 +259,6 @@ def _sampler(
         latent_shape=latent_shape,
         timesteps=timesteps,
         max_steps=config.max_train_steps,
-        caption_dropout=config.caption_dropout,
         stratified=config.stratified_timesteps,
     )
 

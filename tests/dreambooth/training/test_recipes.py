@@ -40,6 +40,7 @@ LEAST = {"instance_data_dir": "images", "instance_prompt": "a photo of xon dog"}
         ({"class_prompts": ["a dog"]}, "class_prompts: are used for prior preservation only"),
         ({"max_train_steps": 0}, "max_train_steps: 0 must be at least 1"),
         ({"caption_dropout": 1}, "caption_dropout: 1.0 must be at least 0 and less than 1"),
+        ({"prior_caption_dropout": -0.1}, "prior_caption_dropout: -0.1 must be at least 0 and less than 1"),
         ({"timestep_weight_floor": 1.5}, "timestep_weight_floor: 1.5 must be at most 1"),
         ({"train_token_embedding": True}, "train_token_embedding: needs unique_identifier"),
         ({"prior_batch_size": 0}, "prior_batch_size: 0 must be at least 1"),
@@ -110,11 +111,12 @@ def test_other_prompts_reach_the_encoder(tmp_path) -> None:
 
 def test_rows_without_a_caption(tmp_path) -> None:
     def sampler(share: float) -> BatchSampler:
-        groups = (RowGroup("instances", 4, 100),)
-        return BatchSampler(0, 5, groups, (4, 2, 2), 1000, caption_dropout=share)
+        groups = (RowGroup("instances", 4, 100, share), RowGroup("classes", 4, 100, 2 * share))
+        return BatchSampler(0, 5, groups, (4, 2, 2), 1000)
 
     dropped = torch.stack([sampler(0.15).draw(step).without_caption for step in range(50)])
-    assert float(dropped.float().mean()) == pytest.approx(0.15, abs=0.02)
+    assert float(dropped[:, :100].float().mean()) == pytest.approx(0.15, abs=0.02)
+    assert float(dropped[:, 100:].float().mean()) == pytest.approx(0.3, abs=0.02)
     assert not sampler(0.0).draw(0).without_caption.any()
     assert torch.equal(sampler(0.15).draw(3).noise, sampler(0.0).draw(3).noise)
 
@@ -127,6 +129,19 @@ def test_rows_without_a_caption(tmp_path) -> None:
             training._prompt_of = [torch.full_like(each, training._empty_prompt) for each in training._prompt_of]
         losses[prompt, share] = training.step()["loss"]
     assert losses["a photo of xon dog", 0.999999] == losses["", 0.0] != losses["a photo of xon dog", 0.0]
+
+
+@pytest.mark.parametrize(
+    ("changes", "shares"),
+    [
+        ({}, (0.1, 0.1, 0.1)),
+        ({"prior_caption_dropout": 0.2}, (0.1, 0.2, 0.2)),
+        ({"prior_caption_dropout": 0}, (0.1, 0, 0)),
+    ],
+)
+def test_the_prior_may_have_a_dropout_of_its_own(tmp_path, changes, shares) -> None:
+    setup = prepare_job(miniature_config(tmp_path, **PRIOR, caption_dropout=0.1, **changes)).training.setup
+    assert tuple(group.caption_dropout for group in setup.sampler.groups) == shares
 
 
 # timesteps
