@@ -36,18 +36,14 @@ class TrainingHistory(WithPage):
     Attributes
     ----------
     folder : Path
-    config : dict
-        The keys and values of the `DreamBoothConfig`, as JSON keeps them.
-    model, model_hash : str
-        The name or folder of the model before training, and the hash of its weights.
+    config : dict, the keys and values of the `DreamBoothConfig`, as JSON keeps them
+    model, model_hash : str, the name or folder of the model before training, and the hash of its weights
     validation_prompts : tuple of ValidationPrompt
         The lens runs on these at every validation, from the same noise.
-    status : "running", "done", "stopped" or "failed"
-        A training that was killed is "stopped".
-    message : str
-        Why it failed or stopped.
+    status : "running", "done", "stopped" (or killed) or "failed"
+    message : str, why it failed or stopped
     alarms : list of Alarm
-        For each prompt and each kind of alarm the first epoch that raised it.
+        For each prompt and each kind of alarm the first epoch that raised it; it may pass, see `alarms_at`.
     runs : mapping of epoch → dict of prompt (`ValidationPrompt.name`) → LensRun
         Each run is read from disk when it is used.
     """
@@ -177,6 +173,10 @@ class TrainingHistory(WithPage):
     def has(self, epoch: int, validation_prompt: int) -> bool:
         """Whether there is a run of this validation prompt at this epoch."""
         return self._runs.has(epoch, validation_prompt)
+
+    def alarms_at(self, epoch: int) -> list[Alarm]:
+        """What is wrong at a validated epoch, whether it began there or before."""
+        return check_alarms(self._runs, self.validation_prompts, epoch, ())
 
     def training_drift(self, validation_prompt: int = 0) -> dict[str, np.ndarray]:
         """How much each layer has changed since epoch 0.

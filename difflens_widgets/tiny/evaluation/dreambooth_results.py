@@ -89,10 +89,8 @@ def evolution(history: TrainingHistory, judge: Judge) -> dict[str, Any]:
             for index, prompt in chosen.items()
         ],
         "difference": {name: numbers([each[name] for each in differences]) for name in ("latent_rms", "ssim_distance")},
-        "alarms": [
-            {**vars(alarm), "prompt": history.validation_prompts[alarm.validation_prompt].prompt}
-            for alarm in history.alarms
-        ],
+        "alarms": [vars(alarm) for alarm in history.alarms],
+        "alarms_at_the_end": [vars(alarm) for alarm in history.alarms_at(history.epochs[-1])],
         "loss": {
             name: numbers([values[start : start + _LOSSES].mean() for start in starts])
             for name, values in losses.items()

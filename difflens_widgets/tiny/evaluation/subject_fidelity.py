@@ -5,7 +5,7 @@
 WEIGHTS are folders that a DreamBooth training of the embedded model kept, such as ``OUTPUT/epochs/000140/weights``. The
 model before training is always measured first, from the same noise. An image shows the subject if enough of it, without
 the background, has the color of its fur, and enough the color of its ears. The first lines tell how often this is so
-for drawings of the subject and of other dogs.
+for drawings of the subject and of other dogs. The judge says how often there is a dog, and nothing else, at all.
 """
 
 from __future__ import annotations
@@ -23,11 +23,13 @@ from ...models.loading import load_pipeline
 from ...models.sampling_defaults import chosen_or_default
 from ...models.tuned import load_tuned_pipeline
 from ..drawing import draw
+from ..judge import Judge
 from ..scenes import COLORS, Item, Markings, Scene, sample_scene
 from ..subject import DOG
 from .score import paint
 
 SUBJECT, CLASS = "a photo of xon dog", "a photo of a dog"
+SHOWS = "shows the subject"
 _NEAR = 60.0  # of 0..442: up to this distance in RGB a pixel has a color; the light changes these two by < 50
 _FUR, _EARS = 0.0388, 0.0279  # shares of the image: half of the least of 200 drawn subjects
 
@@ -91,17 +93,20 @@ def main(arguments: list[str] | None = None) -> int:
     write = sys.stdout.write
     try:
         for name, images in (("drawn subjects", drawn_subjects(200)), ("drawn other dogs", drawn_dogs(200))):
-            write(_row(name, images))
+            write(_row(name, list(map(shows_subject, images)), SHOWS))
         model, _ = load_pipeline(options.model, None, None)
         steps, guidance_scale = chosen_or_default(model, options.steps, options.guidance_scale)
         write(f"{steps} steps · guidance {guidance_scale:g}\n")
+        judge = Judge.load()
         before: float | None = None
         for folder in (None, *options.weights):
             pipe = model if folder is None else load_tuned_pipeline(options.model, folder)[0]
             write(f"{'before training' if folder is None else folder}\n")
             for prompt in (SUBJECT, CLASS):
                 images = paint(pipe, [prompt] * options.count, steps=steps, guidance_scale=guidance_scale)
-                write(_row(f"  {prompt}", images))
+                write(_row(f"  {prompt}", list(map(shows_subject, images)), SHOWS))
+                dogs = [reading.things.keys() == {DOG.kind} for reading in judge.read(images)]
+                write(_row("", dogs, "is read as a dog"))
             before = variety(images) if before is None else before
             write(f"  variety of the class, of that before training: {variety(images) / before:.2f}\n")
     except (ValueError, OSError) as error:
@@ -110,10 +115,10 @@ def main(arguments: list[str] | None = None) -> int:
     return 0
 
 
-def _row(name: str, images: Sequence[Image.Image]) -> str:
-    right, n = sum(map(shows_subject, images)), len(images)
-    low, high = wilson(right, n)
-    return f"{name:<28} shows the subject {right / n:6.1%} [{low:.1%}, {high:.1%}] n = {n}\n"
+def _row(name: str, right: Sequence[bool], what: str) -> str:
+    count, n = sum(right), len(right)
+    low, high = wilson(count, n)
+    return f"{name:<28} {what:<17} {count / n:6.1%} [{low:.1%}, {high:.1%}] n = {n}\n"
 
 
 def _middle(image: Image.Image) -> tuple[int, int, int, int]:

@@ -111,6 +111,8 @@ def test_a_class_that_becomes_the_subject_collapses(lens, tmp_path):
     )  # equal prompts: all layers
     assert "“a photo of a dog” becomes “a photo of xon dog” from layer 0 on" in alarm.message
     assert validate(history, 15, lens) == []  # raised once
+    assert [(now.kind, now.epoch) for now in history.alarms_at(15)] == [("collapse", 15)]
+    assert history.alarms_at(0) == []
     assert TrainingHistory.load(history.folder).alarms == history.alarms == [alarm]
     (history.folder / "alarms.json").unlink()  # killed between the run and the alarm
     resumed = TrainingHistory.load(history.folder)

@@ -49,6 +49,7 @@ def test_the_command_measures_the_model_before_training(capsys) -> None:
     told = capsys.readouterr().out
     assert "drawn subjects" in told
     assert "a photo of xon dog" in told
+    assert told.count("is read as a dog") == 2
     assert "variety of the class, of that before training: 1.00" in told
 
 
