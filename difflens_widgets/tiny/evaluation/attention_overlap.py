@@ -191,7 +191,7 @@ def main(arguments: list[str] | None = None) -> int:
         pipe, name = load_pipeline(options.model, None, None)
         steps, guidance_scale = chosen_or_default(pipe, options.steps, options.guidance_scale)
         checks.as_int("num_inference_steps", steps, at_least=1)
-        made = f"{options.steps} steps · guidance {guidance_scale:g} · {options.aggregator}"
+        made = f"{steps} steps · guidance {guidance_scale:g} · {options.aggregator}"
         sys.stdout.write(f"{name} {weight_hash(pipe)} · {made}\n")
         measured = list(
             measure(
