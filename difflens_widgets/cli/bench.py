@@ -85,6 +85,10 @@ def run_bench(options: argparse.Namespace) -> None:
 
 def _rows(options: argparse.Namespace) -> Iterator[Row]:
     """The rows of the measurement that `options` ask for; its libraries are imported here."""
+    if options.what == "channel":
+        from .bench_channel import bench_channel
+
+        return bench_channel(options.repeats, 0.5 if options.minutes is None else options.minutes)
     model = "tiny" if options.model is None else options.model
     steps = 20 if options.steps is None else options.steps
     about = (model, steps, options.repeats)
