@@ -92,6 +92,18 @@ def _rows(options: argparse.Namespace) -> Iterator[Row]:
     model = "tiny" if options.model is None else options.model
     steps = 20 if options.steps is None else options.steps
     about = (model, steps, options.repeats)
+    if options.what == "sweep":
+        from .bench_sweep import bench_sweep
+
+        given = {"units": options.units, "workers": options.workers}
+        return bench_sweep(model, steps, options.device, **{name: n for name, n in given.items() if n is not None})
+    if options.lens:
+        from .bench_dreambooth_lens import bench_dreambooth_lens
+
+        given = {"validations": options.validations, "class_images": options.class_images}
+        return bench_dreambooth_lens(
+            *about, options.device, **{name: number for name, number in given.items() if number is not None}
+        )
     if options.what == "dreambooth":
         from .bench_dreambooth import bench_dreambooth
 

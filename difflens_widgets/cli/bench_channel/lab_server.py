@@ -48,7 +48,7 @@ class LabServer:
         self._token = secrets.token_hex(16)
         self.notebooks.mkdir(parents=True)
         self.setting("apputils-extension/notification", fetchNews="false", checkForUpdates=False)
-        port = _free_port()
+        port = free_port()
         self.url = f"http://127.0.0.1:{port}"
         self._process = self._start(port)
 
@@ -127,7 +127,8 @@ class LabServer:
                 time.sleep(0.1)
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """A port of this machine that nobody listens on."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         return int(free.getsockname()[1])
