@@ -68,8 +68,7 @@ def _measure(distributed: Any, model: str, steps: int, device: str | None, units
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="difflens-bench-")))
 
         def run(name: str, texts: list[str], executor: Any = None) -> Sweep:
-            options: dict[str, Any] = {"num_inference_steps": steps, "cache": False}
-            done = sweep(lens, texts, out=folder / name, executor=executor, **options)
+            done = sweep(lens, texts, out=folder / name, executor=executor, num_inference_steps=steps, cache=False)
             if done.failures:
                 raise OSError(f"{name}: {len(done.failures)} units failed: {next(iter(done.failures.values()))}")
             return done
@@ -80,7 +79,7 @@ def _measure(distributed: Any, model: str, steps: int, device: str | None, units
         yield measured("in this process", here)
 
         started: list[float] = []
-        options = {"n_workers": workers, "threads_per_worker": 1, "dashboard_address": None}
+        options: dict[str, Any] = {"n_workers": workers, "threads_per_worker": 1, "dashboard_address": None}
         options |= {"local_directory": str(folder)}
         logging.getLogger("distributed").setLevel(logging.ERROR)  # it tells the end of each connection
         cluster = timed(started, lambda: stack.enter_context(distributed.LocalCluster(**options)))

@@ -88,3 +88,15 @@ def test_the_whole_of_it(browser: Browser, tmp_path: Path) -> None:
         assert rows[f"{widget}, keys"]["median"] > 0
         assert rows[f"{widget}, DOM nodes"]["change"] < 300
         assert rows[f"{widget}, blob URLs"]["after"] == 0
+
+
+def test_a_notebook_that_fails_says_why(browser: Browser, server, monkeypatch) -> None:
+    monkeypatch.setattr(bench, "_PATIENCE", 100)
+    monkeypatch.setattr(bench, "CELLS", ["raise FileNotFoundError('no photograph here')"])
+    page = browser.new_page()
+    try:
+        with pytest.raises(OSError, match="the notebook failed: FileNotFoundError: no photograph here"):
+            bench._open(page, server)
+    finally:
+        page.close()
+        server.end_kernels()

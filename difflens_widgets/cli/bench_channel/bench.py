@@ -28,6 +28,11 @@ _PATIENCE = 240  # seconds for the kernel to paint and to send
 _SETTLE = 4000  # ms: the notebook renders a widget again when its still picture is written
 _BARE = 13  # pictures of the slider that does nothing else
 
+_ERRORS = """() => jupyterapp.shell.currentWidget.content.widgets
+  .flatMap(({ model }) => model.outputs?.toJSON() ?? [])
+  .filter((output) => output.output_type === "error")
+  .map(({ ename, evalue }) => `${ename}: ${evalue}`)"""
+
 _FILM = (".dlw-root:not(.dlw-scrub)", ".dlw-film .dlw-range")
 _MATRIX = (".dlw-scrub", "[role=gridcell][tabindex='0']")
 _AXES = {
@@ -129,11 +134,11 @@ def _open(page: Page, server: LabServer) -> dict[str, Any]:
 
     while not server.kernel_is_ready(_NAME):
         wait("the kernel did not start")
-    page.evaluate("() => jupyterapp.commands.execute('notebook:run-all-cells')")
+    page.evaluate("() => void jupyterapp.commands.execute('notebook:run-all-cells')")
     file = server.notebooks / "figures.json"
     while not file.exists():
-        if error := page.locator(".jp-OutputArea-output[data-mime-type='application/vnd.jupyter.stderr']").all():
-            raise OSError(f"the notebook failed: {error[0].inner_text().strip().splitlines()[-1]}")
+        if errors := page.evaluate(_ERRORS):
+            raise OSError(f"the notebook failed: {errors[0]}")
         wait("the run did not end")
     page.wait_for_timeout(_SETTLE)
     found: dict[str, Any] = json.loads(file.read_text("utf-8"))

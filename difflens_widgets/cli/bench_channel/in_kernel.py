@@ -39,7 +39,7 @@ _PAUSE = 0.2  # seconds of a denoising step
 @cache
 def _photo(side: int) -> np.ndarray:
     """The photograph that matplotlib brings along, float32 (side, side, 3), 0..255."""
-    with Image.open(get_sample_data("grace_hopper.jpg")) as image:
+    with Image.open(str(get_sample_data("grace_hopper.jpg", asfileobj=False))) as image:
         square = image.convert("RGB").crop((0, 20, 512, 532)).resize((side, side), Image.Resampling.LANCZOS)
     return np.asarray(square, np.float32)
 
