@@ -23,7 +23,9 @@ from ..attention.unet import cross_attention_layers
 from ..lens.diffusion_lens import DiffusionLens
 from ..models import checks
 from ..runs.run import LensRun
+from . import bench_models
 from .bench_lens import PROMPT, largest_difference, timed
+from .rows import Row
 
 WAYS = ("no capture", "mean", "daam", "all stored")
 _PROCESS = Path("/proc/self")  # Linux
@@ -38,7 +40,7 @@ class Painted(NamedTuple):
     held: int
 
 
-def bench_attention(model: str, num_inference_steps: int, repeats: int) -> Iterator[str]:
+def bench_attention(model: str, num_inference_steps: int, repeats: int, device: str | None = None) -> Iterator[Row]:
     """Compare the lens without capture, with each kind of capture, and with all probabilities stored.
 
     The ways take turns, so that a busy machine slows all of them; each ratio is within one turn. A run generates all
@@ -47,16 +49,16 @@ def bench_attention(model: str, num_inference_steps: int, repeats: int) -> Itera
     Parameters
     ----------
     model : str
-        As for `DiffusionLens.from_pretrained`.
+        As for `bench_models.open_lens`.
     num_inference_steps : int
         Denoising steps, ≥ 1.
     repeats : int
         How many turns, ≥ 1.
+    device : str, optional
 
     Yields
     ------
-    str
-        Lines to print.
+    Row
 
     Raises
     ------
@@ -67,9 +69,9 @@ def bench_attention(model: str, num_inference_steps: int, repeats: int) -> Itera
     """
     steps = checks.as_int("num_inference_steps", num_inference_steps, at_least=1)
     checks.as_int("repeats", repeats, at_least=1)
-    lens = open_lens(model)
+    lens = open_lens(model, device)
     threads = f"{torch.get_num_threads()} threads, {lens.pipe.device}"
-    yield f"{lens.model}, {lens.num_layers} layers, {steps} steps, batch size {lens.batch_size}, {threads}"
+    yield Row(f"{lens.model}, {lens.num_layers} layers, {steps} steps, batch size {lens.batch_size}, {threads}")
 
     for way in WAYS:
         paint(lens, way, 1)  # warm up
@@ -81,27 +83,31 @@ def bench_attention(model: str, num_inference_steps: int, repeats: int) -> Itera
     for way, spent in times.items():
         ratios = [mine / plain for mine, plain in zip(spent, times[WAYS[0]], strict=True)]
         spread = f"least {min(spent):.2f}, most {max(spent):.2f}"
-        yield f"{way:<12} median {median(spent):7.2f} s   {median(ratios):5.2f} ×   ({spread})"
+        text = f"{way:<12} median {median(spent):7.2f} s   {median(ratios):5.2f} ×   ({spread})"
+        yield Row(text, way, "s", spent, {"ratio": median(ratios)})
     plain_images = painted[WAYS[0]].run.images
-    differences = [f"{way} {largest_difference(painted[way].run.images, plain_images)}" for way in WAYS[1:]]
-    yield f"largest pixel difference to no capture: {', '.join(differences)} (of 255)"
+    apart = {way: largest_difference(painted[way].run.images, plain_images) for way in WAYS[1:]}
+    listed = ", ".join(f"{way} {most}" for way, most in apart.items())
+    name = "largest pixel difference to no capture"
+    yield Row(f"{name}: {listed} (of 255)", name, "of 255", figures=apart)
 
     what = "CUDA memory allocated" if lens.pipe.device.type == "cuda" else "resident memory of the process"
-    yield f"peak memory of a run in a fresh process: {what}, weights included"
+    yield Row(f"peak memory of a run in a fresh process: {what}, weights included")
     plain = None
     for way in WAYS:
-        peak = _peak_in_fresh_process(model, way, steps)
+        peak = _peak_in_fresh_process(model, way, steps, device)
         if peak is None:
-            yield "not measured: this system does not tell; Linux and CUDA do"
+            yield Row("not measured: this system does not tell; Linux and CUDA do")
             return
         plain = peak if plain is None else plain
-        held = f"holds {painted[way].held / 1e6:9.2f} MB at its end"
-        yield f"{way:<12} {peak / 1e6:9.1f} MB   {(peak - plain) / 1e6:+9.1f} MB   {held}"
+        more, held = (peak - plain) / 1e6, painted[way].held / 1e6
+        text = f"{way:<12} {peak / 1e6:9.1f} MB   {more:+9.1f} MB   holds {held:9.2f} MB at its end"
+        yield Row(text, f"{way}, peak memory", "MB", [peak / 1e6], {"more": more, "held": held})
 
 
-def open_lens(model: str) -> DiffusionLens:
+def open_lens(model: str, device: str | None = None) -> DiffusionLens:
     """Load a model, with a batch size that fills each batch: an attention processor cannot tell padding rows."""
-    lens = DiffusionLens.from_pretrained(model)
+    lens = bench_models.open_lens(model, device)
     if lens.num_layers % lens.batch_size:
         lens.batch_size = lens.num_layers
     return lens
@@ -194,8 +200,8 @@ def peak_during(work: Callable[[], Any], device: torch.device) -> int | None:
     return int(fields["VmHWM"].split()[0]) * 1024
 
 
-def _peak_in_fresh_process(model: str, way: str, steps: int) -> int | None:
-    command = [sys.executable, "-m", __name__, model, way, str(steps)]
+def _peak_in_fresh_process(model: str, way: str, steps: int, device: str | None = None) -> int | None:
+    command = [sys.executable, "-m", __name__, model, way, str(steps), *([device] if device else [])]
     done = subprocess.run(command, capture_output=True, text=True, check=False, env={**os.environ, **_GIVE_BACK})
     if done.returncode:
         reason = (done.stderr.strip().splitlines() or [f"status {done.returncode}"])[-1]
@@ -204,8 +210,8 @@ def _peak_in_fresh_process(model: str, way: str, steps: int) -> int | None:
     return None if peak == "None" else int(peak)
 
 
-def _main(model: str, way: str, steps: str) -> None:
-    lens = open_lens(model)
+def _main(model: str, way: str, steps: str, device: str | None = None) -> None:
+    lens = open_lens(model, device)
     print(peak_during(lambda: paint(lens, way, int(steps)), lens.pipe.device))
 
 

@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from statistics import median
 
 import torch
 
 from ..analysis.ssim import ssim
-from ..lens.diffusion_lens import DiffusionLens
 from ..models import checks
 from ..tiny.scenes import training_scene
 from .bench_lens import PROMPT, timed
+from .bench_models import open_lens
+from .rows import Row, measured
 
 PROMPTS = 24
 
 
-def bench_draft(model: str, num_inference_steps: int, repeats: int) -> Iterator[str]:
-    """Compare the time of all layers, and the images of the last layer of 24 prompts; yields lines to print.
+def bench_draft(model: str, num_inference_steps: int, repeats: int, device: str | None = None) -> Iterator[Row]:
+    """Compare the time of all layers, and the images of the last layer of 24 prompts.
 
     Draft and exact image take turns, so that a busy machine slows both; each ratio is within one turn. The prompts are
     captions of the embedded model's world, in plain English.
@@ -29,24 +29,24 @@ def bench_draft(model: str, num_inference_steps: int, repeats: int) -> Iterator[
     """
     steps = checks.as_int("num_inference_steps", num_inference_steps, at_least=1)
     checks.as_int("repeats", repeats, at_least=1)
-    lens = DiffusionLens.from_pretrained(model)
+    lens = open_lens(model, device)
     last = lens.num_layers - 1
     exact_times: list[float] = []
     draft_times: list[float] = []
     run = lens(PROMPT, num_inference_steps=steps, quality="draft")  # warm up
     taken = run.settings["num_inference_steps"]
     threads = f"{torch.get_num_threads()} threads, {lens.pipe.device}"
-    yield f"{lens.model}, {lens.num_layers} layers, exact {steps} steps, draft {taken} steps, {threads}"
+    yield Row(f"{lens.model}, {lens.num_layers} layers, exact {steps} steps, draft {taken} steps, {threads}")
     for _ in range(repeats):
         timed(exact_times, lambda: lens(PROMPT, num_inference_steps=steps))
         timed(draft_times, lambda: lens(PROMPT, num_inference_steps=steps, quality="draft"))
     ratios = [exact / draft for exact, draft in zip(exact_times, draft_times, strict=True)]
-    yield f"exact            median {median(exact_times):7.2f} s   (least {min(exact_times):.2f})"
-    yield f"draft            median {median(draft_times):7.2f} s   (least {min(draft_times):.2f})"
-    yield f"speed-up         median {median(ratios):7.2f} ×   (least {min(ratios):.2f}, most {max(ratios):.2f})"
+    yield measured("exact", exact_times)
+    yield measured("draft", draft_times)
+    yield measured("speed-up", ratios, "×")
 
     prompts = [training_scene(7, 13 * index).caption for index in range(PROMPTS)]
     exact = lens(prompts, layers=[last], num_inference_steps=steps)
     draft = lens(prompts, layers=[last], num_inference_steps=steps, quality="draft")
     found = sorted(ssim(a.images[last], b.images[last]) for a, b in zip(exact, draft, strict=True))
-    yield f"SSIM, layer {last:<4} median {median(found):7.3f}     (least {found[0]:.3f}, {PROMPTS} prompts)"
+    yield measured(f"SSIM, layer {last}", found, "", digits=3, note=f"least {found[0]:.3f}, {PROMPTS} prompts")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from statistics import median
 
 import torch
 
@@ -15,12 +14,14 @@ from ..dreambooth.training.loop import Training
 from ..dreambooth.training.trainer import prepare_job
 from ..models import checks
 from .bench_lens import timed
+from .bench_models import require_files
+from .rows import Row, measured
 
 _WARM_UP = 2
 
 
-def bench_dreambooth(model: str, steps: int, repeats: int) -> Iterator[str]:
-    """Compare the training loop with and without cached latents; yields lines to print.
+def bench_dreambooth(model: str, steps: int, repeats: int, device: str | None = None) -> Iterator[Row]:
+    """Compare the training loop with and without cached latents.
 
     Both train LoRA on the embedded subject with prior preservation and the text encoder, batch 4 + 4, from the same
     start and on the same noise. They take turns, `repeats` times `steps` steps. The time to generate class images and
@@ -35,10 +36,14 @@ def bench_dreambooth(model: str, steps: int, repeats: int) -> Iterator[str]:
     """
     checks.as_int("steps", steps, at_least=1)
     checks.as_int("repeats", repeats, at_least=1)
+    require_files(model)
     with tempfile.TemporaryDirectory(prefix="difflens-bench-") as folder:
-        ways = {name: _ready(Path(folder), model, cached) for name, cached in (("cached", True), ("not cached", False))}
-        device = ways["cached"].accelerator.device
-        yield f"{model}, batch 4 + 4, LoRA, text encoder trained, {torch.get_num_threads()} threads, {device}"
+        ways = {
+            name: _ready(Path(folder), model, cached, device)
+            for name, cached in (("cached", True), ("not cached", False))
+        }
+        where = f"{torch.get_num_threads()} threads, {ways['cached'].accelerator.device}"
+        yield Row(f"{model}, batch 4 + 4, LoRA, text encoder trained, {where}")
         times: dict[str, list[float]] = {name: [] for name in ways}
         losses: dict[str, list[float]] = {name: [] for name in ways}
         for turn in range(repeats + 1):
@@ -49,14 +54,15 @@ def bench_dreambooth(model: str, steps: int, repeats: int) -> Iterator[str]:
                 if turn:
                     times[name].append(len(spent) / sum(spent))
         for name, rates in times.items():
-            yield f"{name:<12} median {median(rates):6.3f} steps/s   (least {min(rates):.3f}, most {max(rates):.3f})"
+            yield measured(name, rates, "steps/s", digits=3)
         ratios = [a / b for a, b in zip(times["cached"], times["not cached"], strict=True)]
-        yield f"speed-up     median {median(ratios):6.3f} ×         (least {min(ratios):.3f}, most {max(ratios):.3f})"
+        yield measured("speed-up", ratios, "×", digits=3)
         apart = max(abs(a - b) for a, b in zip(losses["cached"], losses["not cached"], strict=True))
-        yield f"largest difference of a loss: {apart:.1e}"
+        name = "largest difference of a loss"
+        yield Row(f"{name}: {apart:.1e}", name, "", [apart])
 
 
-def _ready(folder: Path, model: str, cached: bool) -> Training:
+def _ready(folder: Path, model: str, cached: bool, device: str | None) -> Training:
     config = DreamBoothConfig(
         pretrained_model_name_or_path=model,
         instance_data_dir=SUBJECT,
@@ -72,6 +78,7 @@ def _ready(folder: Path, model: str, cached: bool) -> Training:
         num_train_epochs=10**6,
         use_diffusion_lens=False,
         cache_latents=cached,
+        device=device,
     )
     training = prepare_job(config).training
     training.make_ready(TrainingJob(training.setup.history, lambda job: None))

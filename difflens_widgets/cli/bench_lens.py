@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
+from dataclasses import replace
 from statistics import median
 from typing import Any
 from unittest import mock
@@ -18,20 +19,24 @@ from ..lens.diffusion_lens import DiffusionLens
 from ..lens.settings import RunOptions
 from ..runs import worker
 from ..runs.events import Event, Preview
+from .bench_models import open_lens
+from .rows import Row, measured
 
 PROMPT = "a red circle and a blue square on a white background"
 
 
-def bench_lens(model: str, steps: int, repeats: int, batch_sizes: Sequence[int] = ()) -> Iterator[str]:
-    """Compare the lens with a plain loop that calls the stock pipeline once per layer; yields lines to print.
+def bench_lens(
+    model: str, steps: int, repeats: int, batch_sizes: Sequence[int] = (), device: str | None = None
+) -> Iterator[Row]:
+    """Compare the lens with a plain loop that calls the stock pipeline once per layer.
 
     The two take turns, `repeats` times, so that a busy machine slows both equally. The loop gets the layers' states
     without their cost; it only denoises, batch 2 (guidance).
     """
-    lens = DiffusionLens.from_pretrained(model)
+    lens = open_lens(model, device)
     options: RunOptions = {"num_inference_steps": steps, "guidance_scale": 7.5, "seed": 0, "cache": False}
     threads = f"{torch.get_num_threads()} threads, {lens.pipe.device}"
-    yield f"{lens.model}, {lens.num_layers} layers, {steps} steps, {threads}"
+    yield Row(f"{lens.model}, {lens.num_layers} layers, {steps} steps, {threads}")
 
     plain_loop(lens, steps=2)  # warm up
     times: dict[str, list[float]] = {"plain loop": [], f"lens, batch size {lens.batch_size}": []}
@@ -42,26 +47,28 @@ def bench_lens(model: str, steps: int, repeats: int, batch_sizes: Sequence[int] 
         images[ours] = timed(times[ours], lambda: lens(PROMPT, **options).images)
     ratios = [slow / quick for slow, quick in zip(times[plain], times[ours], strict=True)]
     for name, seconds in times.items():
-        yield f"{name:<16} median {median(seconds):7.2f} s   (least {min(seconds):.2f}, most {max(seconds):.2f})"
-    yield f"speed-up         median {median(ratios):7.2f} ×   (least {min(ratios):.2f}, most {max(ratios):.2f})"
-    yield f"largest pixel difference {largest_difference(images[ours], images[plain])} of 255"
+        yield measured(name, seconds)
+    yield measured("speed-up", ratios, "×")
+    apart = largest_difference(images[ours], images[plain])
+    yield Row(f"largest pixel difference {apart} of 255", "largest pixel difference", "of 255", [apart])
     again: list[float] = []
     cached: RunOptions = {**options, "cache": True}
     for _ in range(repeats + 1):  # the first one fills the cache
         timed(again, lambda: lens(PROMPT, **cached))
     quicker = median(times[ours]) / median(again[1:])
-    yield f"the same again   median {median(again[1:]):7.3f} s   ({quicker:.0f} × as fast, from the cache)"
+    note = f"{quicker:.0f} × as fast, from the cache"
+    yield replace(measured("the same again", again[1:], digits=3, note=note), figures={"speed_up": quicker})
     ratios = [in_background(lens, **options) for _ in range(repeats)]
-    yield f"background       median {median(ratios):7.2f} × as long if the waiting thread keeps its OpenMP threads"
+    yield measured("background", ratios, "×", note="as long, if the waiting thread keeps its OpenMP threads")
     previews = [seconds_to_first_preview(lens, **options) for _ in range(repeats)]
-    yield f"first preview    median {median(previews):7.2f} s   (most {max(previews):.2f})"
+    yield measured("first preview", previews)
 
     for batch_size in batch_sizes:
         lens.batch_size = batch_size
         spent: list[float] = []
         for _ in range(repeats):
             timed(spent, lambda: lens(PROMPT, **options))
-        yield f"batch size {batch_size:<10} median {median(spent):7.2f} s"
+        yield measured(f"batch size {batch_size}", spent)
 
 
 def largest_difference(some: dict[int, Image.Image], others: dict[int, Image.Image]) -> int:

@@ -14,6 +14,7 @@ from typing import Any
 
 from .._version import __version__
 from ..runs.ranges import parse_layers
+from .bench import add_bench_command
 from .interventions import add_intervention_commands
 from .targets import check_targets
 
@@ -150,18 +151,7 @@ def _parser() -> argparse.ArgumentParser:
     site.add_argument("--only", default="*", help='a pattern for the tutorials, such as "01_*" (default: all)')
     site.set_defaults(command=_site)
 
-    bench = commands.add_parser("bench", help="measure on this machine")
-    bench.add_argument(
-        "what", choices=["lens", "attention", "dreambooth"], help="the lens, attention capture, or training"
-    )
-    bench.add_argument("--model", default="tiny")
-    bench.add_argument("--steps", type=int, default=20)
-    bench.add_argument("--repeats", type=int, default=5)
-    bench.add_argument(
-        "--batch-sizes", type=parse_layers, help="of the lens: also compare these batch sizes, such as 1,4,7,13"
-    )
-    bench.add_argument("--draft", action="store_true", help="of the lens: measure drafts against exact images")
-    bench.set_defaults(command=_bench)
+    add_bench_command(commands)
     return parser
 
 
@@ -279,13 +269,6 @@ def _lab(options: argparse.Namespace) -> int:
         raise ValueError('JupyterLab is not installed: pip install "difflens_widgets[lab]"') from None
     print(f"tutorials: {folder.resolve()}", flush=True)
     os.execv(command[0], command)
-
-
-def _bench(options: argparse.Namespace) -> None:
-    from .bench import bench_lines
-
-    for line in bench_lines(options):
-        print(line, flush=True)
 
 
 if __name__ == "__main__":

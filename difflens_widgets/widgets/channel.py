@@ -55,6 +55,8 @@ class Channel:
     ----------
     first : str or None
         The key of the picture on screen, which is sent before all others.
+    frames_sent, finished_sent, bytes_sent : int
+        Since it was made: all frames, finished ones, and the bytes of their pictures.
     """
 
     def __init__(self, send: Sender, clock: Callable[[], float] = time.monotonic) -> None:
@@ -64,10 +66,16 @@ class Channel:
         self._lock = threading.RLock()
         self._waiting: dict[str, Frame] = {}
         self._run = 0
+        self.bytes_sent = self.finished_sent = 0
         self._sent = 0
         self._acknowledged = 0
         self._last_sent = float("-inf")
         self._last_word = float("-inf")  # when an acknowledgement came, or when one began to be due
+
+    @property
+    def frames_sent(self) -> int:
+        """See the class."""
+        return self._sent
 
     @property
     def in_flight(self) -> int:
@@ -141,6 +149,8 @@ class Channel:
         if self.in_flight == 0:
             self._last_word = now
         self._sent += 1
+        self.finished_sent += frame.final
+        self.bytes_sent += len(data)
         self._last_sent = now
         content = {
             "type": "frame",

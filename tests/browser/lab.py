@@ -3,22 +3,16 @@
 from __future__ import annotations
 
 import json
-import os
 import re
-import secrets
-import shutil
-import socket
-import subprocess
-import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-import nbformat
 from playwright.sync_api import Browser, Locator, Page, Playwright, expect
+
+from difflens_widgets.cli.bench_channel import lab_server
+from difflens_widgets.cli.bench_channel.lab_server import CHROMIUM_FLAGS, find_chromium
 
 _EXECUTED = re.compile(r"\[\d+\]:")
 _WATCH = """prompt => {
@@ -48,24 +42,14 @@ import scripted
 from difflens_widgets.widgets import LayerSlider, TokenAttentionGrid"""
 """The first cell of a notebook: the widgets, and jobs to show."""
 
-CHROMIUM_FLAGS = [
-    *("--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"),
-    *("--disable-sync", "--no-first-run", "--force-color-profile=srgb"),
-]
-
-
-def find_chromium() -> str | None:
-    """The browser that is installed here, if any."""
-    return next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-
 
 def launch(playwright: Playwright) -> Browser:
     """The installed Chromium, headless."""
     return playwright.chromium.launch(executable_path=find_chromium(), args=CHROMIUM_FLAGS)
 
 
-class LabServer:
-    """JupyterLab on a free loopback port, with settings and data of its own.
+class LabServer(lab_server.LabServer):
+    """A JupyterLab server as the package starts it, which may offer an older kernel as well.
 
     Parameters
     ----------
@@ -76,113 +60,37 @@ class LabServer:
     """
 
     def __init__(self, folder: Path, old_python: str | None = None) -> None:
-        self.notebooks = folder / "notebooks"
-        self._settings = folder / "settings"
-        self._folder = folder
-        self._token = secrets.token_hex(16)
-        self.notebooks.mkdir(parents=True)
         if old_python:
-            self._offer_kernel("old", old_python)
-        self.setting("apputils-extension/notification", fetchNews="false", checkForUpdates=False)
-        self._port = _free_port()
-        self.url = f"http://127.0.0.1:{self._port}"
-        self._process = self._start()
-
-    def setting(self, plugin: str, scope: str = "@jupyterlab", **values: object) -> None:
-        """Set what a user would set in JupyterLab's settings editor; pages opened from now on have it."""
-        file = self._settings / scope / f"{plugin}.jupyterlab-settings"
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(json.dumps(values), "utf-8")
-
-    def write(self, name: str, cells: Sequence[str], kernel: str = "python3") -> Path:
-        """Write a notebook of code cells."""
-        notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in cells])
-        notebook.metadata["kernelspec"] = {"name": kernel, "display_name": kernel, "language": "python"}
-        path = self.notebooks / name
-        nbformat.write(notebook, path)
-        return path
-
-    def page_address(self, name: str) -> str:
-        """Where a browser opens the notebook `name`."""
-        return f"{self.url}/lab/tree/{name}?token={self._token}&reset"
+            _offer_kernel(folder, "old", old_python)
+        super().__init__(folder)
 
     def trusts(self, name: str) -> bool:
         """Whether Jupyter trusts the outputs of a notebook."""
-        cells = self._call("GET", f"contents/{name}?content=1")["content"]["cells"]
+        cells = self.call("GET", f"contents/{name}?content=1")["content"]["cells"]
         return all(cell["metadata"].get("trusted") for cell in cells)
-
-    def kernel_is_ready(self, name: str) -> bool:
-        """Whether the kernel of a notebook is idle and a page is connected to it."""
-        kernels = [session["kernel"] for session in self._call("GET", "sessions") if session["path"] == name]
-        return any(kernel["connections"] and kernel["execution_state"] == "idle" for kernel in kernels)
 
     def end_kernels(self) -> None:
         """Shut every kernel of this server down."""
         deadline = time.monotonic() + 20
-        while sessions := self._call("GET", "sessions"):
+        while sessions := self.call("GET", "sessions"):
             for session in sessions:
                 try:
-                    self._call("DELETE", f"sessions/{session['id']}")
+                    self.call("DELETE", f"sessions/{session['id']}")
                 except urllib.error.HTTPError:  # one that is just restarting cannot be ended yet
                     if time.monotonic() > deadline:
                         raise
                     time.sleep(0.2)
 
-    def close(self) -> None:
-        """End the server and its kernels."""
-        self._process.terminate()
-        try:
-            self._process.wait(10)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
 
-    def _offer_kernel(self, name: str, python: str) -> None:
-        spec = {
-            "argv": [python, "-m", "ipykernel_launcher", "-f", "{connection_file}"],
-            "display_name": name,
-            "language": "python",
-        }
-        folder = self._folder / "data" / "kernels" / name
-        folder.mkdir(parents=True)
-        (folder / "kernel.json").write_text(json.dumps(spec), "utf-8")
-
-    def _start(self) -> subprocess.Popen[bytes]:
-        environment = {
-            **os.environ,
-            "JUPYTER_CONFIG_DIR": str(self._folder / "config"),
-            "JUPYTER_DATA_DIR": str(self._folder / "data"),
-            "JUPYTER_RUNTIME_DIR": str(self._folder / "runtime"),
-            "JUPYTERLAB_SETTINGS_DIR": str(self._settings),
-            "JUPYTERLAB_WORKSPACES_DIR": str(self._folder / "workspaces"),
-            "IPYTHONDIR": str(self._folder / "ipython"),
-            "OMP_NUM_THREADS": "1",
-        }
-        command = [
-            *(sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root", f"--port={self._port}"),
-            *("--ip=127.0.0.1", f"--IdentityProvider.token={self._token}", "--ServerApp.port_retries=0"),
-            *(f"--ServerApp.root_dir={self.notebooks}", "--LabApp.extension_manager=readonly"),
-        ]
-        with (self._folder / "server.log").open("wb") as log:
-            process = subprocess.Popen(command, cwd=self._folder, env=environment, stdout=log, stderr=log)
-        deadline = time.monotonic() + 60
-        while True:
-            try:
-                self._call("GET", "status")
-                return process
-            except OSError as error:
-                if process.poll() is not None or time.monotonic() > deadline:
-                    process.kill()
-                    log_text = (self._folder / "server.log").read_text("utf-8", "replace")
-                    raise RuntimeError(f"JupyterLab did not start:\n{log_text[-2000:]}") from error
-                time.sleep(0.1)
-
-    def _call(self, method: str, what: str) -> Any:
-        request = urllib.request.Request(f"{self.url}/api/{what}", method=method)
-        request.add_header("Authorization", f"token {self._token}")
-        with urllib.request.urlopen(request, timeout=10) as answer:
-            body = answer.read()
-        return json.loads(body) if body else None
+def _offer_kernel(folder: Path, name: str, python: str) -> None:
+    spec = {
+        "argv": [python, "-m", "ipykernel_launcher", "-f", "{connection_file}"],
+        "display_name": name,
+        "language": "python",
+    }
+    place = folder / "data" / "kernels" / name
+    place.mkdir(parents=True)
+    (place / "kernel.json").write_text(json.dumps(spec), "utf-8")
 
 
 class Notebook:
@@ -326,9 +234,3 @@ class Grid(Slider):
 def settled(canvas: Locator) -> str:
     """The pixels of a canvas, once its picture is decoded and two looks at it give the same."""
     return str(canvas.evaluate(_SETTLED))
-
-
-def _free_port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return int(free.getsockname()[1])

@@ -25,6 +25,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from browser import lab
 from browser.test_microscope import Scope
+from difflens_widgets.cli.bench_channel.lab_server import free_port
 
 IMPORTS = f"""import sys
 sys.path.append({str(lab.FOLDER)!r})
@@ -62,7 +63,7 @@ def write(folder: Path) -> None:
 @contextmanager
 def server(place: str, folder: Path) -> Iterator[str]:
     """The running place; gives the address to open."""
-    port = lab._free_port()
+    port = free_port()
     own = {name: str(folder / "own") for name in ("JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR", "JUPYTER_RUNTIME_DIR")}
     own |= {"XDG_CONFIG_HOME": str(folder / "own"), "XDG_CACHE_HOME": str(folder / "own"), "OMP_NUM_THREADS": "1"}
     command = [sys.executable, "-m", *COMMANDS[place], f"--port={port}"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 from typing import Any
@@ -36,7 +37,7 @@ def lens(model: str) -> DiffusionLens:
 
 def test_every_batch_is_filled(lens, monkeypatch) -> None:
     assert lens.batch_size == lens.num_layers == 5  # by default 7, of which two rows would be fillers
-    monkeypatch.setattr("difflens_widgets.lens.batch_size.default_batch_size", lambda pipe: 1)
+    monkeypatch.setattr("difflens_widgets.lens.batch_size.default_batch_size", lambda pipe, device: 1)
     assert open_lens(lens.pipe.config._name_or_path).batch_size == 1
 
 
@@ -125,10 +126,20 @@ def test_a_fresh_process_that_fails_says_why() -> None:
 # the command
 
 
-def test_the_command(model, capsys) -> None:
-    steps = 12
-    assert cli.main(["bench", "attention", "--model", model, "--steps", str(steps), "--repeats", "1"]) == 0
-    lines = capsys.readouterr().out.splitlines()
+def test_the_command(model, tmp_path, capsys) -> None:
+    steps, file = 12, tmp_path / "figures.json"
+    arguments = ["--model", model, "--steps", str(steps), "--repeats", "1", "--json", str(file)]
+    assert cli.main(["bench", "attention", *arguments]) == 0
+    printed = capsys.readouterr().out.splitlines()
+    written = json.loads(file.read_text("utf-8"))
+    assert [row["text"] for row in written["rows"]] == printed
+    assert written["options"] == {"what": "attention", "model": model, "steps": 12, "repeats": 1}
+    lines = printed[:-1]
+    assert re.fullmatch(r"peak memory +\d+ MB  \(this process, from its start on\)", printed[-1])
+    figures = {row["name"]: row for row in written["rows"] if "name" in row}
+    for way, line in zip(WAYS, lines[1:5], strict=True):
+        assert f"{figures[way]['median']:.2f} s " in line
+        assert f" {figures[way]['ratio']:.2f} ×" in line
     assert lines[0].startswith(f"{Path(model).name}, 5 layers, 12 steps, batch size 5, ")
     for way, line in zip(WAYS, lines[1:5], strict=True):
         assert re.fullmatch(rf"{way} +median +[\d.]+ s +[\d.]+ ×   \(least [\d.]+, most [\d.]+\)", line)
@@ -154,8 +165,8 @@ def test_the_ways_take_turns(model, monkeypatch) -> None:
         return paint(lens, "no capture", 1)
 
     monkeypatch.setattr(bench_attention, "paint", painted)
-    monkeypatch.setattr(bench_attention, "_peak_in_fresh_process", lambda model, way, steps: None)
-    lines = list(bench_attention.bench_attention(model, num_inference_steps=7, repeats=3))
+    monkeypatch.setattr(bench_attention, "_peak_in_fresh_process", lambda *about: None)
+    lines = [str(row) for row in bench_attention.bench_attention(model, num_inference_steps=7, repeats=3)]
     assert asked == [(way, 1) for way in WAYS] + 3 * [(way, 7) for way in WAYS]
     assert lines[-1] == "not measured: this system does not tell; Linux and CUDA do"
 
@@ -167,6 +178,9 @@ def test_the_ways_take_turns(model, monkeypatch) -> None:
         (["--steps", "0"], "steps: 0 must be at least 1"),
         (["--repeats", "0"], "repeats: 0 must be at least 1"),
         (["--model", "./nowhere"], "./nowhere: no such file or folder"),
+        (["--device", "gpu"], "device: 'gpu' cannot be used; here are: "),
+        (["--json", "./nowhere/figures.json"], "nowhere"),
+        (["--minutes", "1"], "--minutes: only `difflens bench channel` moves sliders"),
     ],
     ids=str,
 )
