@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 from difflens_widgets.runs.job import LensJob
@@ -20,6 +21,7 @@ class Lens:
 
     model = "difflens-tiny"
     num_layers = scripted.NUM_LAYERS
+    pipe = None  # no run of it is taken for one of a model
 
     def __init__(self, seconds: float = 1.0, hold_after: int | None = None) -> None:
         self.seconds = seconds
@@ -39,6 +41,10 @@ class Lens:
             words=words if keep_tokens else (),
             attention=AttentionOptions() if attention else None,
         )
+
+
+    def _jobs(self, prompt: str, **_: Any) -> list[SimpleNamespace]:
+        return [SimpleNamespace(run=scripted.empty_run(prompt))]
 
 
 class ScriptedMicroscope(Microscope):
