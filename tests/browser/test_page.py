@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 from nbconvert import HTMLExporter
 from PIL import Image, ImageChops, ImageStat
-from playwright.sync_api import Browser, Frame, Page, expect
+from playwright.sync_api import Browser, ElementHandle, Frame, Page, expect
 
 from browser import scripted, training
 from difflens_widgets import to_html
@@ -139,18 +139,18 @@ def test_page_and_slider_are_of_one_colour(browser: Browser, tmp_path: Path, sch
 
 
 AXE = Path(__file__).parents[2] / "js" / "node_modules" / "axe-core" / "axe.min.js"
-SERIOUS = """axe.run().then(({ violations }) => violations
+SERIOUS = """root => axe.run(root ?? document).then(({ violations }) => violations
     .filter(({ impact }) => impact === "serious" || impact === "critical")
     .map(({ id, nodes }) => `${id}: ${nodes.map(({ html }) => html.slice(0, 120)).join(" | ")}`))"""
 
 
-def barriers(where: Page | Frame) -> list[str]:
-    """What axe-core finds that keeps people out: its serious and critical findings."""
+def barriers(where: Page | Frame, root: ElementHandle | None = None) -> list[str]:
+    """What axe-core finds in a page, or in one element of it, that keeps people out: serious and critical findings."""
     if not AXE.is_file():
         missing = "axe-core is not installed: cd js && npm ci"
         pytest.fail(missing) if os.environ.get("DIFFLENS_REQUIRE_BROWSER") == "1" else pytest.skip(missing)
     where.evaluate(f"{AXE.read_text('utf-8')};0")
-    return where.evaluate(SERIOUS)
+    return where.evaluate(SERIOUS, root)
 
 
 @pytest.fixture(scope="module")
