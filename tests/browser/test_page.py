@@ -217,6 +217,14 @@ def test_a_saved_notebook_stays_alive(open_notebook: Any, server: Any, browser: 
     frame.get_by_role("slider", name="Layer").press("ArrowLeft")
     expect(frame.locator(".dlw-facts")).to_contain_text("layer 11 of 12")
     expect(notebook.output(1).locator("img.difflens-still")).to_be_hidden()
+    notebook.page.emulate_media(color_scheme="dark")  # the system's; the notebook stays light
+    expect(frame.locator("html")).to_have_attribute("theme", "light")
+    expect(frame.locator("body")).to_have_css("background-color", "rgb(255, 255, 255)")
+    notebook.page.emulate_media(color_scheme="light")
+    notebook.page.evaluate("document.body.dataset.jpThemeLight = 'false'")  # as JupyterLab's dark theme does
+    expect(frame.locator("html")).to_have_attribute("theme", "dark")
+    expect(frame.locator("body")).to_have_css("background-color", "rgb(23, 25, 28)")
+    expect(frame.locator(".dlw-root")).to_have_css("background-color", "rgb(23, 25, 28)")
     notebook.panel.locator(".cm-content").first.click()  # keys pressed within the frame do not reach the notebook
     notebook.save()
     file = server.notebooks / notebook.name
@@ -225,6 +233,7 @@ def test_a_saved_notebook_stays_alive(open_notebook: Any, server: Any, browser: 
     (tmp_path / "converted.html").write_text(f"<!doctype html><meta charset=utf-8>{body}", "utf-8")
     converted = visit(browser, tmp_path / "converted.html")
     inside = converted.page.frame_locator("iframe")
+    assert inside.locator("html").get_attribute("theme") is None  # nothing is known: the colors of the system
     inside.get_by_role("slider", name="Layer").press("Home")
     expect(inside.locator(".dlw-facts")).to_contain_text("layer 0 of 12")
     assert [noise for noise in converted.noise if noise.startswith(("request", "error", "dialog"))] == []
