@@ -59,3 +59,10 @@ class ScriptedMicroscope(Microscope):
 def scope(prompt: str = "", seconds: float = 1.0, hold_after: int | None = None, **options: Any) -> Microscope:
     """A Microscope over a `Lens`."""
     return ScriptedMicroscope(Lens(seconds, hold_after), prompt, **options)  # type: ignore[arg-type]
+
+
+def started(prompt: str) -> Microscope:
+    """One whose run was painted before it is shown."""
+    widget = scope(prompt, seconds=0.1)
+    widget.start().result()
+    return widget

@@ -356,6 +356,22 @@ def test_traits_from_the_browser_reach_the_view_that_they_belong_to(build) -> No
     assert parts["lens"].layer == 3
 
 
+def test_a_page_that_missed_the_beginning_of_a_run_gets_all_of_it(build) -> None:
+    """In marimo a widget that is shown later has the state of when it was made."""
+    widget = build()
+    widget.show(scripted.finished_run("a pink cat"))
+    at_rest(widget)
+    for run, answers in ((1, 0), (0, 1)):
+        widget.messages.clear()
+        widget.hear(type="part", part="lens", content={"type": "hello", "run": run})
+        states = [(content["state"], content["paths"]) for content, _ in widget.said("part") if "state" in content]
+        assert len(states) == answers
+    state, paths = states[0]
+    assert (state["_run"], state["prompt"], state["status"]) == (1, "a pink cat", "done")
+    assert len(paths) == 13
+    assert not {"_esm", "layer"} & set(state)
+
+
 def test_colab_waits_for_the_run_in_the_message(build, monkeypatch) -> None:
     monkeypatch.setattr(_base, "in_colab", lambda: True)
     monkeypatch.setattr("difflens_widgets.widgets._scope_messages.in_colab", lambda: True)

@@ -88,7 +88,7 @@ export class Kernel extends Emitter {
     for (const timer of this.#timers) clearTimeout(timer);
     this.liveness = "asking";
     this.#timers = ASK_AGAIN.map((wait) =>
-      window.setTimeout(() => this.liveness !== "alive" && this.#say({ type: "hello" }), wait),
+      window.setTimeout(() => this.liveness !== "alive" && this.#say({ type: "hello", run: this.model.get("_run") }), wait),
     );
     this.#expect();
   }
