@@ -42,7 +42,6 @@ class Lens:
             attention=AttentionOptions() if attention else None,
         )
 
-
     def _jobs(self, prompt: str, **_: Any) -> list[SimpleNamespace]:
         return [SimpleNamespace(run=scripted.empty_run(prompt))]
 
