@@ -26,9 +26,10 @@ CELLS = {
     "EpochScrubber": "EpochScrubber(training.finished())",
     "Microscope": "m = microscope.scope('a pink cat', seconds=0.1); m.view = 'compare'; "
     "m.second_prompt = 'a green cat'; m.start().result(); m",
+    "empty": "LayerSlider()",
     "running": "LayerSlider(scripted.job(seconds=0.2, hold_after=4))",
 }
-WIDGETS = [name for name in CELLS if name != "running"]
+WIDGETS = [name for name in CELLS if name not in ("empty", "running")]
 WINDOW = {"width": 1280, "height": 1000}
 NARROW = [{"width": 640, "height": 500}, {"width": 400, "height": 800}]  # a zoom of 200 %; a phone
 KINDS = [
@@ -107,7 +108,8 @@ def root_of(notebook: lab.Notebook, widget: str) -> Locator:
     """The widget, scrolled to, with its pictures."""
     root = notebook.output(2 + list(CELLS).index(widget)).locator(".dlw-root").first
     root.scroll_into_view_if_needed()
-    root.locator("canvas.dlw-picture").first.wait_for()
+    if widget != "empty":
+        root.locator("canvas.dlw-picture").first.wait_for()
     return root
 
 
@@ -189,3 +191,10 @@ def test_nothing_moves_where_motion_is_not_wanted(notebook: lab.Notebook) -> Non
     notebook.page.emulate_media(reduced_motion="reduce")
     assert root.evaluate(moving) == 0
     notebook.page.emulate_media(reduced_motion="no-preference")
+
+
+def test_words_stand_where_the_picture_will_be(notebook: lab.Notebook) -> None:
+    root = root_of(notebook, "empty")
+    expect(root.locator(".dlw-hole")).to_contain_text("Nothing yet")
+    boxes = [root.locator(part).bounding_box() for part in (".dlw-stage", ".dlw-frame", ".dlw-hole")]
+    assert len({(box["y"], box["height"]) for box in boxes if box}) == 1
