@@ -146,12 +146,8 @@ def _parser() -> argparse.ArgumentParser:
     view.add_argument("--no-browser", action="store_true", help="only write the page and print its path")
     view.set_defaults(command=_view)
 
-    lab = commands.add_parser(
-        "lab",
-        help="open JupyterLab on the tutorials",
-        usage="%(prog)s [--folder FOLDER] [...]",
-        epilog="All other arguments, such as --no-browser or --port 8889, are passed on to jupyter lab.",
-    )
+    passed_on = "All other arguments, such as --no-browser or --port 8889, are passed on to jupyter lab."
+    lab = commands.add_parser("lab", help="open JupyterLab on the tutorials", epilog=passed_on)
     lab.add_argument("--folder", type=Path, default=Path("difflens-tutorials"), help="where your copies go")
     lab.set_defaults(command=_lab)
 
