@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import os
 import re
+from importlib.metadata import PackageNotFoundError, metadata
 from pathlib import Path
+
+from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
 
 ROOT = Path(__file__).parents[1]
 BINDER = ROOT / "binder"
@@ -14,6 +18,26 @@ def test_the_pins_name_no_index() -> None:
     """As constraints of README's two commands they would change where pip looks."""
     lines = [line for line in (BINDER / "requirements.txt").read_text("utf-8").splitlines() if not line.startswith("#")]
     assert [line for line in lines if not re.match(r"[A-Za-z0-9._-]+==\S+", line)] == []
+
+
+def test_each_pin_can_be_installed_on_every_python_that_it_is_for() -> None:
+    """Debian 12 has Python 3.11.2: a pin that needs 3.11.5 there leaves pip without any solution."""
+    wrong = []
+    for line in (BINDER / "requirements.txt").read_text("utf-8").splitlines():
+        if line.startswith("#"):
+            continue
+        pin = Requirement(line)
+        try:
+            found = metadata(pin.name)
+        except PackageNotFoundError:
+            continue  # of another extra
+        needs = SpecifierSet(found["Requires-Python"] or "")
+        if pin.specifier.contains(found["Version"], prereleases=True):
+            for python in (f"3.{minor}.{patch}" for minor in range(10, 14) for patch in range(10)):
+                here = {"python_full_version": python, "python_version": python.rpartition(".")[0]}
+                if pin.marker is not None and pin.marker.evaluate(here) and not needs.contains(python):
+                    wrong.append((line, python))
+    assert wrong == []
 
 
 def test_repo2docker_leaves_the_pins_to_post_build() -> None:

@@ -27,7 +27,12 @@ DEMO_PROMPTS = (
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return the exit status: 2 for an error, 130 after Ctrl-C."""
-    options = _parser().parse_args(arguments)
+    parser = _parser()
+    options, others = parser.parse_known_args(arguments)
+    if options.command is _lab:
+        options.jupyter = others
+    elif others:
+        parser.error(f"unrecognized arguments: {' '.join(others)}")
     logging.basicConfig(level=logging.WARNING, format="difflens: %(message)s")
     warnings.showwarning = lambda message, *_, **__: print(f"difflens: {message}", file=sys.stderr)
     try:
@@ -141,9 +146,9 @@ def _parser() -> argparse.ArgumentParser:
     view.add_argument("--no-browser", action="store_true", help="only write the page and print its path")
     view.set_defaults(command=_view)
 
-    lab = commands.add_parser("lab", help="open JupyterLab on the tutorials")
+    passed_on = "All other arguments, such as --no-browser or --port 8889, are passed on to jupyter lab."
+    lab = commands.add_parser("lab", help="open JupyterLab on the tutorials", epilog=passed_on)
     lab.add_argument("--folder", type=Path, default=Path("difflens-tutorials"), help="where your copies go")
-    lab.add_argument("jupyter", nargs=argparse.REMAINDER, help="passed on to jupyter lab")
     lab.set_defaults(command=_lab)
 
     site = commands.add_parser("site", help="write the tutorials as a static site with working widgets; runs them all")

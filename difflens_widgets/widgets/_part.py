@@ -53,7 +53,12 @@ class Part:
             except t.TraitError as error:  # of a run that was replaced meanwhile
                 log.warning("refused from the browser: %s", error)
         if "content" in message:
-            self._on_message(self, message["content"], [])  # type: ignore[attr-defined]
+            content = message["content"]
+            self._on_message(self, content, [])  # type: ignore[attr-defined]
+            if isinstance(content, dict) and content.get("run", self._run) != self._run:  # type: ignore[attr-defined]
+                # A page that was not there when the run began. Most notebooks keep messages for it or ask for the
+                # state anew; marimo gives it the state of the time when the widget was made.
+                self.send_state(self._own_keys())  # type: ignore[attr-defined]
 
     def still(self) -> Image.Image | None:
         """Return the picture that stands for the widget where none can run."""

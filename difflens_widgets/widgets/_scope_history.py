@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -183,11 +184,12 @@ class History:
                 return entry
         raise ValueError("this run is no longer kept")
 
-    def entry_of(self, form: Form) -> Entry | None:
-        """Return the entry on screen if it is complete and was painted with these boxes."""
-        run = None if self.current is None else self.current.run("lens")
-        same = run is not None and run.status == "done" and self.current is not None and self.current.form == form
-        return self.current if same else None
+    def entry_of(self, form: Form, painted_alike: Callable[[LensRun], bool]) -> Entry | None:
+        """Return the entry on screen if it is complete, and is what the lens would paint with these boxes."""
+        if self.current is None or self.current.form != form:
+            return None
+        run = self.current.run("lens")
+        return self.current if run is not None and run.status == "done" and painted_alike(run) else None
 
     def settle(self) -> set[Status]:
         """Forget the jobs that have ended, but not their runs; return how they ended, {} while others run."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from ..runs.job import LensJob
+from ..runs.run import LensRun
 from ._scope_history import Entry, Form, History, require_text
 
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ def start_second(lens: DiffusionLens, history: History, form: Form, second: str,
     """
     options = form.options()
     require_text("second prompt", second)
-    entry, jobs = history.entry_of(form), []
+    entry, jobs = _entry_of(lens, history, form), []
     if entry is None:
         jobs.append(lens.start(form.prompt, **options, attention=attention))
         entry = history.new(form, lens=jobs[0])
@@ -62,9 +63,27 @@ def start_patch(lens: Any, history: History, form: Form, source: str, words: str
     require_text("second prompt", source)
     pairs = parse_pairs(words)
     job: LensJob = lens.start_patch(form.prompt, source=source, tokens=pairs, **options)
-    entry = history.entry_of(form) or history.new(form)
+    entry = _entry_of(lens, history, form) or history.new(form)
     entry.second, entry.sources["patch"] = source, job
     return entry, [job]
+
+
+_CHANGE_NO_PICTURE = {"snapshots", "batch_size"}  # of the settings
+
+
+def _entry_of(lens: Any, history: History, form: Form) -> Entry | None:
+    """Return the entry on screen if this lens, as it is now, would paint the same: `show` takes runs of anything."""
+
+    def painted_alike(run: LensRun) -> bool:
+        from ..models.weight_hash import weight_hash  # it needs torch, this module does not
+
+        asked: LensRun = lens._jobs(form.prompt, **form.options())[0].run  # this job is not started
+        facts = {name: value for name, value in asked.settings.items() if name not in _CHANGE_NO_PICTURE}
+        facts["model_hash"] = weight_hash(lens.pipe)
+        same_places = (asked.seed, asked.layers) == (run.seed, run.layers)
+        return same_places and all(run.settings.get(name) == value for name, value in facts.items())
+
+    return history.entry_of(form, painted_alike)
 
 
 def parse_pairs(text: str) -> list[tuple[str, str]] | str:

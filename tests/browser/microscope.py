@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 from difflens_widgets.runs.job import LensJob
@@ -20,6 +21,7 @@ class Lens:
 
     model = "difflens-tiny"
     num_layers = scripted.NUM_LAYERS
+    pipe = None  # no run of it is taken for one of a model
 
     def __init__(self, seconds: float = 1.0, hold_after: int | None = None) -> None:
         self.seconds = seconds
@@ -40,6 +42,9 @@ class Lens:
             attention=AttentionOptions() if attention else None,
         )
 
+    def _jobs(self, prompt: str, **_: Any) -> list[SimpleNamespace]:
+        return [SimpleNamespace(run=scripted.empty_run(prompt))]
+
 
 class ScriptedMicroscope(Microscope):
     """A Microscope that reads no defaults of a pipeline."""
@@ -53,3 +58,10 @@ class ScriptedMicroscope(Microscope):
 def scope(prompt: str = "", seconds: float = 1.0, hold_after: int | None = None, **options: Any) -> Microscope:
     """A Microscope over a `Lens`."""
     return ScriptedMicroscope(Lens(seconds, hold_after), prompt, **options)  # type: ignore[arg-type]
+
+
+def started(prompt: str) -> Microscope:
+    """One whose run was painted before it is shown."""
+    widget = scope(prompt, seconds=0.1)
+    widget.start().result()
+    return widget

@@ -37,6 +37,7 @@ WIDGETS = {
     "DiffViewer": "DiffViewer(scripted.comparison(size=64))",
     "EpochScrubber": "EpochScrubber(training.finished())",
     "Microscope": "microscope.scope('a pink cat')",
+    "Microscope, started before": "microscope.started('a pink cat')",
 }
 NAMES = "mo, microscope, scripted, training, DiffViewer, EpochScrubber, LayerSlider, TokenAttentionGrid"
 COMMANDS = {
@@ -111,6 +112,12 @@ def drive(page: Page, place: str, folder: Path) -> Iterator[str]:
         yield "Microscope: ran a prompt"
     except AssertionError:
         yield f"Microscope: after Run it shows {scope.part().facts.inner_text()!r}"
+    marks = lab.Slider(page.locator(".dlw-scope").nth(1).locator(".dlw-part .dlw-root").first).done_marks
+    try:
+        expect(marks).to_have_count(13)
+        yield "Microscope, started before: shows its 13 layers"
+    except AssertionError:
+        yield f"Microscope, started before: shows {marks.count()} of 13 layers"
     for name, root in zip(WIDGETS, roots.all(), strict=True):
         root.scroll_into_view_if_needed()
         page.wait_for_timeout(300)

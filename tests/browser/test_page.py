@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 from nbconvert import HTMLExporter
 from PIL import Image, ImageChops, ImageStat
-from playwright.sync_api import Browser, Frame, Page, expect
+from playwright.sync_api import Browser, ElementHandle, Frame, Page, expect
 
 from browser import scripted, training
 from difflens_widgets import to_html
@@ -139,18 +139,18 @@ def test_page_and_slider_are_of_one_colour(browser: Browser, tmp_path: Path, sch
 
 
 AXE = Path(__file__).parents[2] / "js" / "node_modules" / "axe-core" / "axe.min.js"
-SERIOUS = """axe.run().then(({ violations }) => violations
+SERIOUS = """root => axe.run(root ?? document).then(({ violations }) => violations
     .filter(({ impact }) => impact === "serious" || impact === "critical")
     .map(({ id, nodes }) => `${id}: ${nodes.map(({ html }) => html.slice(0, 120)).join(" | ")}`))"""
 
 
-def barriers(where: Page | Frame) -> list[str]:
-    """What axe-core finds that keeps people out: its serious and critical findings."""
+def barriers(where: Page | Frame, root: ElementHandle | None = None) -> list[str]:
+    """What axe-core finds in a page, or in one element of it, that keeps people out: serious and critical findings."""
     if not AXE.is_file():
         missing = "axe-core is not installed: cd js && npm ci"
         pytest.fail(missing) if os.environ.get("DIFFLENS_REQUIRE_BROWSER") == "1" else pytest.skip(missing)
     where.evaluate(f"{AXE.read_text('utf-8')};0")
-    return where.evaluate(SERIOUS)
+    return where.evaluate(SERIOUS, root)
 
 
 @pytest.fixture(scope="module")
@@ -217,6 +217,14 @@ def test_a_saved_notebook_stays_alive(open_notebook: Any, server: Any, browser: 
     frame.get_by_role("slider", name="Layer").press("ArrowLeft")
     expect(frame.locator(".dlw-facts")).to_contain_text("layer 11 of 12")
     expect(notebook.output(1).locator("img.difflens-still")).to_be_hidden()
+    notebook.page.emulate_media(color_scheme="dark")  # the system's; the notebook stays light
+    expect(frame.locator("html")).to_have_attribute("theme", "light")
+    expect(frame.locator("body")).to_have_css("background-color", "rgb(255, 255, 255)")
+    notebook.page.emulate_media(color_scheme="light")
+    notebook.page.evaluate("document.body.dataset.jpThemeLight = 'false'")  # as JupyterLab's dark theme does
+    expect(frame.locator("html")).to_have_attribute("theme", "dark")
+    expect(frame.locator("body")).to_have_css("background-color", "rgb(23, 25, 28)")
+    expect(frame.locator(".dlw-root")).to_have_css("background-color", "rgb(23, 25, 28)")
     notebook.panel.locator(".cm-content").first.click()  # keys pressed within the frame do not reach the notebook
     notebook.save()
     file = server.notebooks / notebook.name
@@ -225,6 +233,7 @@ def test_a_saved_notebook_stays_alive(open_notebook: Any, server: Any, browser: 
     (tmp_path / "converted.html").write_text(f"<!doctype html><meta charset=utf-8>{body}", "utf-8")
     converted = visit(browser, tmp_path / "converted.html")
     inside = converted.page.frame_locator("iframe")
+    assert inside.locator("html").get_attribute("theme") is None  # nothing is known: the colors of the system
     inside.get_by_role("slider", name="Layer").press("Home")
     expect(inside.locator(".dlw-facts")).to_contain_text("layer 0 of 12")
     assert [noise for noise in converted.noise if noise.startswith(("request", "error", "dialog"))] == []

@@ -210,6 +210,16 @@ def test_tutorials_are_copied_and_never_overwritten(tmp_path) -> None:
     assert first.read_text() == "mine"
 
 
+def test_lab_passes_on_what_is_jupyterlabs(tmp_path) -> None:
+    version = pytest.importorskip("jupyterlab").__version__
+    command = [sys.executable, "-m", "difflens_widgets", "lab", "--folder", str(tmp_path / "mine"), "--version"]
+    said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    assert said == f"tutorials: {tmp_path / 'mine'}\n{version}\n"
+    assert (tmp_path / "mine" / "00_start_here.ipynb").is_file()
+    with pytest.raises(SystemExit):
+        cli.main(["demo", "--no-browser", "--port", "1"])
+
+
 def test_results_of_tutorials_are_found_from_anywhere_and_ones_own_come_first(tmp_path, monkeypatch) -> None:
     monkeypatch.chdir(tmp_path)
     assert json.loads(find_result("dreambooth.json").read_text())["dreambooth_schema"] == 2

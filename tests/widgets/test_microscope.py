@@ -11,14 +11,16 @@ import weakref
 import zipfile
 
 import pytest
+import torch
 import traitlets
-from diffusers import DDIMScheduler
+from diffusers import DDIMScheduler, EulerDiscreteScheduler
 
 from browser import scripted
 from browser.microscope import scope
 from difflens_widgets import DiffusionLens, LayerSlider, LensRun, Microscope
 from difflens_widgets.widgets import _base
 from pipelines import small_pipeline
+from tuned_models import perturbed
 
 PROMPT = "a red circle and a blue square"
 QUICK = {"num_inference_steps": 2, "layers": "0:5:2"}
@@ -128,6 +130,49 @@ def test_words_are_painted_on_their_tab_and_a_second_prompt_beside_the_first(bui
     at_rest(widget)
     assert [run.prompt for run in widget.runs][-2:] == ["a green circle", "a blue circle"]
     assert len(widget._entries) == 2
+
+
+ONE = {"layers": [4], "num_inference_steps": 1}
+NOISE = torch.randn(4, 8, 8, generator=torch.Generator().manual_seed(5))
+SHOWN = {
+    "own latents": lambda lens: lens("a red circle", latents=NOISE, **ONE),
+    "another size": lambda lens: lens("a red circle", height=64, width=64, **ONE),
+    "a generator": lambda lens: lens("a red circle", seed=torch.Generator().manual_seed(0), **ONE),
+    "an ablation": lambda lens: lens.ablate("a red circle", **ONE),
+    "a patch": lambda lens: lens.patch("a red circle", source="a blue circle", tokens={"red": "blue"}, **ONE),
+    "another model": lambda lens: DiffusionLens(perturbed(small_pipeline(DDIMScheduler)), model="small")(
+        "a red circle", **ONE
+    ),
+    "another scheduler": lambda lens: DiffusionLens(small_pipeline(EulerDiscreteScheduler), model="small")(
+        "a red circle", **ONE
+    ),
+}
+
+
+@pytest.mark.parametrize("what", SHOWN)
+@pytest.mark.parametrize("view", ["compare", "patch"])
+def test_a_run_of_something_else_is_not_taken_for_the_first_prompt(build, lens, what, view) -> None:
+    widget = build()
+    shown = SHOWN[what](lens)
+    widget.show(shown)
+    form = {"prompt": "a red circle", "layers": "4", "num_inference_steps": 1}
+    widget.ask(**form, view=view, second_prompt="a blue circle")
+    at_rest(widget)
+    assert (widget.message, len(widget._entries)) == ("", 2)
+    assert widget.runs[0] is shown
+    if view == "compare":
+        first = widget.run
+        assert first.images[4].tobytes() == lens("a red circle", **ONE).images[4].tobytes()
+        assert {run.settings["model_hash"] for run in widget.runs[1:]} == {first.settings["model_hash"]}
+
+
+def test_a_run_of_this_very_lens_is_the_first_prompt_also_from_a_file(build, lens, tmp_path) -> None:
+    widget = build()
+    shown = LensRun.load(lens("a red circle", snapshots=[0], **ONE).save(tmp_path / "red.lens"))
+    widget.show(shown)
+    widget.ask(view="compare", prompt="a red circle", layers="4", num_inference_steps=1, second_prompt="a blue circle")
+    at_rest(widget)
+    assert (widget.message, len(widget._entries), widget.run) == ("", 1, shown)
 
 
 @pytest.mark.skipif(not hasattr(DiffusionLens, "start_patch"), reason="this lens cannot patch")
@@ -309,6 +354,22 @@ def test_traits_from_the_browser_reach_the_view_that_they_belong_to(build) -> No
     assert parts["attention"].rows == "blocks"
     widget.set_state({"layer": 77})  # as a linked widget may ask for: the nearest below is shown
     assert parts["lens"].layer == 3
+
+
+def test_a_page_that_missed_the_beginning_of_a_run_gets_all_of_it(build) -> None:
+    """In marimo a widget that is shown later has the state of when it was made."""
+    widget = build()
+    widget.show(scripted.finished_run("a pink cat"))
+    at_rest(widget)
+    for run, answers in ((1, 0), (0, 1)):
+        widget.messages.clear()
+        widget.hear(type="part", part="lens", content={"type": "hello", "run": run})
+        states = [(content["state"], content["paths"]) for content, _ in widget.said("part") if "state" in content]
+        assert len(states) == answers
+    state, paths = states[0]
+    assert (state["_run"], state["prompt"], state["status"]) == (1, "a pink cat", "done")
+    assert len(paths) == 13
+    assert not {"_esm", "layer"} & set(state)
 
 
 def test_colab_waits_for_the_run_in_the_message(build, monkeypatch) -> None:

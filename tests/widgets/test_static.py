@@ -51,7 +51,7 @@ def test_the_output_is_a_page_with_a_picture(kind: str, tmp_path: Path) -> None:
     (view,) = data_of(page_in(data["text/html"], tmp_path))["views"]
     assert {name: view["state"][name] for name in choices} == choices
     # a style sheet hides the picture; places that take frames away take the style sheet away too
-    assert data["text/html"].startswith("<style>.difflens-still{display:none!important}</style>")
+    assert data["text/html"].startswith("<style>.difflens-still{display:none!important}")
     assert re.search(r'<img class="difflens-still" alt="[^"]+" src="data:image/webp;base64,', data["text/html"])
 
 

@@ -46,13 +46,19 @@ export class Help {
 
   hide(): void {
     if (!this.open) return;
-    this.el.hidden = true;
+    this.#cover(false);
     this.#opener?.focus();
   }
 
   #show(): void {
     this.#opener = document.activeElement instanceof HTMLElement ? document.activeElement : null;
-    this.el.hidden = false;
+    this.#cover(true);
     this.#close.focus();
+  }
+
+  /** What is beneath cannot be seen, so the keyboard and a screen reader must not go there either. */
+  #cover(open: boolean): void {
+    this.el.hidden = !open;
+    for (const each of this.el.parentElement!.children) if (each !== this.el) (each as HTMLElement).inert = open;
   }
 }

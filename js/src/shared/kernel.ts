@@ -8,6 +8,7 @@ export type Liveness = "asking" | "alive" | "absent";
 export type Format = "gif" | "html" | "lens";
 
 const SILENCE = 4000; // ms; a kernel with a running job sends something every 2 s
+const GRACE = 2000; // ms more, in which a page that was itself too busy hears what has come meanwhile
 const ASK_AGAIN = [0, 4000, 12000, 30000]; // ms after which "hello" is sent again to a kernel that has not answered
 
 interface FrameMessage extends Omit<FrameEntry, "data"> {
@@ -88,7 +89,7 @@ export class Kernel extends Emitter {
     for (const timer of this.#timers) clearTimeout(timer);
     this.liveness = "asking";
     this.#timers = ASK_AGAIN.map((wait) =>
-      window.setTimeout(() => this.liveness !== "alive" && this.#say({ type: "hello" }), wait),
+      window.setTimeout(() => this.liveness !== "alive" && this.#say({ type: "hello", run: this.model.get("_run") }), wait),
     );
     this.#expect();
   }
@@ -97,7 +98,10 @@ export class Kernel extends Emitter {
   #expect(): void {
     clearTimeout(this.#silence);
     const due = this.liveness === "asking" || this.model.get("status") === "running";
-    if (due) this.#silence = window.setTimeout(() => this.#settle("absent"), SILENCE);
+    if (!due) return;
+    this.#silence = window.setTimeout(() => {
+      this.#silence = window.setTimeout(() => this.#settle("absent"), GRACE);
+    }, SILENCE);
   }
 
   #heard(): void {

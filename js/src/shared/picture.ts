@@ -21,7 +21,7 @@ export function paint(canvas: HTMLCanvasElement, bitmap: ImageBitmap, limit = In
 export class PictureCanvas {
   readonly el = h("div", { class: "dlw-stage" });
   readonly frame = h("div", { class: "dlw-frame" });
-  readonly #canvas = h("canvas", { class: "dlw-picture", role: "img" });
+  readonly #canvas = h("canvas", { class: "dlw-picture", role: "img", hidden: true });
   readonly #words = h("div", { class: "dlw-hole" });
   readonly #badge = h("div", { class: "dlw-badge", "aria-hidden": "true" });
   #picture: Picture | undefined;

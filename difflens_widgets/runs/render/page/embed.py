@@ -14,7 +14,13 @@ from .view import PageView
 
 MAX_BYTES = 2_000_000
 """Of a page in a cell's output: a notebook with some of them can still be opened everywhere."""
-_HEIGHTS = {"layer_slider": 790, "token_attention_grid": 800, "diff_viewer": 760, "epoch_scrubber": 640}
+_HEIGHTS = {"layer_slider": 790, "token_attention_grid": 800, "diff_viewer": 820, "epoch_scrubber": 640}
+# The frame cannot see which colors the notebook has, only its own size: it is a little higher in a light notebook, and
+# still higher in a dark one (see page.js). Where nothing is known, the frame has the colors of the system.
+_STYLE = """<style>.difflens-still{display:none!important}
+[data-jp-theme-light="true"] .difflens-page{height:calc(var(--difflens-height) + 8px)!important}
+:is([data-jp-theme-light="false"],.vscode-dark) .difflens-page{height:calc(var(--difflens-height) + 16px)!important}
+</style>"""
 _STILL_SIDE = 640  # pixels
 
 
@@ -44,10 +50,11 @@ def embedded_page(view_of: Callable[[int], PageView], still: bytes) -> str:
     small.save(buffer, "WEBP", quality=70)
     picture = base64.b64encode(buffer.getvalue()).decode("ascii")
     name = html.escape(f"{first.label}: {title}")
+    height = _HEIGHTS[first.widget]
+    text = page.decode("utf-8").replace('class="embedded"', f'class="embedded" data-height="{height}"', 1)
     return (
-        "<style>.difflens-still{display:none!important}</style>"
-        f'<iframe title="{name}" sandbox="allow-scripts allow-downloads" loading="lazy" '
-        f'style="width:100%;max-width:940px;height:{_HEIGHTS[first.widget]}px;border:0" '
-        f'srcdoc="{html.escape(page.decode("utf-8"))}"></iframe>'
+        f'{_STYLE}<iframe class="difflens-page" title="{name}" sandbox="allow-scripts allow-downloads" loading="lazy" '
+        f'style="--difflens-height:{height}px;width:100%;max-width:940px;height:{height}px;border:0" '
+        f'srcdoc="{html.escape(text)}"></iframe>'
         f'<img class="difflens-still" alt="{name}" src="data:image/webp;base64,{picture}">'
     )

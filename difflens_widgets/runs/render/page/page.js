@@ -56,6 +56,19 @@ async function unpack({ state, buffers }) {
   return state;
 }
 
+/** In the output of a cell: the notebook says with the height of the frame whether it is light or dark. */
+function takeTheme() {
+  const root = document.documentElement;
+  const more = innerHeight - Number(root.dataset.height);
+  if (more > 4 && more < 20) root.setAttribute("theme", more > 12 ? "dark" : "light");
+  else root.removeAttribute("theme");
+}
+
+if (document.documentElement.dataset.height) {
+  addEventListener("resize", takeTheme);
+  takeTheme();
+}
+
 const data = JSON.parse(document.getElementById("difflens-data").textContent);
 const bundles = new Map();
 const begun = new Set(); // indices of the views that are shown, or will be in a moment
