@@ -42,7 +42,7 @@ def painted(pipe: Any) -> Painter:
     """`painted(captions, steps, guidance_scale)`: the stock pipeline's pictures, as `score.paint` gives them."""
     known: dict[tuple[Any, ...], list[Image.Image]] = {}
 
-    def get(captions: Sequence[str], steps: int = 20, guidance_scale: float = 7.5) -> list[Image.Image]:
+    def get(captions: Sequence[str], steps: int = 20, guidance_scale: float = 4.0) -> list[Image.Image]:
         key = (*captions, steps, guidance_scale)
         if key not in known:
             known[key] = paint(pipe, captions, steps=steps, guidance_scale=guidance_scale)

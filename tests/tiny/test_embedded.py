@@ -84,13 +84,20 @@ def test_it_paints_the_background(painted, judge) -> None:
 
 
 def test_it_knows_kinds_of_things(painted, judge) -> None:
-    """The card says 88 %; one of 288 by chance, in its color."""
-    assert share(objects_right, *painted_scenes(painted, "object"), judge) >= 0.7
+    """The card says 97 %; one of 288 by chance, in its color."""
+    assert share(objects_right, *painted_scenes(painted, "object"), judge) >= 0.85
 
 
 def test_it_paints_two_things_each_in_its_color(painted, judge) -> None:
-    """The card says 83 %."""
-    assert share(objects_right, *painted_scenes(painted, "pair"), judge) >= 0.5
+    """The card says 97 %."""
+    assert share(objects_right, *painted_scenes(painted, "pair"), judge) >= 0.85
+
+
+def test_a_rare_word_means_nothing_yet(painted, judge) -> None:
+    """So that DreamBooth can give it a meaning: with or without it there is a dog."""
+    for prompt in ("a photo of xon dog", "a photo of a dog"):
+        read = judge.read(painted([prompt] * 12))
+        assert sum(reading.things.keys() == {"dog"} for reading in read) >= 11, prompt
 
 
 def test_the_thing_in_front_has_its_color(two_rows) -> None:
@@ -117,7 +124,8 @@ def test_the_published_experiment_is_of_these_weights(lens) -> None:
     """If not: python -m difflens_widgets.tiny.evaluation.emergence --out notebooks/results/emergence.json"""
     table = EmergenceTable.load(RESULTS / "emergence.json")
     assert table.settings["model_hash"] == weight_hash(lens.pipe)
-    assert (len(table.layers), len(table.seeds), len(table.prompts)) == (13, 3, 7)
+    assert (len(table.layers), len(table.prompts)) == (13, 7)
+    assert len(table.seeds) >= 1
     assert min(map(len, table.prompts.values())) >= 40
 
 
