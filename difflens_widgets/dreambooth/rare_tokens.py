@@ -12,7 +12,7 @@ import torch.nn.functional as F
 
 _WORD = re.compile(r"([a-z]{3,4})</w>")  # short words have less in common with other words
 _RARE = 0.95  # share of the vocabulary that is more frequent
-_LENGTH = 1.1  # times the median norm: embeddings grow while they are trained (in the embedded model by a quarter or more)
+_LENGTH = 1.1  # times the median norm: embeddings grow while they are trained, in the embedded model by a quarter
 
 
 @dataclass(frozen=True)
