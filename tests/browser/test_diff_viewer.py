@@ -114,9 +114,7 @@ class Viewer(lab.Slider):
 
 def test_every_layer_is_painted_as_it_is(viewer, notebook, comparison) -> None:
     expect(viewer.panes).to_have_count(2)
-    expect(viewer.facts).to_have_text(
-        "layer 12 of 12 · step 3/3 · seed 3 · guidance 7.5 · difflens-tiny → difflens-tiny"
-    )
+    expect(viewer.facts).to_have_text("layer 12 of 12 · step 3/3 · seed 3 · guidance 4 · difflens-tiny → difflens-tiny")
     box = viewer.spark.bounding_box()
     for layer in (4, 0, 9):  # the curve picks it
         viewer.spark.click(position={"x": (layer + 0.5) / 13 * box["width"], "y": 20})
