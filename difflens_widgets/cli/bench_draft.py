@@ -38,8 +38,8 @@ def bench_draft(model: str, num_inference_steps: int, repeats: int, device: str 
     threads = f"{torch.get_num_threads()} threads, {lens.pipe.device}"
     yield Row(f"{lens.model}, {lens.num_layers} layers, exact {steps} steps, draft {taken} steps, {threads}")
     for _ in range(repeats):
-        timed(exact_times, lambda: lens(PROMPT, num_inference_steps=steps))
-        timed(draft_times, lambda: lens(PROMPT, num_inference_steps=steps, quality="draft"))
+        timed(exact_times, lambda: lens(PROMPT, num_inference_steps=steps, cache=False))
+        timed(draft_times, lambda: lens(PROMPT, num_inference_steps=steps, quality="draft", cache=False))
     ratios = [exact / draft for exact, draft in zip(exact_times, draft_times, strict=True)]
     yield measured("exact", exact_times)
     yield measured("draft", draft_times)
