@@ -19,7 +19,7 @@ Both sides of the thresholds, measured at the last layer of the embedded model:
     training                                      at step             class               control (a red circle)
     all weights, one dog, without preservation    25, 50, 100         0.17, 0.27, 0.38    0.64, 0.62, 0.64
     the same with prior preservation              25, 50, 100         0.65, 1.15, 1.21    0.35, 0.33, 0.32
-    the shipped LoRA config without preservation  25, 50, 75, 100     0.49, 0.65, 0.23, 0.24    0.13, 0.17, 0.18, 0.25
+    LoRA, rank 16, 1e-3, without preservation     25, 50, 75, 100     0.49, 0.65, 0.23, 0.24    0.13, 0.17, 0.18, 0.25
     the same with it, 16 class images             25, 50, 100, 150    1.51, 0.90, 0.98, 0.93    0.22, 0.35, 0.45, 0.50
 
 In the first steps (0.50 at step 10 of the last one), before the model tells the rare word from its class, both move

@@ -118,12 +118,8 @@ def prepare(config: DreamBoothConfig, *, resume: bool) -> Setup:
                 f"{known.model_hash}, those of {config.pretrained_model_name_or_path} have {model_hash}"
             )
         model_hash = known.model_hash  # version 0.1 had another kind of hash
-    usual = chosen_or_default(pipe, config.num_inference_steps, config.guidance_scale)
-    sampling = chosen_or_default(
-        pipe,
-        usual.num_inference_steps if config.prior_num_inference_steps is None else config.prior_num_inference_steps,
-        usual.guidance_scale if config.prior_guidance_scale is None else config.prior_guidance_scale,
-    )
+    guidance = config.guidance_scale if config.prior_guidance_scale is None else config.prior_guidance_scale
+    sampling = chosen_or_default(pipe, config.prior_num_inference_steps or config.num_inference_steps, guidance)
     class_images, others = class_image_list(config, sampling, model_hash, side)
     latent = (pipe.unet.config.in_channels, side // pipe.vae_scale_factor, side // pipe.vae_scale_factor)
     counts = (len(images), len(class_images), len(others))
