@@ -21,6 +21,7 @@ _CHOICES = {
     "mixed_precision": ("no", "fp16", "bf16"),
     "lr_scheduler": _LR_SCHEDULERS,
     "lora_layers": ("attention", "all"),
+    "prior_target": ("images", "raw_model"),
 }
 _AT_LEAST: dict[str, float] = {
     **dict.fromkeys(("num_train_epochs", "max_train_steps", "train_batch_size", "gradient_accumulation_steps"), 1),
@@ -124,6 +125,8 @@ def check_prompts(values: Mapping[str, Any]) -> None:
         raise ValueError("train_token_embedding: needs unique_identifier, the word whose embedding is trained")
     if values["with_prior_preservation"]:
         _check_class_prompts(values["class_prompt"], values["class_prompts"], instance)
+    elif values["prior_target"] != "images":
+        raise ValueError("prior_target: is for prior preservation only; set with_prior_preservation: true")
     elif values["class_prompts"]:
         raise ValueError("class_prompts: are used for prior preservation only; set with_prior_preservation: true")
 

@@ -18,6 +18,7 @@ from .latents import Latents
 from .loss import dreambooth_loss, target_of, timestep_weights
 from .processes import in_main_process
 from .progress_bar import EtaEstimator
+from .raw_model import RawModel
 from .sampler import TrainingBatch
 from .setup import Setup
 from .trainable import (
@@ -73,8 +74,7 @@ class Training:
         """Do everything that comes before the first step; False if the job was cancelled meanwhile."""
         if not self._encode_images(job):
             return False
-        self._make_state()
-        self._read_prompts()
+        self._make_state(self._read_prompts())
         return True
 
     def step(self) -> dict[str, float]:
@@ -112,11 +112,17 @@ class Training:
         self._latents = [Latents(pipe.vae, images, cached=config.cache_latents) for images in sets]
         return True
 
-    def _make_state(self) -> None:
+    def _make_state(self, prompt_ids: Tensor) -> None:
         """Freeze, add LoRA layers, make the optimizer, and load the checkpoint."""
         config, accelerator = self.config, self.accelerator
+        of_raw = config.prior_target == "raw_model"
+        self._raw = RawModel(self.pipe, prompt_ids, keep_unet=not config.use_lora) if of_raw else None
         self.trained = make_trainable(self.pipe, config)
         self.trained.eval()
+        self._text = prompt_ids
+        if self.trained.text_encoder is None:
+            with torch.no_grad():
+                self._text = torch.cat([encode(self.pipe.text_encoder, part) for part in prompt_ids.split(16)])
         self._parameters = list(trained_parameters(self.trained).values())
         optimizer = make_optimizer(self.trained, config)
         self._schedules = get_scheduler(
@@ -133,8 +139,8 @@ class Training:
         if self.setup.checkpoint is not None:
             self.state.load(self.setup.checkpoint)
 
-    def _read_prompts(self) -> None:
-        """The prompt of each image, as an index of `_text`: ids, or states if the text encoder is not trained."""
+    def _read_prompts(self) -> Tensor:
+        """The ids of all prompts, the empty one last; keeps which of them each image has."""
         setup = self.setup
         groups = [group for group in (setup.class_images, setup.other_class_images) if group]
         per_image = [[self.config.instance_prompt] * len(setup.images)]
@@ -143,18 +149,14 @@ class Training:
         self._prompt_of = [torch.tensor([prompts.index(prompt) for prompt in each]) for each in per_image]
         self._empty_prompt = len(prompts)
         tokenizer = self.pipe.tokenizer
-        ids = tokenizer(
+        ids: Tensor = tokenizer(
             [*prompts, ""],
             padding="max_length",
             max_length=tokenizer.model_max_length,
             truncation=True,
             return_tensors="pt",
-        ).input_ids.to(self.accelerator.device)
-        if self.trained.text_encoder is not None:
-            self._text = ids
-        else:
-            with torch.no_grad():
-                self._text = torch.cat([encode(self.pipe.text_encoder, part) for part in ids.split(16)])
+        ).input_ids
+        return ids.to(self.accelerator.device)
 
     def _step(self) -> dict[str, float]:
         config, state = self.config, self.state
@@ -201,12 +203,16 @@ class Training:
         prompts = torch.cat([of[rows] for of, rows in zip(self._prompt_of, images, strict=True)])
         prompts[part.without_caption] = self._empty_prompt
         needed, rows = prompts.unique(return_inverse=True)  # each prompt of the batch is encoded once
-        predicted = self._model(
-            schedule.add_noise(clean, noise, timesteps), timesteps, self._text[needed.to(device)], rows.to(device)
-        )
+        noisy = schedule.add_noise(clean, noise, timesteps)
+        target = target_of(schedule, clean, noise, timesteps)
+        if self._raw is not None:
+            first = part.groups[0]
+            with self.accelerator.autocast():
+                prior = self._raw.predict(noisy[first:], timesteps[first:], prompts[first:].to(device))
+            target = torch.cat([target[:first], prior.to(target)])
         return dreambooth_loss(
-            predicted,
-            target_of(schedule, clean, noise, timesteps),
+            self._model(noisy, timesteps, self._text[needed.to(device)], rows.to(device)),
+            target,
             timestep_weights(schedule, timesteps, config.snr_gamma, config.timestep_weight_floor),
             instance_rows=part.groups[0],
             prior_weight=config.prior_loss_weight,

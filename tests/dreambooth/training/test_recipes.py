@@ -3,6 +3,7 @@ a floor for the weights of timesteps, stratified timesteps, pivotal tuning."""
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import pytest
@@ -44,6 +45,8 @@ LEAST = {"instance_data_dir": "images", "instance_prompt": "a photo of xon dog"}
         ({"timestep_weight_floor": 1.5}, "timestep_weight_floor: 1.5 must be at most 1"),
         ({"train_token_embedding": True}, "train_token_embedding: needs unique_identifier"),
         ({"prior_batch_size": 0}, "prior_batch_size: 0 must be at least 1"),
+        ({"prior_target": "raw_model"}, "prior_target: is for prior preservation only"),
+        ({**PRIOR, "prior_target": "raw"}, "prior_target: 'raw' must be one of images, raw_model"),
     ],
 )
 def test_refused(changes, message) -> None:
@@ -104,6 +107,40 @@ def test_other_prompts_reach_the_encoder(tmp_path) -> None:
     job.wait()
     assert (table[circle] != before[circle]).any()
     assert (table[square] == before[square]).all()
+
+
+# the target of the prior rows
+
+
+@pytest.mark.parametrize("use_lora", [False, True])
+def test_the_raw_model_is_the_target(tmp_path, use_lora) -> None:
+    """Nothing pulls before anything has changed; then the raw model is what it was, whatever the training did to it."""
+    steps = {"learning_rate": 0.01, "text_encoder_learning_rate": 0.01, "caption_dropout": 0.5, "max_train_steps": 3}
+    config = miniature_config(tmp_path, **PRIOR, **steps, use_lora=use_lora, prior_target="raw_model")
+    job = prepare_job(config)
+    training = job.training
+    assert training.make_ready(job)
+    asked = (torch.randn(3, 4, 4, 4), torch.tensor([10, 500, 999]), torch.tensor([1, 2, 4]))
+    before = training._raw.predict(*asked)
+    first = training.step()
+    later = [training.step() for _ in range(2)]
+    assert first["prior_loss"] < 1e-9 < 1e-5 < later[-1]["prior_loss"]
+    assert first["loss"] == pytest.approx(first["instance_loss"], rel=1e-5)
+    assert torch.equal(training._raw.predict(*asked), before)
+    with torch.no_grad():
+        now = training.trained(*asked[:2], training._text[asked[2]], torch.arange(3))
+    assert not torch.allclose(now, before, atol=1e-4)
+
+
+def test_the_raw_model_is_the_target_after_resuming(tmp_path) -> None:
+    """A checkpoint has trained weights; the raw ones come from the model."""
+    long = {"prior_target": "raw_model", "use_lora": False, "learning_rate": 1e-3, "checkpointing_steps": 1}
+    whole = miniature_config(tmp_path / "whole", **PRIOR, **long, max_train_steps=4)
+    parts = miniature_config(tmp_path / "parts", **PRIOR, **long, max_train_steps=2)
+    expected = train_dreambooth(whole).losses["prior_loss"]
+    train_dreambooth(parts)
+    resumed = train_dreambooth(dataclasses.replace(parts, max_train_steps=4), resume=True)
+    assert resumed.losses["prior_loss"].tolist() == expected.tolist()
 
 
 # caption dropout
