@@ -1,25 +1,28 @@
 """Emergence over many prompts and seeds, painted by the lens; a stopped experiment can be continued.
 
-Each picture is painted once, however many tasks judge it. Pictures are not kept, only verdicts. Cost: prompts × seeds
-runs of the lens.
+Each picture is painted once, however many tasks judge it. Pictures are not kept, only verdicts; where they are wanted,
+there is `sweep`, whose workers do this too. Cost: prompts × seeds runs of the lens.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import Executor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from tqdm.auto import tqdm
 
 from ..models import checks
 from ..models.weight_hash import has_weights_of, weight_hash
 from ..runs.format.atomic_write import require_writable
 from .emergence import emergence
 from .judges import PictureJudge
+from .sweep.runner import Runner, opened
+from .sweep.units import Unit, unit_of
+from .sweep.worker import Recipe
 from .table import EmergenceTable, read_verdicts, verdicts_in, write_verdicts
 
 if TYPE_CHECKING:
@@ -44,7 +47,7 @@ class EmergenceTask:
 
 
 def emergence_table(
-    lens: DiffusionLens,
+    lens: DiffusionLens | Callable[[], DiffusionLens],
     tasks: Iterable[EmergenceTask],
     *,
     seeds: Iterable[int] = range(3),
@@ -65,12 +68,15 @@ def emergence_table(
     on_step: StepListener | None = None,
     slots: Slots = "cut",
     cache: bool = True,
+    executor: Executor | Callable[[], Executor] | None = None,
+    retries: int = 1,
 ) -> EmergenceTable:
     """Paint every prompt of every task from every seed, and judge all layers.
 
     Parameters
     ----------
-    lens : DiffusionLens
+    lens : DiffusionLens or callable
+        Or a function that returns one, as in `sweep`.
     tasks : iterable of EmergenceTask
         Each with a name of its own and different prompts.
     seeds : iterable of int
@@ -82,15 +88,19 @@ def emergence_table(
         may be more prompts, seeds or tasks than before.
     negative_prompt, num_inference_steps, guidance_scale, true_cfg_scale, guidance_rescale, eta, \
 cross_attention_kwargs, negative_prompt_embeds, height, width, latents, quality, on_step, slots, cache
-        As in `DiffusionLens.start`.
+        As in `DiffusionLens.start`; on_step only without an executor of other processes.
+    executor, retries
+        As in `sweep`.
 
     Raises
     ------
     ValueError, TypeError
-        For arguments that cannot work, prompts that a judge cannot judge, or a file of a different experiment (other
-        model, settings, layers or judge; or with runs that are not requested now). Before anything is painted.
+        For arguments that cannot work, a lens that the workers cannot load, prompts that a judge cannot judge, or a
+        file of a different experiment (other model, settings, layers or judge; or with runs that are not requested
+        now). Before anything is painted.
     RuntimeError
-        If a run has no picture at all. A single layer that failed counts as not right, with a warning in the log.
+        If a run has no picture at all, also when tried again. A single layer that failed counts as not right, with a
+        warning in the log.
     """
     options: dict[str, Any] = {
         "negative_prompt": negative_prompt,
@@ -109,6 +119,7 @@ cross_attention_kwargs, negative_prompt_embeds, height, width, latents, quality,
         "slots": slots,
         "cache": cache,
     }
+    lens, load = opened(lens)
     tasks = _checked(tasks)
     numbers = _checked_seeds(seeds)
     chosen = tuple(sorted(checks.layers(layers, lens.num_layers)))
@@ -131,19 +142,37 @@ cross_attention_kwargs, negative_prompt_embeds, height, width, latents, quality,
     if path is not None and Path(path).exists():
         verdicts = _continued(Path(path), lens.pipe, settings, chosen, judges, requested)
 
-    todo = [(prompt, seed) for prompt in texts for seed in numbers if _open(tasks, prompt, seed, verdicts)]
-    for prompt, seed in tqdm(todo, desc="emergence", unit="run", mininterval=1):
-        job = lens._jobs(prompt, layers=chosen, seed=seed, **options)[0]
-        run = job.wait()
-        if run.status != "done":
-            raise RuntimeError(f"no pictures of {prompt!r} from seed {seed}: {run.message or run.status}")
-        for layer, reason in run.failures.items():
-            log.warning("layer %d of %r from seed %d counts as not right: %s", layer, prompt, seed, reason)
-        for task in _open(tasks, prompt, seed, verdicts):
-            verdicts[task.name, prompt, seed] = np.array([*emergence(run, task.judge).verdicts.values()])
-        if path is not None:
-            write_verdicts(Path(path), chosen, numbers, prompts, judges, settings, verdicts)
+    todo = [unit_of(prompt, seed, {}) for prompt in texts for seed in numbers if _open(tasks, prompt, seed, verdicts)]
+    with Runner(lens, load, executor) as runner:
+        if runner.elsewhere and on_step is not None:
+            raise TypeError("on_step: is not called from the other processes of an executor; leave out one of the two")
+
+        def work(unit: Unit) -> tuple[Callable[..., Any], tuple[Any, ...]]:
+            wanted = {task.name: task.judge for task in _open(tasks, unit.prompt, unit.seed, verdicts)}
+            return _judged, (runner.recipe, unit.prompt, {**options, "layers": chosen, "seed": unit.seed}, wanted)
+
+        for unit, found, error in runner.run(todo, work, name="emergence", retries=retries):
+            prompt, seed = unit.prompt, unit.seed
+            if error is not None:
+                raise RuntimeError(f"no pictures of {prompt!r} from seed {seed}: {error}") from error
+            judged, failures = found
+            for layer, reason in failures.items():
+                log.warning("layer %d of %r from seed %d counts as not right: %s", layer, prompt, seed, reason)
+            for name, marks in judged.items():
+                verdicts[name, prompt, seed] = np.array(marks)
+            if path is not None:
+                write_verdicts(Path(path), chosen, numbers, prompts, judges, settings, verdicts)
     return EmergenceTable.of(chosen, numbers, prompts, judges, settings, verdicts, "the experiment")
+
+
+def _judged(
+    recipe: Recipe, prompt: str, options: Mapping[str, Any], judges: Mapping[str, PictureJudge]
+) -> tuple[dict[str, list[bool]], dict[int, str]]:
+    """In a worker: each judge's verdicts by layer, and why layers failed."""
+    run = recipe.open()._jobs(prompt, **options)[0].wait()
+    if run.status != "done":
+        raise RuntimeError(run.message or run.status)
+    return {name: [*emergence(run, judge).verdicts.values()] for name, judge in judges.items()}, run.failures
 
 
 def _open(

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import multiprocessing
 import sys
-from concurrent.futures import ProcessPoolExecutor
-from functools import partial
 from pathlib import Path
 
+from ..analysis.sweep.engine import processes
 from ..analysis.sweep.run import sweep
 from ..lens.diffusion_lens import DiffusionLens
 from ..tiny.scene_judge import SceneJudge
@@ -20,8 +18,6 @@ def sweep_file(options: argparse.Namespace) -> int:
     if options.workers < 1:
         raise ValueError(f"--workers: {options.workers} must be at least 1")
     lens = DiffusionLens.from_pretrained(options.model, device=options.device, text_encoder=options.text_encoder)
-    spawn = multiprocessing.get_context("spawn")  # a fork of a process with torch's threads can hang
-    make = partial(ProcessPoolExecutor, options.workers, spawn)
     result = sweep(
         lens,
         prompts,
@@ -29,7 +25,7 @@ def sweep_file(options: argparse.Namespace) -> int:
         seeds=[options.seed] if options.seeds is None else options.seeds,
         layers=options.layers,
         judge=SceneJudge() if options.judge else None,
-        executor=make if options.workers > 1 else None,
+        executor=processes(options.workers),
         negative_prompt=options.negative_prompt,
         num_inference_steps=options.steps,
         guidance_scale=options.guidance_scale,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ from PIL import Image
 from difflens_widgets import DiffusionLens, EmergenceTable, EmergenceTask, SceneJudge, emergence, emergence_table
 from difflens_widgets.analysis.emergence import first_to_stay
 from difflens_widgets.analysis.intervals import median_interval, wilson
+from difflens_widgets.analysis.sweep.engine import processes
 from difflens_widgets.tiny.drawing import draw
 from difflens_widgets.tiny.scenes import sample_scene
 from drawn_runs import SETTINGS, drawn_run
@@ -271,9 +273,38 @@ def test_a_run_without_any_picture_stops_it_and_one_layer_does_not(caplog, monke
         emergence_table(lens, [task], seeds=[0], **QUICK)
 
 
+def test_threads_share_the_lens(lens, tmp_path: Path) -> None:
+    tasks = [EmergenceTask("all", PROMPTS, Bright()), EmergenceTask("one", PROMPTS[:1], Bright(-100))]
+    here = emergence_table(lens, tasks, seeds=[0, 1], **QUICK)
+    with ThreadPoolExecutor(3) as executor:
+        there = emergence_table(lens, tasks, seeds=[0, 1], executor=executor, path=tmp_path / "t.json", **QUICK)
+    assert_same(there, here)
+    assert_same(EmergenceTable.load(tmp_path / "t.json"), here)
+
+
+def test_what_other_processes_cannot_do_is_refused(lens, painted) -> None:
+    arguments = {"tasks": [EmergenceTask("a", PROMPTS, Bright())], "seeds": [0], **QUICK}
+    with pytest.raises(ValueError, match="give a function that returns the lens in place of it"):
+        emergence_table(lens, executor=processes(2), **arguments)
+    with pytest.raises(TypeError, match="on_step: is not called from the other processes"):
+        emergence_table(DiffusionLens.from_pretrained, executor=processes(2), on_step=print, **arguments)
+    assert not painted
+
+
+@pytest.mark.slow
+def test_processes_judge_what_this_process_judges(tmp_path: Path) -> None:
+    lens = DiffusionLens.from_pretrained(device="cpu")
+    tasks = [EmergenceTask("kinds", PROMPTS, SceneJudge("kinds"))]
+    options = {"seeds": [0, 1], "num_inference_steps": 4, "layers": [0, 12]}
+    there = emergence_table(lens, tasks, executor=processes(2), path=tmp_path / "t.json", **options)
+    assert_same(there, emergence_table(lens, tasks, **options))
+
+
 @pytest.mark.parametrize(
     ("change", "error", "message"),
     [
+        ({"lens": 3}, TypeError, "lens: expected a DiffusionLens, or a function that returns one, got int"),
+        ({"executor": 3}, TypeError, "executor: expected a concurrent.futures.Executor"),
         ({"tasks": []}, ValueError, "tasks: empty"),
         ({"tasks": [EmergenceTask("a", PROMPTS, Bright())] * 2}, ValueError, "tasks: 'a' is the name of 2 tasks"),
         ({"tasks": [EmergenceTask("a", [], Bright())]}, ValueError, "tasks: 'a' needs a list of prompts"),
@@ -292,8 +323,9 @@ def test_a_run_without_any_picture_stops_it_and_one_layer_does_not(caplog, monke
     ids=str,
 )
 def test_what_cannot_work_is_refused_before_anything_is_painted(lens, painted, change, error, message) -> None:
+    given = {"lens": lens, "tasks": [EmergenceTask("a", PROMPTS, Bright())], "seeds": [0], **QUICK, **change}
     with pytest.raises(error, match=message):
-        emergence_table(lens, **{"tasks": [EmergenceTask("a", PROMPTS, Bright())], "seeds": [0], **QUICK, **change})
+        emergence_table(**given)
     assert not painted
 
 

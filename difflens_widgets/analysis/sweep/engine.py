@@ -6,7 +6,17 @@ import logging
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Executor, Future, ThreadPoolExecutor, wait
+from concurrent.futures import (
+    FIRST_COMPLETED,
+    BrokenExecutor,
+    Executor,
+    Future,
+    ProcessPoolExecutor,
+    ThreadPoolExecutor,
+    wait,
+)
+from functools import partial
+from multiprocessing import get_context
 from typing import Any
 
 from .claims import Claims
@@ -34,6 +44,12 @@ class SameThread(Executor):
         except Exception as error:  # noqa: BLE001 (raised again by `result`)
             done.set_exception(error)
         return done
+
+
+def processes(number: int) -> Callable[[], Executor] | None:
+    """What to give as `executor` for so many processes on this machine; None for one, which is this one."""
+    # spawned: a fork of a process with torch's threads can hang
+    return partial(ProcessPoolExecutor, number, get_context("spawn")) if number > 1 else None
 
 
 class Pool:
@@ -99,7 +115,13 @@ class Pool:
 
 
 def run_units(
-    units: Iterable[Unit], task: Task, pool: Pool, *, claims: Claims, finished: Callable[[Unit], bool], retries: int
+    units: Iterable[Unit],
+    task: Task,
+    pool: Pool,
+    *,
+    retries: int,
+    claims: Claims | None = None,
+    finished: Callable[[Unit], bool] = lambda unit: False,
 ) -> Iterator[Result]:
     """Run all units, in any order; yields each one once, when it is done or has failed `1 + retries` times.
 
@@ -109,11 +131,11 @@ def run_units(
     task : callable
         What a worker does for a unit.
     pool : Pool
-    claims : Claims
+    retries : int
+    claims : Claims, optional
         A unit of another sweep that is alive comes last, and is left out if that sweep finishes it.
     finished : callable
         Whether a unit was finished by someone else; then it is yielded without a result.
-    retries : int
     """
     waiting, suspects = deque(units), set[str]()
     others: deque[Unit] = deque()
@@ -128,7 +150,7 @@ def run_units(
                     if finished(unit):
                         suspects.discard(unit.id)
                         yield unit, None, None
-                    elif not claims.take(unit.id):
+                    elif claims is not None and not claims.take(unit.id):
                         others.append(unit)
                     else:
                         waiting.appendleft(unit)  # until it is submitted
@@ -144,7 +166,8 @@ def run_units(
                         others.clear()
                     continue
                 done, _ = wait(running, timeout=_POLL, return_when=FIRST_COMPLETED)
-                claims.refresh()
+                if claims is not None:
+                    claims.refresh()
                 for future in done:
                     unit = running[future]
                     error = future.exception()
@@ -159,7 +182,8 @@ def run_units(
                             waiting.append(unit)
                             continue
                     yield unit, None if error is not None else future.result(), error
-                    claims.release(unit.id)
+                    if claims is not None:
+                        claims.release(unit.id)
             except BrokenExecutor as error:
                 lost = list(running.values())
                 running.clear()
@@ -170,11 +194,13 @@ def run_units(
                     if tries[unit.id] > retries:
                         suspects.discard(unit.id)
                         yield unit, None, error
-                        claims.release(unit.id)
+                        if claims is not None:
+                            claims.release(unit.id)
                         lost = []
                 suspects |= {unit.id for unit in lost}
                 waiting.extendleft(reversed(lost))  # one at a time now, to find the one that kills
     finally:
         for future in running:
             future.cancel()
-        claims.release_all()
+        if claims is not None:
+            claims.release_all()

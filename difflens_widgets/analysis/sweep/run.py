@@ -5,15 +5,12 @@ from __future__ import annotations
 import hashlib
 import io
 import logging
-import os
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from tqdm.auto import tqdm
 
 from ...lens.diffusion_lens import DiffusionLens
 from ...lens.settings import RunOptions, takes_run_options
@@ -22,10 +19,10 @@ from ...runs.format import lens_file
 from ...runs.run import LensRun
 from ..judges import PictureJudge
 from .claims import Claims
-from .engine import Pool, run_units
 from .result import Sweep
+from .runner import Runner, opened
 from .units import Unit, UnitFiles, measures_of, unit_of
-from .worker import paint, recipe_for, verdicts_of
+from .worker import paint, verdicts_of
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -85,8 +82,7 @@ def sweep(
     OSError
         If the folder cannot be written.
     """
-    load = None if isinstance(lens, DiffusionLens) else lens
-    found = lens if isinstance(lens, DiffusionLens) else _loaded(lens)
+    found, load = opened(lens)
     texts, numbers = _checked_prompts(prompts), _checked_seeds(seeds)
     chosen = tuple(sorted(checks.layers(options.pop("layers", None), found.num_layers)))
     retries = checks.as_int("retries", retries, at_least=0)
@@ -100,12 +96,8 @@ def sweep(
     if judge is not None:
         for text in texts:
             judge.judge([], text)
-    pool = Pool(executor)
-    try:
-        recipe = recipe_for(found, load, elsewhere=pool.elsewhere)
-        if pool.elsewhere and pool.workers:  # else each worker would take all cores
-            recipe = replace(recipe, threads=max(1, (os.cpu_count() or 1) // pool.workers))
-        settings = {**about.settings, "model_hash": recipe.model_hash}
+    with Runner(found, load, executor) as runner:
+        settings = {**about.settings, "model_hash": runner.recipe.model_hash}
         content = _content(found, about, settings, given)
         units = [unit_of(text, seed, content) for text in texts for seed in numbers]
         files = UnitFiles(Path(out))
@@ -113,44 +105,34 @@ def sweep(
 
         def task(unit: Unit) -> tuple[Callable[..., Any], tuple[Any, ...]]:
             asked = {**given, "layers": chosen, "seed": unit.seed}
-            return paint, (recipe, unit.prompt, asked, judge)
+            return paint, (runner.recipe, unit.prompt, asked, judge)
 
         Sweep.of(files.folder, units, chosen, settings, described).write()  # so that `Sweep.load` sees it at once
         todo = [unit for unit in units if not _is_finished(files, unit, judge, described)]
-        claims = Claims(files.folder)
-        finished = lambda unit: _is_finished(files, unit, judge, described)  # noqa: E731
         try:
-            # the average since the start: a rate of the last seconds would jump with every result
-            with tqdm(total=len(units), initial=len(units) - len(todo), desc="sweep", unit="run", smoothing=0) as bar:
-                for unit, result, error in run_units(
-                    todo, task, pool, claims=claims, finished=finished, retries=retries
-                ):
-                    if error is not None:
-                        log.warning("%r from seed %d failed: %s", unit.prompt, unit.seed, error)
-                        files.write_failure(unit, f"{type(error).__name__}: {error}")
-                    elif result is not None:
-                        run = LensRun(**_read(result.content))
-                        files.write(unit, result.content, measures_of(run, result.verdicts, described, result.seconds))
-                    bar.update()
+            for unit, result, error in runner.run(
+                todo,
+                task,
+                name="sweep",
+                total=len(units),
+                retries=retries,
+                claims=Claims(files.folder),
+                finished=lambda unit: _is_finished(files, unit, judge, described),
+            ):
+                if error is not None:
+                    log.warning("%r from seed %d failed: %s", unit.prompt, unit.seed, error)
+                    files.write_failure(unit, f"{type(error).__name__}: {error}")
+                elif result is not None:
+                    run = LensRun(**_read(result.content))
+                    files.write(unit, result.content, measures_of(run, result.verdicts, described, result.seconds))
         finally:
             done = Sweep.of(files.folder, units, chosen, settings, described)
             done.write()
         return done
-    finally:
-        pool.close()
 
 
 def _read(content: bytes) -> dict[str, Any]:
     return lens_file.read(io.BytesIO(content))
-
-
-def _loaded(load: Any) -> DiffusionLens:
-    if not callable(load):
-        raise TypeError(f"lens: expected a DiffusionLens, or a function that returns one, got {type(load).__name__}")
-    found = load()
-    if not isinstance(found, DiffusionLens):
-        raise TypeError(f"lens: the function returned {type(found).__name__}, expected a DiffusionLens")
-    return found
 
 
 def _is_finished(files: UnitFiles, unit: Unit, judge: PictureJudge | None, described: str) -> bool:

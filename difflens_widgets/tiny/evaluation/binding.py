@@ -14,14 +14,18 @@ from __future__ import annotations
 import argparse
 import logging
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import Executor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from PIL import Image
-from tqdm.auto import tqdm
 
+from ...analysis.sweep.engine import processes
+from ...analysis.sweep.runner import Runner, opened
+from ...analysis.sweep.units import Unit, unit_of
+from ...analysis.sweep.worker import Recipe
 from ...lens.diffusion_lens import DiffusionLens
 from ...lens.patch_pairs import Place
 from ...lens.settings import RunOptions, takes_run_options
@@ -113,20 +117,22 @@ def outcome(swap: ColorSwap, reading: Reading) -> str:
 
 @takes_run_options
 def binding_table(
-    lens: DiffusionLens,
+    lens: DiffusionLens | Callable[[], DiffusionLens],
     swaps: Sequence[ColorSwap],
     *,
     seeds: Iterable[int] = range(3),
     path: str | Path | None = None,
     reader: Judge | None = None,
+    executor: Executor | Callable[[], Executor] | None = None,
+    retries: int = 1,
     **options: Unpack[RunOptions],
 ) -> BindingTable:
     """Patch every prompt from every seed at every layer and position, and read the pictures.
 
     Parameters
     ----------
-    lens : DiffusionLens
-        Of the embedded model, or of another training of it.
+    lens : DiffusionLens or callable
+        Of the embedded model or another training of it; or a function that returns it, as in `sweep`.
     swaps : sequence of ColorSwap
     seeds : iterable of int
     path : str or Path, optional
@@ -134,6 +140,8 @@ def binding_table(
         may be more prompts or seeds than before.
     reader : Judge, optional
         Default: the one shipped with the embedded model.
+    executor, retries
+        As in `sweep`.
     **options
         As in `DiffusionLens.patch`, such as layers and num_inference_steps; not seed and on_step.
 
@@ -142,8 +150,10 @@ def binding_table(
     ValueError, TypeError
         For arguments that cannot work, or a file of a different experiment. Before anything is painted.
     RuntimeError
-        If a run has no picture at all. A single picture that failed counts as one without the thing, with a warning.
+        If a run has no picture at all, also when tried again. A single picture that failed counts as one without the
+        thing, with a warning.
     """
+    lens, load = opened(lens)
     reader = Judge.load() if reader is None else reader
     swaps, numbers = tuple(swaps), tuple(checks.as_int("seeds", seed, at_least=0) for seed in seeds)
     for name, given in (("prompts", swaps), ("seeds", numbers)):
@@ -166,15 +176,20 @@ def binding_table(
         if Path(path).exists():
             found = _continued(Path(path), settings, chosen, judge, [(a, b) for a in swaps for b in numbers])
 
-    todo = [(swap, seed) for swap in swaps for seed in numbers if (swap, seed) not in found]
-    for swap, seed in tqdm(todo, desc="binding", unit="run", mininterval=1):
-        of_patch["seed"] = of_source["seed"] = seed
-        pairs = places(swap, lens.tokenize(swap.prompt)[0])
-        patched = _finished(lens._patches(swap.prompt, swap.source, pairs, False, False, **of_patch)[0])
-        source = _finished(lens._jobs(swap.source, **of_source)[0])
-        found[swap, seed] = _read(swap, patched, source, reader)
-        if path is not None:
-            write(Path(path), chosen, numbers, swaps, judge, settings, found)
+    asked = {unit_of(swap.prompt, seed, {"source": swap.source}): swap for swap in swaps for seed in numbers}
+    todo = [unit for unit, swap in asked.items() if (swap, unit.seed) not in found]
+    with Runner(lens, load, executor) as runner:
+
+        def work(unit: Unit) -> tuple[Callable[..., Any], tuple[Any, ...]]:
+            seeded = {"seed": unit.seed}
+            return _patched, (runner.recipe, asked[unit], {**of_patch, **seeded}, {**of_source, **seeded}, reader)
+
+        for unit, outcomes, error in runner.run(todo, work, name="binding", total=len(asked), retries=retries):
+            if error is not None:
+                raise RuntimeError(f"no pictures of {unit.prompt!r} from seed {unit.seed}: {error}") from error
+            found[asked[unit], unit.seed] = outcomes
+            if path is not None:
+                write(Path(path), chosen, numbers, swaps, judge, settings, found)
     return BindingTable(chosen, numbers, swaps, found, judge, settings)
 
 
@@ -182,10 +197,21 @@ def _has_an(color: str) -> bool:
     return article(color).startswith("an ")
 
 
+def _patched(
+    recipe: Recipe, swap: ColorSwap, of_patch: Mapping[str, Any], of_source: Mapping[str, Any], reader: Judge
+) -> Outcomes:
+    """In a worker: paint and read one prompt from one seed."""
+    lens = recipe.open()
+    pairs = places(swap, lens.tokenize(swap.prompt)[0])
+    patched = _finished(lens._patches(swap.prompt, swap.source, pairs, False, False, **of_patch)[0])
+    source = _finished(lens._jobs(swap.source, **of_source)[0])
+    return _read(swap, patched, source, reader)
+
+
 def _finished(job: LensJob) -> LensRun:
     run = job.wait()
     if run.status != "done":
-        raise RuntimeError(f"no pictures of {run.prompt!r}: {run.message or run.status}")
+        raise RuntimeError(run.message or run.status)
     return run
 
 
@@ -243,6 +269,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--layers", type=parse_layers, help="0:13, 0:13:3 or 0,4,12 (default: all)")
     parser.add_argument("--out", type=Path, help="JSON of all outcomes; if it is there, it is gone on with")
     parser.add_argument("--figure", type=Path, help="picture of the table, by its ending: .png, .svg, .pdf")
+    parser.add_argument("--workers", type=int, default=1, help="processes of this machine")
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     try:
@@ -256,6 +283,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             path=options.out,
             num_inference_steps=options.steps,
             guidance_scale=guidance_scale,
+            executor=processes(options.workers),
         )
         made = f"{options.steps} steps · guidance {guidance_scale:g}"
         number = f"{options.prompts} prompts × {options.seeds} seeds"

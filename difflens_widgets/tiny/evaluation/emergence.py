@@ -18,6 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from ...analysis.experiment import EmergenceTask, emergence_table
+from ...analysis.sweep.engine import processes
 from ...lens.diffusion_lens import DiffusionLens
 from ...models.sampling_defaults import chosen_or_default
 from ...runs.ranges import parse_layers
@@ -108,6 +109,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--layers", type=parse_layers, help="0:13, 0:13:3 or 0,4,12 (default: all); with the last")
     parser.add_argument("--out", type=Path, help="JSON of all verdicts; if it is there, it is gone on with")
     parser.add_argument("--figure", type=Path, help="picture of the table, by its ending: .png, .svg, .pdf")
+    parser.add_argument("--workers", type=int, default=1, help="processes of this machine")
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     try:
@@ -121,6 +123,7 @@ def main(arguments: list[str] | None = None) -> int:
             path=options.out,
             num_inference_steps=options.steps,
             guidance_scale=guidance_scale,
+            executor=processes(options.workers),
         )
         made = f"{options.steps} steps · guidance {guidance_scale:g}"
         number = f"{options.prompts} prompts of each kind × {options.seeds} seeds"

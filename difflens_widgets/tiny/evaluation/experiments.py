@@ -17,15 +17,20 @@ import argparse
 import json
 import logging
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Executor
 from dataclasses import replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from PIL import Image
-from tqdm.auto import tqdm
 
 from ...analysis.comparison.compare import compare
+from ...analysis.sweep.engine import processes
+from ...analysis.sweep.runner import Runner
+from ...analysis.sweep.units import Unit, unit_of
+from ...analysis.sweep.worker import Recipe
 from ...dreambooth.config import DreamBoothConfig
 from ...dreambooth.history import files
 from ...dreambooth.history.history import TrainingHistory
@@ -44,7 +49,13 @@ CONFIG = "train_dog_dreambooth_with_lens.yaml"
 
 
 def experiments(
-    config: DreamBoothConfig, work: Path, *, trainings: int = 1, seeds: int = 3, steps: int = 8
+    config: DreamBoothConfig,
+    work: Path,
+    *,
+    trainings: int = 1,
+    seeds: int = 3,
+    steps: int = 8,
+    executor: Executor | Callable[[], Executor] | None = None,
 ) -> tuple[dict[str, Any], Image.Image]:
     """Train and measure.
 
@@ -59,6 +70,8 @@ def experiments(
         How many; only experiment 3 uses all.
     seeds, steps : int
         Seeds of each prompt, and denoising steps, of experiment 2.
+    executor : concurrent.futures.Executor, or a function that makes one, optional
+        As in `sweep`, for all trainings but the first and for experiment 2.
 
     Returns
     -------
@@ -78,12 +91,18 @@ def experiments(
         checks.as_int(name, value, at_least=1)
     raw, judge = DiffusionLens.from_pretrained(config.pretrained_model_name_or_path, device=config.device), Judge.load()
     model_hash = weight_hash(raw.pipe)
-    histories = []
+    configs = []
     for number in range(trainings):
         unwatched: dict[str, Any] = {} if number == 0 else {"use_diffusion_lens": False, "keep_epoch_weights": False}
         seed = config.seed + number
         folders: dict[str, Any] = {"output_dir": str(work / f"seed-{seed}"), "class_data_dir": str(work / "class")}
-        histories.append(_trained(replace(config, seed=seed, **folders, **unwatched), model_hash))
+        configs.append(replace(config, seed=seed, **folders, **unwatched))
+    histories = [_trained(configs[0], model_hash)]  # by itself: it makes the class images
+    with Runner(raw, None, executor) as runner:
+        others = {unit_of("training", each.seed, {}): each for each in configs[1:]}
+        _results(runner, [*others], lambda unit: (_train, (runner.recipe, others[unit], model_hash)), "trainings")
+        histories += [_trained(each, model_hash) for each in configs[1:]]
+        compared = _raw_vs_tuned(raw, histories[0], judge, config, seeds, steps, runner)
     first, last = histories[0], config.num_train_epochs
     numbers = {
         "dreambooth_schema": SCHEMA,
@@ -92,7 +111,7 @@ def experiments(
         "config": {name: value for name, value in config.to_dict().items() if name != "output_dir"},
         "made_with": first.run(0).settings.get("versions"),
         "layer_evolution": results.evolution(first, judge),
-        "raw_vs_tuned": _raw_vs_tuned(raw, first, judge, config, seeds, steps),
+        "raw_vs_tuned": compared,
         "concept_alignment": {
             "trainings": [config.seed + number for number in range(trainings)],
             "layers": list(raw.layers),
@@ -103,6 +122,26 @@ def experiments(
         },
     }
     return numbers, first.grid()
+
+
+def _results(
+    runner: Runner,
+    units: Sequence[Unit],
+    task: Callable[[Unit], tuple[Callable[..., Any], tuple[Any, ...]]],
+    name: str,
+    keep: Callable[[Unit, Any], None] = lambda unit, result: None,
+) -> None:
+    """Run all units, and keep each result as it comes; the first error ends it."""
+    for unit, result, error in runner.run(units, task, name=name, retries=0) if units else ():
+        if error is not None:
+            raise error
+        keep(unit, result)
+
+
+def _train(recipe: Recipe, config: DreamBoothConfig, model_hash: str) -> None:
+    """In a worker: make a training, which stays in its folder."""
+    recipe.open()  # takes no more than its share of the cores
+    _trained(config, model_hash)
 
 
 def _trained(config: DreamBoothConfig, model_hash: str) -> TrainingHistory:
@@ -122,7 +161,13 @@ def _trained(config: DreamBoothConfig, model_hash: str) -> TrainingHistory:
 
 
 def _raw_vs_tuned(
-    raw: DiffusionLens, history: TrainingHistory, judge: Judge, config: DreamBoothConfig, seeds: int, steps: int
+    raw: DiffusionLens,
+    history: TrainingHistory,
+    judge: Judge,
+    config: DreamBoothConfig,
+    seeds: int,
+    steps: int,
+    runner: Runner,
 ) -> dict[str, Any]:
     """Every metric as [prompt][seed][layer]; each prompt and seed is stored in the folder of the training at once."""
     layers = sorted(history.run(0).layers)
@@ -135,22 +180,20 @@ def _raw_vs_tuned(
     stored = history.folder / "raw_vs_tuned.json"
     same = {**options, "layers": layers, "model_hash": history.model_hash}
     done = _read_stored(stored, same)
-    tuned = history.lens(config.num_train_epochs, device=config.device)
-    todo = [(prompt, seed) for prompt in results.COMPARED for seed in range(seeds) if f"{seed} {prompt}" not in done]
-    for prompt, seed in tqdm(todo, desc="raw vs tuned", unit="comparison"):
-        comparison = compare(
-            raw,
-            tuned,
-            prompt,
-            attribution=True,
-            layers=layers,
-            seed=seed,
-            num_inference_steps=steps,
-            guidance_scale=guidance_scale,
-            negative_prompt=config.negative_prompt,
-        )
-        done[f"{seed} {prompt}"] = results.compared(comparison, judge)
+    _tuned.cache_clear()
+    at = (history.folder, config.num_train_epochs, config.device)
+    units = [unit_of(prompt, seed, {}) for prompt in results.COMPARED for seed in range(seeds)]
+    todo = [unit for unit in units if f"{unit.seed} {unit.prompt}" not in done]
+
+    def task(unit: Unit) -> tuple[Callable[..., Any], tuple[Any, ...]]:
+        asked = {**options, "layers": layers, "seed": unit.seed, "attribution": True}
+        return _compared, (runner.recipe, at, unit.prompt, asked, judge)
+
+    def keep(unit: Unit, measures: Any) -> None:
+        done[f"{unit.seed} {unit.prompt}"] = measures
         _write(stored, {"same": same, "done": done})
+
+    _results(runner, todo, task, "raw vs tuned", keep)
     rows = [[done[f"{seed} {prompt}"] for seed in range(seeds)] for prompt in results.COMPARED]
     return {
         "training": config.seed,
@@ -162,6 +205,19 @@ def _raw_vs_tuned(
         "negative_prompt": config.negative_prompt,
         "measures": {name: [[each[name] for each in row] for row in rows] for name in rows[0][0]},
     }
+
+
+def _compared(
+    recipe: Recipe, at: tuple[Path, int, str | None], prompt: str, options: Mapping[str, Any], judge: Judge
+) -> dict[str, Any]:
+    """In a worker: compare the models before and after a training, on one prompt from one seed."""
+    return results.compared(compare(recipe.open(), _tuned(*at), prompt, **options), judge)
+
+
+@lru_cache(maxsize=1)
+def _tuned(folder: Path, epoch: int, device: str | None) -> DiffusionLens:
+    """The lens of a training's epoch; a worker loads it once."""
+    return TrainingHistory.load(folder).lens(epoch, device=device)
 
 
 def _read_stored(path: Path, same: dict[str, Any]) -> dict[str, Any]:
@@ -188,13 +244,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--trainings", type=int, default=1, help="with different seeds, for experiment 3")
     parser.add_argument("--seeds", type=int, default=3, help="seeds of each prompt of experiment 2")
     parser.add_argument("--steps", type=int, default=8, help="denoising steps of experiment 2")
+    parser.add_argument("--workers", type=int, default=1, help="processes of this machine")
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     counts = {name: getattr(options, name) for name in ("trainings", "seeds", "steps")}
     try:
         config = DreamBoothConfig.from_yaml(options.config)
         options.out.parent.mkdir(parents=True, exist_ok=True)
-        found, sheet = experiments(config, options.work, **counts)
+        found, sheet = experiments(config, options.work, **counts, executor=processes(options.workers))
         _write(options.out, found)
         with replacing(options.out.with_suffix(".jpg"), "the sheet of images") as file:
             sheet.convert("RGB").save(file, "JPEG", quality=88)

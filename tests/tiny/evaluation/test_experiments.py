@@ -120,6 +120,17 @@ def test_the_cosines_are_of_every_training(place, found) -> None:
     np.testing.assert_allclose(after[1], results.cosines(lens), atol=1e-4)
 
 
+@pytest.mark.slow
+def test_two_processes_find_the_same(place, found) -> None:
+    elsewhere = ["--work", str(place / "elsewhere"), "--out", str(place / "elsewhere.json"), "--workers", "2"]
+    assert main(command(place, *elsewhere)) == 0
+    there = json.loads((place / "elsewhere.json").read_text())
+    for name in ("before", "after"):
+        a, b = (np.array(each["concept_alignment"][name], float) for each in (there, found))
+        np.testing.assert_allclose(a, b, atol=1e-3)
+    assert there["raw_vs_tuned"]["measures"]["subject/raw"] == found["raw_vs_tuned"]["measures"]["subject/raw"]
+
+
 def test_it_goes_on_where_it_was(place, found, capsys) -> None:
     kept = place / "work" / "seed-0" / "raw_vs_tuned.json"
     content = json.loads(kept.read_text())
