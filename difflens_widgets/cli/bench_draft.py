@@ -8,8 +8,9 @@ import torch
 
 from ..analysis.ssim import ssim
 from ..models import checks
+from ..runs.events import LayerImage
 from ..tiny.scenes import training_scene
-from .bench_lens import PROMPT, timed
+from .bench_lens import PROMPT, seconds_to_first, timed
 from .bench_models import open_lens
 from .rows import Row, measured
 
@@ -44,6 +45,8 @@ def bench_draft(model: str, num_inference_steps: int, repeats: int, device: str 
     yield measured("exact", exact_times)
     yield measured("draft", draft_times)
     yield measured("speed-up", ratios, "×")
+    options = {"num_inference_steps": steps, "quality": "draft", "cache": False}
+    yield measured("first picture", [seconds_to_first(LayerImage, lens, **options) for _ in range(repeats)])
 
     prompts = [training_scene(7, 13 * index).caption for index in range(PROMPTS)]
     exact = lens(prompts, layers=[last], num_inference_steps=steps)

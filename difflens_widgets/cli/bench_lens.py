@@ -18,7 +18,7 @@ from PIL import Image
 from ..lens.diffusion_lens import DiffusionLens
 from ..lens.settings import RunOptions
 from ..runs import worker
-from ..runs.events import Event, Preview
+from ..runs.events import Done, Event, Preview
 from .bench_models import open_lens
 from .rows import Row, measured
 
@@ -60,7 +60,7 @@ def bench_lens(
     yield replace(measured("the same again", again[1:], digits=3, note=note), figures={"speed_up": quicker})
     ratios = [in_background(lens, **options) for _ in range(repeats)]
     yield measured("background", ratios, "×", note="as long, if the waiting thread keeps its OpenMP threads")
-    previews = [seconds_to_first_preview(lens, **options) for _ in range(repeats)]
+    previews = [seconds_to_first(Preview, lens, **options) for _ in range(repeats)]
     yield measured("first preview", previews)
 
     for batch_size in batch_sizes:
@@ -109,12 +109,12 @@ def in_background(lens: DiffusionLens, **options: Any) -> float:
     return times["kept"][0] / times["released"][0]
 
 
-def seconds_to_first_preview(lens: DiffusionLens, **options: Any) -> float:
-    """Seconds from `start` to the first preview."""
+def seconds_to_first(kind: type[Event], lens: DiffusionLens, **options: Any) -> float:
+    """Seconds from `start` to the first event of a kind."""
     seen = threading.Event()
 
     def listen(event: Event) -> None:
-        if isinstance(event, Preview):
+        if isinstance(event, (kind, Done)):  # one that fails has none
             seen.set()
 
     began = time.perf_counter()
