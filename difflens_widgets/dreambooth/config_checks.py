@@ -125,8 +125,6 @@ def check_prompts(values: Mapping[str, Any]) -> None:
         raise ValueError("train_token_embedding: needs unique_identifier, the word whose embedding is trained")
     if values["with_prior_preservation"]:
         _check_class_prompts(values["class_prompt"], values["class_prompts"], instance)
-    elif values["prior_target"] != "images":
-        raise ValueError("prior_target: is for prior preservation only; set with_prior_preservation: true")
     elif values["class_prompts"]:
         raise ValueError("class_prompts: are used for prior preservation only; set with_prior_preservation: true")
 

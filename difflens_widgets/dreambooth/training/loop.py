@@ -115,7 +115,7 @@ class Training:
     def _make_state(self, prompt_ids: Tensor) -> None:
         """Freeze, add LoRA layers, make the optimizer, and load the checkpoint."""
         config, accelerator = self.config, self.accelerator
-        of_raw = config.prior_target == "raw_model"
+        of_raw = config.prior_target == "raw_model" and len(config.prior_prompts) > 0
         self._raw = RawModel(self.pipe, prompt_ids, keep_unet=not config.use_lora) if of_raw else None
         self.trained = make_trainable(self.pipe, config)
         self.trained.eval()

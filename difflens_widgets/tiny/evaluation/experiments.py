@@ -2,7 +2,7 @@
 
 ``python -m difflens_widgets.tiny.evaluation.experiments`` runs them.
 
-1. Layer evolution: the shipped training, with the lens on its validation prompts at every 20th epoch.
+1. Layer evolution: the shipped training, with the lens on its validation prompts at every 25th epoch.
 2. Raw against tuned: several prompts and seeds through all layers, and all four pairs of text encoder and U-Net.
 3. Concept alignment: the cosine of the rare word and its class before and after training, with controls; of several
    trainings with ``--trainings``.

@@ -2,7 +2,7 @@
 
 ``python -m difflens_widgets.tiny.evaluation.subject_fidelity [WEIGHTS ...]`` prints it.
 
-WEIGHTS are folders that a DreamBooth training of the embedded model kept, such as ``OUTPUT/epochs/000140/weights``. The
+WEIGHTS are folders that a DreamBooth training of the embedded model kept, such as ``OUTPUT/epochs/000150/weights``. The
 model before training is always measured first, from the same noise. An image shows the subject if enough of it, without
 the background, has the color of its fur, and enough the color of its ears. The first lines tell how often this is so
 for drawings of the subject and of other dogs. The judge says how often there is a dog, and nothing else, at all.

@@ -45,7 +45,6 @@ LEAST = {"instance_data_dir": "images", "instance_prompt": "a photo of xon dog"}
         ({"timestep_weight_floor": 1.5}, "timestep_weight_floor: 1.5 must be at most 1"),
         ({"train_token_embedding": True}, "train_token_embedding: needs unique_identifier"),
         ({"prior_batch_size": 0}, "prior_batch_size: 0 must be at least 1"),
-        ({"prior_target": "raw_model"}, "prior_target: is for prior preservation only"),
         ({**PRIOR, "prior_target": "raw"}, "prior_target: 'raw' must be one of images, raw_model"),
     ],
 )
@@ -130,6 +129,13 @@ def test_the_raw_model_is_the_target(tmp_path, use_lora) -> None:
     with torch.no_grad():
         now = training.trained(*asked[:2], training._text[asked[2]], torch.arange(3))
     assert not torch.allclose(now, before, atol=1e-4)
+
+
+def test_without_prior_rows_there_is_no_raw_model(tmp_path) -> None:
+    job = prepare_job(miniature_config(tmp_path, prior_target="raw_model"))
+    assert job.training.make_ready(job)
+    assert job.training._raw is None
+    assert job.training.step().keys() == {"loss", "learning_rate"}
 
 
 def test_the_raw_model_is_the_target_after_resuming(tmp_path) -> None:
