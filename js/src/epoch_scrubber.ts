@@ -16,6 +16,8 @@ import { listen, type Model, type Status } from "./shared/model";
 import { progressText } from "./shared/progress";
 import { fileName, savePng, type Bitmap } from "./shared/save";
 import { Session } from "./shared/session";
+import { beside } from "./shared/spots";
+import type { Picture } from "./shared/store";
 import { widget } from "./shared/widget";
 
 const WATCHED = [
@@ -72,6 +74,15 @@ class View extends Instrument<ScrubTraits> {
     const spot = this.scene.spot();
     const name = fileName("training", "epoch", spot.epoch, "layer", spot.layer, this.scene.prompt()?.prompt ?? "");
     return [await this.scene.pictureOf(spot)?.load(), name];
+  }
+
+  protected override near(): (Picture | undefined)[] {
+    const spot = this.scene.spot();
+    const spots = [
+      ...beside(this.get("columns"), spot.epoch).map((epoch) => ({ ...spot, epoch })),
+      ...beside(this.get("layers"), spot.layer).map((layer) => ({ ...spot, layer })),
+    ];
+    return spots.map((each) => this.scene.pictureOf(each));
   }
 
   private rows(status: Status): Row<number>[] {

@@ -16,7 +16,7 @@ import { Session } from "./shared/session";
 import { AXIS, Instrument } from "./shared/instrument";
 import { progressText } from "./shared/progress";
 import { PictureGrid, type Row } from "./shared/grid";
-import { keptOf, keyOf, spotOf, spotsAlong, waysFrom, type Spot, type SpotTraits } from "./shared/spots";
+import { beside, keptOf, keyOf, spotOf, spotsAlong, waysFrom, type Spot, type SpotTraits } from "./shared/spots";
 import { Steps } from "./shared/steps";
 import { holes, type Mark, type Thumbnail } from "./shared/thumb";
 import type { Picture } from "./shared/store";
@@ -87,6 +87,16 @@ class View extends Instrument<Traits> {
     const { layer, step, token } = spot;
     const part = token !== null ? [this.label(token)] : step !== null ? ["step", step + 1] : [];
     return [await this.pictureOf(spot)?.load(), fileName("lens", this.get("prompt"), "layer", layer, ...part)];
+  }
+
+  protected override near(): (Picture | undefined)[] {
+    const spot = this.spot();
+    const steps = [...this.get("snapshots"), null];
+    const spots = [
+      ...beside(this.get("layers"), spot.layer).map((layer) => ({ ...spot, layer })),
+      ...beside(steps, spot.step).map((step) => ({ ...spot, step })),
+    ];
+    return spots.map((each) => this.pictureOf(each));
   }
 
   protected override update(): void {

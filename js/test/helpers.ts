@@ -40,14 +40,14 @@ export class Decoder {
   held: (() => void)[] | null = null;
 
   install(): void {
-    (globalThis as any).createImageBitmap = (blob: Blob) => this.decode(blob);
+    (globalThis as any).createImageBitmap = (blob: Blob, options?: ImageBitmapOptions) => this.decode(blob, options);
   }
 
   finish(): void {
     for (const each of this.held!.splice(0)) each();
   }
 
-  private async decode(blob: Blob): Promise<object> {
+  private async decode(blob: Blob, options?: ImageBitmapOptions): Promise<object> {
     this.mostRunning = Math.max(this.mostRunning, ++this.running);
     if (this.held) await new Promise<void>((done) => this.held!.push(done));
     const bytes = new Uint8Array(await blob.arrayBuffer());
@@ -56,8 +56,8 @@ export class Decoder {
     this.decoded++;
     this.mostOpen = Math.max(this.mostOpen, ++this.open);
     const bitmap = {
-      width: this.size,
-      height: this.size,
+      width: options?.resizeWidth ?? this.size,
+      height: options?.resizeWidth ?? this.size,
       bytes,
       closed: false,
       close: () => {

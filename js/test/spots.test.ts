@@ -1,7 +1,7 @@
 // Spots: which picture is on screen, and which come next.
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { keptOf, keyOf, spotOf, spotsAlong, waysFrom, type Way } from "../src/shared/spots";
+import { beside, keptOf, keyOf, spotOf, spotsAlong, waysFrom, type Way } from "../src/shared/spots";
 import { modelOf } from "./helpers";
 
 const MASKS = [
@@ -74,4 +74,12 @@ test("where there are no steps, their way is that of the layers", () => {
 test("what is not on the way stays", () => {
   const along = spotsAlong(model({ token: 3, token_masks: MASKS }), "layer+");
   assert.deepEqual(new Set(along.map((spot) => spot.token)), new Set([2]));
+});
+
+test("beside a value are its neighbours in the list", () => {
+  assert.deepEqual(beside([0, 4, 8, 12], 4), [0, 8]);
+  assert.deepEqual(beside([0, 4, 8, 12], 0), [4]);
+  assert.deepEqual(beside([0, 5, null], null), [5]);
+  assert.deepEqual(beside([0, 4], 7), []);
+  assert.deepEqual(beside([], 0), []);
 });

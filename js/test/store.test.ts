@@ -1,7 +1,7 @@
 // FrameStore and BitmapCache: pictures are decoded when they are shown, and few of them stay decoded.
 import assert from "node:assert/strict";
 import { beforeEach, test } from "node:test";
-import { MOST_PIXELS } from "../src/shared/bitmaps";
+import { MOST_PIXELS, THUMB_SIDE } from "../src/shared/bitmaps";
 import { FrameStore } from "../src/shared/store";
 import { bytesOf, Decoder, frame, settle } from "./helpers";
 
@@ -34,6 +34,35 @@ test("all thumbs of a matrix are decoded once, and few bitmaps stay", async () =
   assert.equal(decoder.open, limit);
   assert(decoder.mostOpen <= limit + 8, `${decoder.mostOpen} bitmaps were open`);
   assert(decoder.mostRunning <= 8, `${decoder.mostRunning} were decoded at a time`);
+});
+
+test("thumbs are small, and hundreds of them stay decoded", async () => {
+  const store = new FrameStore();
+  for (let each = 0; each < 300; each++) await store.offer(`epoch/${each}`, frame([1, each % 256, each >> 8]));
+  const thumbs = () => Promise.all(Array.from({ length: 300 }, (_, each) => store.get(`epoch/${each}`)!.thumb()));
+  const first = await thumbs();
+  assert.deepEqual(new Set(first.map((bitmap) => bitmap!.width)), new Set([THUMB_SIDE]));
+  assert.equal(decoder.decoded, 301); // one of full size, which told the size
+  assert.deepEqual(await thumbs(), first);
+  assert.equal(decoder.decoded, 301);
+  assert.equal((await store.get("epoch/7")!.load())!.width, 512);
+  await store.offer("epoch/7", frame([2]));
+  store.dispose();
+  assert.equal(decoder.open, 0);
+});
+
+test("small pictures are their own thumbs", async () => {
+  const store = new FrameStore();
+  decoder.size = 64;
+  await store.offer("a", frame([1]));
+  assert.equal(await store.get("a")!.thumb(), await store.get("a")!.load());
+});
+
+test("a broken picture does not keep the thumbs of the others back", async () => {
+  const store = new FrameStore();
+  await store.offer("a", frame([0]));
+  await store.offer("b", frame([1]));
+  assert.deepEqual(await Promise.all([store.get("a")!.thumb(), store.get("b")!.thumb()].map(async (each) => !!(await each))), [false, true]);
 });
 
 test("the bound is one of pixels: large pictures are fewer", async () => {

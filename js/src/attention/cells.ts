@@ -23,8 +23,8 @@ class MapCell extends Thumb {
     this.el.firstElementChild!.append(this.heat);
   }
 
-  override show(place: MapPlace, current: boolean): void {
-    super.show(place, current);
+  protected override draw(place: MapPlace, current: boolean): void {
+    super.draw(place, current);
     const { heat, version } = place;
     this.el.classList.toggle("dlw-quiet", !place.selected); // current for the keyboard only
     this.el.setAttribute("aria-label", place.title);

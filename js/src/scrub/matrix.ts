@@ -6,8 +6,8 @@ import { LossChart } from "./chart";
 import type { Alarm, DriftPlace } from "./scene";
 
 class DriftCell extends Thumb {
-  override show(place: DriftPlace, current: boolean): void {
-    super.show(place, current);
+  protected override draw(place: DriftPlace, current: boolean): void {
+    super.draw(place, current);
     const { share, flagged } = place;
     this.el.setAttribute("aria-label", place.title);
     this.el.classList.toggle("dlw-coloured", share !== null);

@@ -49,15 +49,12 @@ export class PictureGrid<K extends Key = Key> {
     this.heads.forEach((head, index) => head.classList.toggle("dlw-current", index === column));
     this.lines.forEach(({ head, thumbs }, down) => {
       head.classList.toggle("dlw-current", down === row);
-      thumbs.forEach((thumb, across) => {
-        const current = down === row && across === column;
-        thumb.show(rows[down]!.thumbnails[across]!, current);
-        thumb.el.tabIndex = current ? 0 : -1;
-        thumb.el.setAttribute("aria-selected", String(current));
-      });
+      thumbs.forEach((thumb, across) => thumb.show(rows[down]!.thumbnails[across]!, down === row && across === column));
     });
     if (row === this.#row && column === this.#column) return;
+    select(this.current, false);
     [this.#row, this.#column] = [row, column];
+    select(this.current, true);
     if (focused) this.current?.focus({ preventScroll: true });
     this.#reveal();
   }
@@ -118,6 +115,7 @@ export class PictureGrid<K extends Key = Key> {
     const thumb = this.thumb();
     thumb.el.setAttribute("role", "gridcell");
     thumb.el.setAttribute(SUPPRESS, "true");
+    select(thumb.el, false);
     thumb.el.addEventListener("click", (event) => {
       this.#go(row, column, event);
       thumb.el.focus({ preventScroll: true });
@@ -133,4 +131,10 @@ export class PictureGrid<K extends Key = Key> {
     this.el.scrollLeft += Math.min(0, box.left - frame.left - left) + Math.max(0, box.right - frame.right);
     this.el.scrollTop += Math.min(0, box.top - frame.top - top) + Math.max(0, box.bottom - frame.bottom);
   }
+}
+
+function select(cell: HTMLElement | undefined, current: boolean): void {
+  if (!cell) return;
+  cell.tabIndex = current ? 0 : -1;
+  cell.setAttribute("aria-selected", String(current));
 }

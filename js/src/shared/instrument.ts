@@ -9,8 +9,10 @@ import { NoticeLine } from "./notice";
 import { PictureCanvas } from "./picture";
 import { savePng, type Bitmap } from "./save";
 import type { Session } from "./session";
+import type { Picture } from "./store";
 
 export const AXIS = "input, [role=gridcell]";
+const IDLE = 20; // ms after a drawing: the frame is on screen, and a held key has not come again
 
 export abstract class Instrument<T extends CommonTraits> {
   protected readonly root = h("div", { class: "dlw-root" });
@@ -22,6 +24,7 @@ export abstract class Instrument<T extends CommonTraits> {
   protected readonly help: Help;
   protected readonly offs: Off[] = [];
   #frame = 0;
+  #idle = 0;
   #stale = false;
   // JupyterLab takes a cell that is scrolled away off the page, and puts it back later
   readonly #observer = new ResizeObserver(() => this.#stale && this.schedule());
@@ -64,6 +67,7 @@ export abstract class Instrument<T extends CommonTraits> {
   dispose(): void {
     for (const off of this.offs) off();
     cancelAnimationFrame(this.#frame);
+    clearTimeout(this.#idle);
     this.#observer.disconnect();
     this.film.dispose();
     this.root.remove();
@@ -73,6 +77,11 @@ export abstract class Instrument<T extends CommonTraits> {
   protected abstract update(): void;
   /** The picture on screen, if there is one, and the name of its file. */
   protected abstract current(): Promise<[Bitmap | undefined, string]>;
+
+  /** The pictures that the next key may ask for. */
+  protected near(): (Picture | undefined)[] {
+    return [];
+  }
 
   /** The element that has the arrow keys. */
   protected keyboard(): HTMLElement {
@@ -97,8 +106,16 @@ export abstract class Instrument<T extends CommonTraits> {
     cancelAnimationFrame(this.#frame);
     this.#frame = requestAnimationFrame(() => {
       this.#stale = !this.root.isConnected;
-      if (!this.#stale) this.update();
+      if (this.#stale) return;
+      this.update();
+      clearTimeout(this.#idle);
+      this.#idle = window.setTimeout(() => this.#decodeAhead(), IDLE);
     });
+  }
+
+  /** While nobody waits: a key then finds its picture decoded. One that is not finished is replaced soon. */
+  #decodeAhead(): void {
+    for (const picture of this.near()) if (picture?.final) void picture.load();
   }
 
   async #savePng(): Promise<void> {

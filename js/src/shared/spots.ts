@@ -76,3 +76,9 @@ export function spotsAlong(model: Model<any>, requested: Way): Spot[] {
   const ahead = [...values.slice(at + 1), ...values.slice(0, at)];
   return (way.endsWith("-") ? ahead.reverse() : ahead).map((value) => ({ ...spot, [axis]: value }));
 }
+
+/** The one before and the one behind a value in a list, as far as they are there. */
+export function beside<T>(values: T[], value: T): T[] {
+  const at = values.indexOf(value);
+  return at < 0 ? [] : values.filter((_, index) => Math.abs(index - at) === 1);
+}

@@ -1,4 +1,5 @@
 // Thumb: one position of an axis: its small picture, its mark and its number.
+import { THUMB_SIDE } from "./bitmaps";
 import { h, write } from "./dom";
 import { paint } from "./picture";
 import type { Picture } from "./store";
@@ -22,19 +23,26 @@ export function holes(): Thumbnail[] {
   return Array.from({ length: EMPTY_THUMBNAILS }, () => hole);
 }
 
-const PIXELS = 128; // twice 64 CSS pixels, for screens with two pixels per CSS pixel
-
 export class Thumb {
   readonly el = h("div");
   readonly label = h("span", { class: "dlw-number" });
   readonly #canvas = h("canvas", { class: "dlw-thumb" });
   #picture: Picture | undefined;
+  #shown: Thumbnail | undefined;
+  #current = false;
 
   constructor() {
     this.el.append(h("div", { class: "dlw-box" }, this.#canvas), h("i", { class: "dlw-mark" }), this.label);
   }
 
-  show({ value, mark, title, picture }: Thumbnail, current: boolean): void {
+  /** Show what is not shown yet: a widget has a hundred of these, of which a key changes two. */
+  show(thumbnail: Thumbnail, current: boolean): void {
+    if (current === this.#current && this.#shown && equal(thumbnail, this.#shown)) return;
+    [this.#shown, this.#current] = [thumbnail, current];
+    this.draw(thumbnail, current);
+  }
+
+  protected draw({ value, mark, title, picture }: Thumbnail, current: boolean): void {
     this.el.className = `dlw-cell dlw-is-${mark}${current ? " dlw-current" : ""}`;
     this.el.title = title;
     write(this.label, value < 0 ? "" : String(value));
@@ -46,11 +54,16 @@ export class Thumb {
 
   /** The canvas keeps its own pixels: the decoded picture is not needed any more. */
   async #paint(picture: Picture): Promise<void> {
-    const bitmap = await picture.load();
+    const bitmap = await picture.thumb();
     if (picture !== this.#picture) return;
-    if (bitmap) paint(this.#canvas, bitmap, PIXELS);
+    if (bitmap) paint(this.#canvas, bitmap, THUMB_SIDE);
     this.#canvas.hidden = !bitmap;
   }
+}
+
+/** Whether two objects of one kind have the same values. */
+function equal<T extends object>(a: T, b: T): boolean {
+  return (Object.keys(a) as (keyof T)[]).every((name) => a[name] === b[name]);
 }
 
 /** Where labels of `size` have too little `room`, show only every second, third …; the current one always shows. */
