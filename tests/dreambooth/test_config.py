@@ -93,7 +93,9 @@ def test_the_shipped_files_are_found_by_their_names_and_keep_the_class(name) -> 
     assert config.train_token_embedding
     assert config.with_prior_preservation
     assert len(set(config.class_prompts)) == 32
-    assert config.num_train_epochs / config.diffusion_lens_epochs in (5, 7)
+    assert config.prior_target == "raw_model"
+    assert config.num_train_epochs % config.diffusion_lens_epochs == 0  # the last validation is no odd one
+    assert config.num_train_epochs // config.diffusion_lens_epochs in range(4, 9)
 
 
 def test_yaml_there_and_back(tmp_path) -> None:
