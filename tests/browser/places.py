@@ -41,6 +41,8 @@ WIDGETS = {
 }
 LIVE = ("LayerSlider", "Microscope", "Microscope, started before")
 AXIS = ".dlw-film .dlw-range, [role=gridcell][tabindex='0']"
+KEYS = {"TokenAttentionGrid": "ArrowUp", "EpochScrubber": "ArrowUp"}  # to another layer
+FOCUSED = "root => root.getRootNode().activeElement.matches('.dlw-range, .dlw-current')"
 NAMES = "mo, microscope, scripted, training, DiffViewer, EpochScrubber, LayerSlider, TokenAttentionGrid"
 COMMANDS = {
     "notebook": ["notebook", "--no-browser", "--allow-root", "--ip=127.0.0.1", "--IdentityProvider.token=place"],
@@ -113,11 +115,12 @@ def drive(page: Page, place: str, folder: Path) -> Iterator[str]:
         try:
             if name in LIVE:
                 widget.wait_until_done()
-            axis = shown.locator(AXIS).first
-            before, pixels = widget.facts.inner_text(), widget.pixels()
-            axis.press("ArrowLeft")
+            picture = shown.locator(".dlw-picture:visible").first
+            before, pixels = widget.facts.inner_text(), lab.settled(picture)
+            shown.locator(AXIS).locator("visible=true").first.press(KEYS.get(name, "ArrowLeft"))
             expect(widget.facts).not_to_have_text(before)
-            assert len({"", pixels, widget.pixels()}) == 3, "the picture did not change"
+            assert len({"", pixels, lab.settled(picture)}) == 3, "the picture did not change"
+            assert shown.evaluate(FOCUSED), "the keyboard is not where the frame is"
             how = "painted live, " if name in LIVE else ""
             yield f"{name}: {how}moved by keyboard: {widget.facts.inner_text()[:60]}"
         except (AssertionError, Error) as error:

@@ -197,6 +197,29 @@ def test_every_view_works_offline_by_keyboard_and_keeps_nobody_out(
     assert opened.noise == []
 
 
+def test_the_focus_moves_in_a_shadow_tree_too(browser: Browser, everything: Path) -> None:
+    """As in marimo, where the document knows the host of the tree alone."""
+    opened = loaded(browser, everything)
+    page = opened.page
+    page.get_by_role("button", name="Training:").press("Enter")
+    root = page.locator("section:visible .dlw-root")
+    root.locator("[role=gridcell][tabindex='0']").wait_for()
+    root.evaluate(
+        """root => {
+          const host = document.createElement("div");
+          root.replaceWith(host);
+          host.attachShadow({ mode: "open" }).append(root);
+        }"""
+    )
+    page.locator("[role=gridcell][tabindex='0']:visible").press("ArrowUp")
+    expect(page.locator(".dlw-scrub .dlw-facts")).to_contain_text("layer 11 of 12")
+    expect(page.locator(".dlw-scrub .dlw-cell.dlw-current")).to_be_focused()
+    page.keyboard.press("?")
+    expect(page.get_by_role("button", name="Close").locator("visible=true")).to_be_focused()
+    page.keyboard.press("Escape")
+    expect(page.locator(".dlw-scrub .dlw-cell.dlw-current")).to_be_focused()
+
+
 def test_the_views_of_a_run_go_to_a_layer_together(browser: Browser, tmp_path: Path) -> None:
     opened = loaded(browser, attention_run().to_html(tmp_path / "a.html"))
     opened.page.get_by_role("slider", name="Layer", exact=True).press("Home")

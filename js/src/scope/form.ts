@@ -1,5 +1,5 @@
 // FormBoxes: the prompt box, Run and Stop, and the boxes for the settings; each is a synced trait.
-import { button, h, put, SUPPRESS, write } from "../shared/dom";
+import { button, focusNear, h, put, SUPPRESS, write } from "../shared/dom";
 import { listen, type Off } from "../shared/model";
 import type { ScopeSession } from "./session";
 import type { Form } from "./traits";
@@ -146,7 +146,7 @@ export class FormBoxes {
 
   #fill(trait: Name): void {
     const [value, box] = [this.session.model.get(trait) as string | number | null, this.#boxes[trait]];
-    if (value !== this.#value(trait) || (!box.value && trait === "seed" && document.activeElement !== box)) {
+    if (value !== this.#value(trait) || (!box.value && trait === "seed" && focusNear(box) !== box)) {
       box.value = value === null ? "" : String(value);
     }
   }

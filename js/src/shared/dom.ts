@@ -31,6 +31,11 @@ export function write(element: Element, text: string): void {
   if (element.textContent !== text) element.textContent = text;
 }
 
+/** The element with the keyboard focus, as a view sees it: marimo shows it in a shadow tree, whose host is all that the document knows. */
+export function focusNear(element: Element): Element | null {
+  return (element.getRootNode() as Document | ShadowRoot).activeElement ?? null;
+}
+
 /** A native slider over an axis; `go` is called with the index that the user goes to. */
 export function axisRange(name: string, look: string, go: (index: number) => void): HTMLInputElement {
   const input = () => go(Number(range.value));

@@ -1,5 +1,5 @@
 // PictureGrid: small pictures in rows and columns. A row has a key; a column has the value of its thumbnails.
-import { h, put, SUPPRESS } from "./dom";
+import { focusNear, h, put, SUPPRESS } from "./dom";
 import { Thumb, type Thumbnail } from "./thumb";
 
 export type Key = number | string | null;
@@ -37,7 +37,7 @@ export class PictureGrid<K extends Key = Key> {
 
   /** `axis` names what the rows or columns count, for example "layer"; `key` and `value` are the current cell. */
   update(axis: string, rows: Row<K>[], key: K, value: number, ratio: number): void {
-    const focused = this.el.contains(document.activeElement);
+    const focused = this.el.contains(focusNear(this.el));
     const values = ({ label, thumbnails }: Row<K>) => [label, thumbnails.map((each) => each.value)];
     const shape = JSON.stringify([axis, rows.map(values)]);
     if (shape !== this.#shape) this.build(axis, rows);

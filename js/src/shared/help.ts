@@ -1,5 +1,5 @@
 // Help: a dialog over the widget that explains the pictures, the keys and the marks.
-import { button, h } from "./dom";
+import { button, focusNear, h } from "./dom";
 
 export interface HelpText {
   title: string;
@@ -51,7 +51,8 @@ export class Help {
   }
 
   #show(): void {
-    this.#opener = document.activeElement instanceof HTMLElement ? document.activeElement : null;
+    const opener = focusNear(this.el);
+    this.#opener = opener instanceof HTMLElement ? opener : null;
     this.#cover(true);
     this.#close.focus();
   }

@@ -1,6 +1,6 @@
 // Instrument: the frame that all widgets have: caption, picture, axis, foot, help, and the keyboard.
 import { Caption } from "./caption";
-import { h, put, SUPPRESS } from "./dom";
+import { focusNear, h, put, SUPPRESS } from "./dom";
 import { Film } from "./film";
 import { Foot } from "./foot";
 import { Help, type HelpText } from "./help";
@@ -133,7 +133,7 @@ export abstract class Instrument<T extends CommonTraits> {
     root.addEventListener("focusout", () =>
       // an element that is taken off the page loses the focus as well, though the user did not leave it
       queueMicrotask(() => {
-        const left = root.isConnected && !root.contains(document.activeElement);
+        const left = root.isConnected && !root.contains(focusNear(root));
         if (left && session.focusOwner === root) session.focusOwner = null;
       }),
     );
