@@ -11,7 +11,6 @@ how often the source itself does (no patch can do better). Cost: (layers × 7 + 
 
 from __future__ import annotations
 
-import argparse
 import logging
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -22,7 +21,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from PIL import Image
 
-from ...analysis.sweep.engine import processes
 from ...analysis.sweep.runner import Runner, opened
 from ...analysis.sweep.units import Unit, unit_of
 from ...analysis.sweep.worker import Recipe
@@ -30,11 +28,9 @@ from ...lens.diffusion_lens import DiffusionLens
 from ...lens.patch_pairs import Place
 from ...lens.settings import RunOptions, takes_run_options
 from ...models import checks
-from ...models.sampling_defaults import chosen_or_default
 from ...models.weight_hash import weight_hash
 from ...runs.format.atomic_write import require_writable
 from ...runs.job import LensJob
-from ...runs.ranges import parse_layers
 from ...runs.run import LensRun
 from ...runs.tokens import PromptPart, Token
 from ...runs.words import positions_of
@@ -59,6 +55,7 @@ from .binding_table import (
     write,
 )
 from .emergence import scene_prompts
+from .table_command import table_command
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -256,44 +253,11 @@ def _continued(
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Print the table; returns the exit status."""
-    parser = argparse.ArgumentParser(
-        prog="python -m difflens_widgets.tiny.evaluation.binding",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("--model", default="tiny", help='"tiny" (default), or a folder with another training of it')
-    parser.add_argument("--prompts", type=int, default=40, help="prompts, each with its source (default: 40)")
-    parser.add_argument("--seeds", type=int, default=3, help="pictures of each prompt, layer and position (default: 3)")
-    parser.add_argument("--steps", type=int, default=12)
-    parser.add_argument("--guidance-scale", type=float, help="default: the model's own")
-    parser.add_argument("--layers", type=parse_layers, help="0:13, 0:13:3 or 0,4,12 (default: all)")
-    parser.add_argument("--out", type=Path, help="JSON of all outcomes; if it is there, it is gone on with")
-    parser.add_argument("--figure", type=Path, help="picture of the table, by its ending: .png, .svg, .pdf")
-    parser.add_argument("--workers", type=int, default=1, help="processes of this machine")
-    options = parser.parse_args(arguments)
-    logging.basicConfig(level=logging.WARNING, format="%(message)s")
-    try:
-        lens = DiffusionLens.from_pretrained(options.model)
-        _, guidance_scale = chosen_or_default(lens.pipe, options.steps, options.guidance_scale)
-        table = binding_table(
-            lens,
-            color_swaps(options.prompts),
-            seeds=range(options.seeds),
-            layers=options.layers,
-            path=options.out,
-            num_inference_steps=options.steps,
-            guidance_scale=guidance_scale,
-            executor=processes(options.workers),
-        )
-        made = f"{options.steps} steps · guidance {guidance_scale:g}"
-        number = f"{options.prompts} prompts × {options.seeds} seeds"
-        sys.stdout.write(f"{lens.model} {table.settings['model_hash']} · {made} · {number}\n\n{table}\n")
-        if options.figure:
-            table.plot().savefig(options.figure, dpi=150)
-    except (ValueError, OSError) as error:
-        sys.stderr.write(f"{error}\n")
-        return 2
-    return 0
+
+    def table(lens: DiffusionLens, prompts: int, options: dict[str, Any]) -> BindingTable:
+        return binding_table(lens, color_swaps(prompts), **options)
+
+    return table_command(arguments, "binding", __doc__, "prompts", table)
 
 
 if __name__ == "__main__":

@@ -8,23 +8,20 @@ that can be asked of it. How often the judge itself is right is what
 
 from __future__ import annotations
 
-import argparse
-import logging
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import count, islice
-from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from ...analysis.experiment import EmergenceTask, emergence_table
-from ...analysis.sweep.engine import processes
+from ...analysis.table import EmergenceTable
 from ...lens.diffusion_lens import DiffusionLens
-from ...models.sampling_defaults import chosen_or_default
-from ...runs.ranges import parse_layers
 from ..judge import Judge
 from ..scene_judge import SceneJudge
 from ..scenes import ANIMALS, COLORS, HELD_OUT, SHAPES, sample_scene
+from .table_command import table_command
 
 _EACH = 2  # of the shapes, and of the animals: the most frequent and the least
 
@@ -98,42 +95,13 @@ def tasks(number: int, reader: Judge | None = None) -> list[EmergenceTask]:
     return [EmergenceTask(name, prompts, SceneJudge(asks, reader)) for name, (prompts, asks) in asked.items()]
 
 
-def main(arguments: list[str] | None = None) -> int:
+def main(arguments: Sequence[str] | None = None) -> int:
     """Print the table; returns the exit status."""
-    parser = argparse.ArgumentParser(prog="python -m difflens_widgets.tiny.evaluation.emergence", description=__doc__)
-    parser.add_argument("--model", default="tiny", help='"tiny" (default), or a folder with another training of it')
-    parser.add_argument("--prompts", type=int, default=40, help="for each kind of prompt; there are four kinds")
-    parser.add_argument("--seeds", type=int, default=3, help="pictures of each prompt at each layer")
-    parser.add_argument("--steps", type=int, default=12)
-    parser.add_argument("--guidance-scale", type=float, help="default: the model's own")
-    parser.add_argument("--layers", type=parse_layers, help="0:13, 0:13:3 or 0,4,12 (default: all); with the last")
-    parser.add_argument("--out", type=Path, help="JSON of all verdicts; if it is there, it is gone on with")
-    parser.add_argument("--figure", type=Path, help="picture of the table, by its ending: .png, .svg, .pdf")
-    parser.add_argument("--workers", type=int, default=1, help="processes of this machine")
-    options = parser.parse_args(arguments)
-    logging.basicConfig(level=logging.WARNING, format="%(message)s")
-    try:
-        lens = DiffusionLens.from_pretrained(options.model)
-        _, guidance_scale = chosen_or_default(lens.pipe, options.steps, options.guidance_scale)
-        table = emergence_table(
-            lens,
-            tasks(options.prompts),
-            seeds=range(options.seeds),
-            layers=options.layers,
-            path=options.out,
-            num_inference_steps=options.steps,
-            guidance_scale=guidance_scale,
-            executor=processes(options.workers),
-        )
-        made = f"{options.steps} steps · guidance {guidance_scale:g}"
-        number = f"{options.prompts} prompts of each kind × {options.seeds} seeds"
-        sys.stdout.write(f"{lens.model} {table.settings['model_hash']} · {made} · {number}\n\n{table}\n")
-        if options.figure:
-            table.plot().savefig(options.figure, dpi=150)
-    except (ValueError, OSError) as error:
-        sys.stderr.write(f"{error}\n")
-        return 2
-    return 0
+
+    def table(lens: DiffusionLens, prompts: int, options: dict[str, Any]) -> EmergenceTable:
+        return emergence_table(lens, tasks(prompts), **options)
+
+    return table_command(arguments, "emergence", __doc__, "prompts of each kind", table)
 
 
 def _a(word: str) -> str:
