@@ -32,10 +32,10 @@ def new_figure(width: float, height: float, columns: int = 1, count: int | None 
     return figure, [figure.add_subplot(rows, columns, number) for number in range(1, count + 1)]
 
 
-def layer_axis(axes: Axes, layers: np.ndarray, label: str) -> None:
-    """Label the x axis and put ticks on it, at most 14, each at a layer."""
+def layer_axis(axes: Axes, layers: np.ndarray, label: str, most: int = 14) -> None:
+    """Label the x axis and put ticks on it, each at a layer, and no more than have room beside each other."""
     axes.set_xlabel(label, fontsize=9)
-    axes.set_xticks(layers[:: math.ceil(len(layers) / 14)])
+    axes.set_xticks(layers[:: math.ceil(len(layers) / most)])
     axes.tick_params(labelsize=8)
 
 

@@ -176,7 +176,7 @@ def _plot(table: BindingTable) -> Figure:
             axes.axhline(share, color=BLUE, linewidth=1, linestyle=style, label=label)
         axes.set_title(position, fontsize=9, color="0.25")
         axes.set_ylim(-3, 103)
-        layer_axis(axes, layers, "layer" if index >= len(cells) - columns else "")
+        layer_axis(axes, layers, "layer" if index >= len(cells) - columns else "", most=7)
         if index % columns == 0:
             axes.set_ylabel(f"{which} thing: pictures (%), n = {table.number(which)}", fontsize=9)
     panels[-1].legend(fontsize=7, frameon=False, loc="center left")
