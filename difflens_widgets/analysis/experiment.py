@@ -22,7 +22,7 @@ from .emergence import emergence
 from .judges import PictureJudge
 from .sweep.runner import Runner, opened
 from .sweep.units import Unit, unit_of
-from .sweep.worker import Recipe
+from .sweep.worker import Recipe, finished
 from .table import EmergenceTable, read_verdicts, verdicts_in, write_verdicts
 
 if TYPE_CHECKING:
@@ -169,9 +169,7 @@ def _judged(
     recipe: Recipe, prompt: str, options: Mapping[str, Any], judges: Mapping[str, PictureJudge]
 ) -> tuple[dict[str, list[bool]], dict[int, str]]:
     """In a worker: each judge's verdicts by layer, and why layers failed."""
-    run = recipe.open()._jobs(prompt, **options)[0].wait()
-    if run.status != "done":
-        raise RuntimeError(run.message or run.status)
+    run = finished(recipe.open()._jobs(prompt, **options)[0])
     return {name: [*emergence(run, judge).verdicts.values()] for name, judge in judges.items()}, run.failures
 
 

@@ -14,6 +14,7 @@ from ...lens.diffusion_lens import DiffusionLens
 from ...models.loading import load_pipeline, loaded_from
 from ...models.weight_hash import weight_hash
 from ...runs.format import lens_file
+from ...runs.job import LensJob
 from ...runs.run import LensRun
 from ..judges import PictureJudge
 
@@ -117,11 +118,23 @@ def paint(recipe: Recipe, prompt: str, options: Mapping[str, Any], judge: Pictur
         If no layer has a picture, or the run was stopped.
     """
     began = time.monotonic()
-    run = recipe.open()._jobs(prompt, **options)[0].wait()
-    if run.status != "done":
-        raise RuntimeError(run.message or run.status)
+    run = finished(recipe.open()._jobs(prompt, **options)[0])
     verdicts = verdicts_of(run, judge)
     return Painted(lens_file.to_bytes(run), verdicts, time.monotonic() - began)
+
+
+def finished(job: LensJob) -> LensRun:
+    """The run of a job, when it is done.
+
+    Raises
+    ------
+    RuntimeError
+        If it failed, or was stopped.
+    """
+    run = job.wait()
+    if run.status != "done":
+        raise RuntimeError(run.message or run.status)
+    return run
 
 
 def verdicts_of(run: LensRun, judge: PictureJudge | None) -> dict[int, bool]:

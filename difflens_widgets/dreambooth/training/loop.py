@@ -23,7 +23,7 @@ from .sampler import TrainingBatch
 from .setup import Setup
 from .trainable import (
     averaged,
-    encode,
+    encode_once,
     make_optimizer,
     make_trainable,
     merged_lora,
@@ -121,8 +121,7 @@ class Training:
         self.trained.eval()
         self._text = prompt_ids
         if self.trained.text_encoder is None:
-            with torch.no_grad():
-                self._text = torch.cat([encode(self.pipe.text_encoder, part) for part in prompt_ids.split(16)])
+            self._text = encode_once(self.pipe.text_encoder, prompt_ids)
         self._parameters = list(trained_parameters(self.trained).values())
         optimizer = make_optimizer(self.trained, config)
         self._schedules = get_scheduler(

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .trainable import encode
+from .trainable import encode_once
 
 
 class RawModel:
@@ -33,8 +33,7 @@ class RawModel:
         """
         self._unet = copy.deepcopy(pipe.unet).eval().requires_grad_(False) if keep_unet else pipe.unet
         self._lora = not keep_unet
-        with torch.no_grad():
-            self._states = torch.cat([encode(pipe.text_encoder, part) for part in input_ids.split(16)])
+        self._states = encode_once(pipe.text_encoder, input_ids)
 
     @torch.no_grad()
     def predict(self, noisy: Tensor, timesteps: Tensor, prompts: Tensor) -> Tensor:

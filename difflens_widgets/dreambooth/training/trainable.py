@@ -64,6 +64,12 @@ def encode(text_encoder: Any, input_ids: Tensor) -> Tensor:
     return text_encoder(input_ids, attention_mask=None)[0]
 
 
+@torch.no_grad()
+def encode_once(text_encoder: Any, input_ids: Tensor) -> Tensor:
+    """The states of many prompts, without gradients."""
+    return torch.cat([encode(text_encoder, part) for part in input_ids.split(16)])
+
+
 def make_trainable(pipe: Any, config: DreamBoothConfig) -> TrainableModules:
     """Freeze the pipeline except for what `config` trains, which gets float32; add the LoRA layers.
 

@@ -23,14 +23,13 @@ from PIL import Image
 
 from ...analysis.sweep.runner import Runner, opened
 from ...analysis.sweep.units import Unit, unit_of
-from ...analysis.sweep.worker import Recipe
+from ...analysis.sweep.worker import Recipe, finished
 from ...lens.diffusion_lens import DiffusionLens
 from ...lens.patch_pairs import Place
 from ...lens.settings import RunOptions, takes_run_options
 from ...models import checks
 from ...models.weight_hash import weight_hash
 from ...runs.format.atomic_write import require_writable
-from ...runs.job import LensJob
 from ...runs.run import LensRun
 from ...runs.tokens import PromptPart, Token
 from ...runs.words import positions_of
@@ -200,16 +199,9 @@ def _patched(
     """In a worker: paint and read one prompt from one seed."""
     lens = recipe.open()
     pairs = places(swap, lens.tokenize(swap.prompt)[0])
-    patched = _finished(lens._patches(swap.prompt, swap.source, pairs, False, False, **of_patch)[0])
-    source = _finished(lens._jobs(swap.source, **of_source)[0])
+    patched = finished(lens._patches(swap.prompt, swap.source, pairs, False, False, **of_patch)[0])
+    source = finished(lens._jobs(swap.source, **of_source)[0])
     return _read(swap, patched, source, reader)
-
-
-def _finished(job: LensJob) -> LensRun:
-    run = job.wait()
-    if run.status != "done":
-        raise RuntimeError(run.message or run.status)
-    return run
 
 
 def _read(swap: ColorSwap, patched: LensRun, source: LensRun, reader: Judge) -> Outcomes:

@@ -5,17 +5,14 @@ import type { Picture } from "./store";
 /** A picture with fewer pixels a side is enlarged pixel by pixel, a larger one smoothly. */
 export const CRISP_BELOW = 96;
 
-/**
- * Draw a picture into a canvas of its own size, or at most `limit` pixels a side. A small one is kept out of the GPU:
- * there each canvas is a layer of its own, and a matrix has a hundred of them.
- */
+/** Draw a picture into a canvas of its own size, or at most `limit` pixels a side. */
 export function paint(canvas: HTMLCanvasElement, bitmap: ImageBitmap, limit = Infinity): void {
   const scale = Math.min(1, limit / Math.max(bitmap.width, bitmap.height));
   const width = Math.max(1, Math.round(bitmap.width * scale));
   const height = Math.max(1, Math.round(bitmap.height * scale));
   if (canvas.width !== width) canvas.width = width;
   if (canvas.height !== height) canvas.height = height;
-  const pen = canvas.getContext("2d", { willReadFrequently: limit < Infinity })!;
+  const pen = canvas.getContext("2d")!;
   pen.imageSmoothingQuality = "high";
   pen.drawImage(bitmap, 0, 0, width, height);
   canvas.classList.toggle("dlw-crisp", Math.max(bitmap.width, bitmap.height) < CRISP_BELOW);
