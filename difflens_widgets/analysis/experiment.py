@@ -237,5 +237,5 @@ def _continued(
 
 def _comparable(settings: dict[str, Any]) -> dict[str, Any]:
     """The settings that change pictures by more than rounding; versions of libraries are recorded, and not compared."""
-    left_out = ("versions", "batch_size", "batch_invariant")
+    left_out = ("versions", "batch_size", "batch_invariant", "compiled")
     return {"quality": "exact", **{name: value for name, value in settings.items() if name not in left_out}}

@@ -18,6 +18,7 @@ _ONLY_FOR: dict[str, tuple[tuple[str, ...], str]] = {
     "steps": (_OF_MODELS, "runs a model"),
     "batch_sizes": (("lens",), "compares batch sizes"),
     "draft": (("lens",), "compares drafts"),
+    "compiled": (("lens",), "compiles the denoiser"),
     "lens": (("dreambooth",), "trains with the lens"),
     "validations": (("dreambooth",), "trains with the lens"),
     "class_images": (("dreambooth",), "trains with the lens"),
@@ -45,6 +46,9 @@ def add_bench_command(commands: Any) -> None:
         "--batch-sizes", type=parse_layers, help="of the lens: also compare these batch sizes, such as 1,4,7,13"
     )
     bench.add_argument("--draft", action="store_true", default=None, help="of the lens: drafts against exact images")
+    bench.add_argument(
+        "--compiled", action="store_true", default=None, help="of the lens: also with the compiled denoiser"
+    )
     bench.add_argument(
         "--lens", action="store_true", default=None, help="of dreambooth: what the cache of images saves a training"
     )
@@ -118,4 +122,4 @@ def _rows(options: argparse.Namespace) -> Iterator[Row]:
         return bench_draft(*about, options.device)
     from .bench_lens import bench_lens
 
-    return bench_lens(*about, options.batch_sizes or (), options.device)
+    return bench_lens(*about, options.batch_sizes or (), options.device, compiled=bool(options.compiled))

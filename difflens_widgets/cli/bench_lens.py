@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from PIL import Image
 
+from ..lens.compiled import wait_until_compiled
 from ..lens.diffusion_lens import DiffusionLens
 from ..lens.settings import RunOptions
 from ..runs import worker
@@ -26,12 +27,29 @@ PROMPT = "a red circle and a blue square on a white background"
 
 
 def bench_lens(
-    model: str, steps: int, repeats: int, batch_sizes: Sequence[int] = (), device: str | None = None
+    model: str,
+    steps: int,
+    repeats: int,
+    batch_sizes: Sequence[int] = (),
+    device: str | None = None,
+    *,
+    compiled: bool = False,
 ) -> Iterator[Row]:
     """Compare the lens with a plain loop that calls the stock pipeline once per layer.
 
-    The two take turns, `repeats` times, so that a busy machine slows both equally. The loop gets the layers' states
-    without their cost; it only denoises, batch 2 (guidance).
+    All take turns, `repeats` times, so that a busy machine slows them equally. The loop gets the layers' states without
+    their cost; it only denoises, batch 2 (guidance).
+
+    Parameters
+    ----------
+    model, device
+        As for `DiffusionLens.from_pretrained`.
+    steps, repeats : int
+        Denoising steps, and turns, ≥ 1.
+    batch_sizes : sequence of int
+        Also measure with these.
+    compiled : bool
+        Also measure with the compiled denoiser, and what compiling takes.
     """
     lens = open_lens(model, device)
     options: RunOptions = {"num_inference_steps": steps, "guidance_scale": 7.5, "seed": 0, "cache": False}
@@ -39,18 +57,36 @@ def bench_lens(
     yield Row(f"{lens.model}, {lens.num_layers} layers, {steps} steps, {threads}")
 
     plain_loop(lens, steps=2)  # warm up
-    times: dict[str, list[float]] = {"plain loop": [], f"lens, batch size {lens.batch_size}": []}
-    ours, plain = f"lens, batch size {lens.batch_size}", "plain loop"
+    alone: RunOptions = {**options, "layers": lens.layers[-1:]}
+    ways: dict[str, Callable[[], dict[int, Image.Image]]] = {
+        "plain loop": lambda: plain_loop(lens, steps),
+        (ours := f"lens, batch size {lens.batch_size}"): lambda: lens(PROMPT, **options).images,
+        "one layer": lambda: lens(PROMPT, **alone).images,
+    }
+    if compiled:
+        quick = DiffusionLens(lens.pipe, model=lens.model, compiled=True)
+        yield _compile(quick, options)
+        ways["compiled"] = lambda: quick(PROMPT, **options).images
+        ways["compiled, one layer"] = lambda: quick(PROMPT, **alone).images
+    times: dict[str, list[float]] = {name: [] for name in ways}
     images: dict[str, dict[int, Image.Image]] = {}
     for _ in range(repeats):
-        images[plain] = timed(times[plain], lambda: plain_loop(lens, steps))
-        images[ours] = timed(times[ours], lambda: lens(PROMPT, **options).images)
-    ratios = [slow / quick for slow, quick in zip(times[plain], times[ours], strict=True)]
+        for name, way in ways.items():
+            images[name] = timed(times[name], way)
     for name, seconds in times.items():
-        yield measured(name, seconds)
-    yield measured("speed-up", ratios, "×")
-    apart = largest_difference(images[ours], images[plain])
-    yield Row(f"largest pixel difference {apart} of 255", "largest pixel difference", "of 255", [apart])
+        yield measured(name, seconds, width=22)
+
+    def ratio(name: str, some: str, others: str) -> Row:
+        return measured(name, [a / b for a, b in zip(times[some], times[others], strict=True)], "×", width=22)
+
+    yield ratio("speed-up", "plain loop", ours)
+    yield ratio("one layer of all", "one layer", ours)
+    if compiled:
+        yield ratio("speed-up, compiled", "plain loop", "compiled")
+    for name in images.keys() - {"plain loop"} if compiled else [ours]:
+        apart = largest_difference(images[name], images["plain loop"])
+        what = f"largest pixel difference, {name}"
+        yield Row(f"{what}: {apart} of 255", what, "of 255", [apart])
     again: list[float] = []
     cached: RunOptions = {**options, "cache": True}
     for _ in range(repeats + 1):  # the first one fills the cache
@@ -69,6 +105,18 @@ def bench_lens(
         for _ in range(repeats):
             timed(spent, lambda: lens(PROMPT, **options))
         yield measured(f"batch size {batch_size}", spent)
+
+
+def _compile(lens: DiffusionLens, options: RunOptions) -> Row:
+    """Have the denoiser compiled for all layers and for one; the row says how long it took."""
+    spent: list[float] = []
+    for layers in (lens.layers, lens.layers[-1:]):
+        few: RunOptions = {**options, "layers": layers, "num_inference_steps": 1}
+        lens(PROMPT, **few)
+        timed(spent, wait_until_compiled)
+        if not lens(PROMPT, **few).settings["compiled"]:
+            raise ValueError("--compiled: the denoiser of this model was not compiled; the log says why")
+    return measured("compiling", [sum(spent)], digits=0, width=22, note="for all layers, and for one")
 
 
 def largest_difference(some: dict[int, Image.Image], others: dict[int, Image.Image]) -> int:

@@ -13,6 +13,7 @@ from ..models.view import PipelineView
 from ..runs.maps.plan import Plan
 from ..runs.tokens import TokenKey
 from ..runs.variant import Variant
+from .compiled import CompiledDenoiser
 from .edits import Edit, KeepTokens
 
 StepListener = Callable[[int, int, Tensor, Tensor], object]  # (layer, step, timestep, latents)
@@ -59,6 +60,8 @@ class Batch:
         Whether the whole prompt has one image for all layers: it is painted once, as that of the last layer.
     denoiser : callable
         rows → a context for one call of the pipeline, in which the denoiser is changed for these rows.
+    compiled : CompiledDenoiser or None
+        None: the denoiser is taken as it is.
     """
 
     view: PipelineView
@@ -75,6 +78,7 @@ class Batch:
     plan: Plan | None = None
     one_truth: bool = False
     denoiser: Callable[[Sequence[BatchRow]], AbstractContextManager[object]] = lambda rows: nullcontext()
+    compiled: CompiledDenoiser | None = None
 
     @property
     def rows(self) -> list[BatchRow]:

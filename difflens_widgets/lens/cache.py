@@ -154,7 +154,8 @@ class RunCache:
         return ordered
 
     def _key(self, row: BatchRow, size: int, place: int) -> str:
-        return self._rest.copy().add(self._conditions[row], size, place).hexdigest()
+        compiled = self._batch.compiled is not None and self._batch.compiled.takes(size)
+        return self._rest.copy().add(self._conditions[row], size, place, compiled).hexdigest()
 
     def _hash_of_the_rest(self) -> ContentHash:
         """Everything but the states: read again after a call, because the user may change the model meanwhile."""

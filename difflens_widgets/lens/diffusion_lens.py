@@ -46,6 +46,10 @@ class DiffusionLens(Interventions):
         Images are the same to the byte, whichever others are requested: every forward has `batch_size` rows, so one
         layer takes as long as `batch_size` of them. By default they are the same up to rounding (1 of 255), and all
         images of a run have equally many rows in their forwards.
+    compiled : bool
+        Let torch compile the denoiser beside the first run, which takes half a minute or more for each number of images
+        at once; later runs take it. Images are the same up to rounding. Needs a C++ compiler; where it cannot be done,
+        runs go on without and say why.
     model : str, optional
         The model's name in the labels of runs.
     text_encoder : str, optional
@@ -71,6 +75,7 @@ class DiffusionLens(Interventions):
         *,
         batch_size: int | Literal["auto"] | None = None,
         batch_invariant: bool = False,
+        compiled: bool = False,
         model: str | None = None,
         text_encoder: str | None = None,
     ) -> None:
@@ -78,6 +83,7 @@ class DiffusionLens(Interventions):
         self.family = family_of(pipe)
         self._encoder = require_encoder(pipe, self.family, text_encoder)
         self.batch_size, self.batch_invariant = batch_size, batch_invariant
+        self.compiled = checks.boolean("compiled", compiled)
         self.model = model or getattr(pipe.config, "_name_or_path", None) or type(pipe).__name__
 
     @classmethod
@@ -89,6 +95,7 @@ class DiffusionLens(Interventions):
         dtype: torch.dtype | None = None,
         batch_size: int | Literal["auto"] | None = None,
         batch_invariant: bool = False,
+        compiled: bool = False,
         text_encoder: str | None = None,
         variant: str | None = None,
         revision: str | None = None,
@@ -106,7 +113,7 @@ class DiffusionLens(Interventions):
             Default: CUDA if available, else Apple's MPS, else the CPU.
         dtype : torch.dtype, optional
             Default: float16 or bfloat16 on CUDA, as the family was trained, float32 elsewhere.
-        batch_size, batch_invariant, text_encoder
+        batch_size, batch_invariant, compiled, text_encoder
             See the class.
         variant, revision : str, optional
             As in diffusers: the variant of the weights, such as "fp16"; the branch or commit on the hub.
@@ -124,7 +131,8 @@ class DiffusionLens(Interventions):
         """
         given = {"variant": variant, "revision": revision, **diffusers_kwargs}
         pipe, name = loading.load_pipeline(model, device, dtype, text_encoder, given)
-        return cls(pipe, batch_size=batch_size, batch_invariant=batch_invariant, model=name, text_encoder=text_encoder)
+        own: dict[str, Any] = {"batch_size": batch_size, "batch_invariant": batch_invariant, "compiled": compiled}
+        return cls(pipe, model=name, text_encoder=text_encoder, **own)
 
     @property
     def text_encoder(self) -> str:

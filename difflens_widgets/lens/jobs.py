@@ -22,6 +22,7 @@ class AnyLens(Protocol):
     family: Family
     model: str
     batch_invariant: bool
+    compiled: bool
 
     @property
     def batch_size(self) -> int:
@@ -58,6 +59,7 @@ def jobs_of(
         keep = list(keep)
     view = lens.view()
     masks = [token_positions(keep, text, view.tokenize) for text in texts]
-    shared = Shared(lens.pipe, lens.family, encoder, lens.model, method, layers, count, settings, chosen(lens))
+    how = chosen(lens), lens.compiled
+    shared = Shared(lens.pipe, lens.family, encoder, lens.model, method, layers, count, settings, *how)
     others = options["negative_prompt"], options["attention"]
     return [shared.job(t, view.tokenize(t), mask, *others) for t, mask in zip(texts, masks, strict=True)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Literal
@@ -15,7 +16,7 @@ from ..models.known_modules import one_look
 from ..models.view import PipelineView
 from ..models.weight_hash import weight_hash
 from ..runs.caller import warn_caller
-from ..runs.events import Encoded, Event, Failed, LayerImage, Preview, Progress, Snapshot
+from ..runs.events import Encoded, Event, Failed, LayerImage, Message, Preview, Progress, Snapshot
 from ..runs.job import LensJob
 from ..runs.run import LensRun
 from ..runs.tokens import Token, TokenKey
@@ -23,6 +24,7 @@ from ..runs.variant import Variant
 from .batch import Batch
 from .batch_size import BatchChoice, settings_that_fit
 from .cache import open_cache
+from .compiled import CompiledDenoiser, NotCompiled
 from .denoise import denoise
 from .empty_positions import positions_in_empty
 from .methods import Method
@@ -46,6 +48,7 @@ class Shared:
     num_layers: int
     settings: SamplingSettings
     batch_choice: BatchChoice | Literal["given"] = "given"
+    compiled: bool = False
 
     def job(
         self,
@@ -103,10 +106,29 @@ class Shared:
             settings |= {**kept, "rows_per_call": fitting.settings.rows_per_call(len(batch.rows))}
             with one_look():
                 settings["model_hash"] = weight_hash(self.pipe)
+                batch, why_not = fitting._with_compiled(batch)
                 cache = open_cache(batch, fitting.settings)
+            settings["compiled"] = batch.compiled is not None and batch.compiled.takes(settings["rows_per_call"])
             job.emit(Encoded(states, settings))
+            if why_not:
+                job.emit(Message(f"the denoiser is not compiled: {why_not}"))
             emit = partial(_emit_for_all, job) if method.one_truth else job.emit
             denoise(batch, fitting.settings, emit, job, cache)
+
+    def _with_compiled(self, batch: Batch) -> tuple[Batch, str]:
+        """The batch with its compiled denoiser, or why it has none; "" if nobody asked."""
+        if not self.compiled:
+            return batch, ""
+        if batch.plan is not None:
+            return batch, "attention is read inside it"
+        if not isinstance(batch.denoiser(batch.rows[:1]), nullcontext):
+            return batch, "it is changed row by row"
+        of = self.settings
+        try:
+            compiled = CompiledDenoiser(batch.view, of.height, of.width, guided=of.guidance_scale > 1)
+        except NotCompiled as reason:
+            return batch, str(reason)
+        return replace(batch, compiled=compiled), ""
 
     def _batch(
         self, view: PipelineView, run: LensRun, negative_prompt: str | None, begun: torch.Tensor | None

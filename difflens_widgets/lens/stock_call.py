@@ -103,7 +103,12 @@ class StockCall:
         vae = getattr(pipe, "vae", None)
         # if stock SDXL runs out of memory while it decodes, it leaves the VAE in float32, and the retry would fail
         changed = self.batch.denoiser(self.padded)
-        with nullcontext() if vae is None else dtype_restored(vae), changed, self._attention() as attention:
+        with (
+            nullcontext() if vae is None else dtype_restored(vae),
+            changed,
+            self._attention() as attention,
+            self._compiled(),
+        ):
             output = self.view.call(**self._arguments())
         maps = attention.maps if attention is not None else {}
         order = sorted(self.rows.items(), key=lambda at: (at[1].token is not None, not self._displayed(at[1].layer)))
@@ -145,6 +150,11 @@ class StockCall:
             return nullcontext()
         denoiser = lens_denoiser(self.view.pipe, self.view.family, self.view.encoder, len(self.padded))
         return captured(denoiser, lambda *_: dict.fromkeys(self.layers, plan))
+
+    def _compiled(self) -> AbstractContextManager[None]:
+        """Take the compiled denoiser, if the run has one."""
+        compiled = self.batch.compiled
+        return nullcontext() if compiled is None else compiled.in_use(self.view.pipe, len(self.padded))
 
     def _after_evaluation(self, now: Evaluation) -> None:
         if self.control.cancelled():

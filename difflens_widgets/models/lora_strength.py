@@ -24,6 +24,11 @@ def with_own_strengths(module: nn.Module) -> nn.Module:
     bound = any("forward" in vars(part) or "_orig_mod" in part._modules for part in parts)
     if bound or not any(isinstance(vars(part).get("scaling"), dict) for part in parts):
         return module
+    return copied_tree(module)
+
+
+def copied_tree(module: nn.Module) -> Any:
+    """A copy of a module tree with the same weights: what is set, or registered, on its parts stays there."""
     return _copied(module, {})
 
 

@@ -40,8 +40,9 @@ class RunRecord:
         width, scheduler, scheduler_config, model, text_encoder, model_hash (of the weights in force, or "unhashed,
         because ..."), latents_hash (of the start latents), generator_hash (of the noise that follows), dtype,
         batch_size (the most images at once), rows_per_call (how many it were, padding included), batch_invariant,
-        versions. A patch has its source, steering its strengths and direction, a text ablation the blocks in
-        without_text. from_cache, if there are any: the layers, and [layer, token], whose images were generated before.
+        compiled (whether the denoiser was), versions. A patch has its source, steering its strengths and direction, a
+        text ablation the blocks in without_text. from_cache, if there are any: the layers, and [layer, token], whose
+        images were generated before.
     states : float16 array (num_layers, positions, width)
         The hidden states of the examined text encoder, before the final layer norm, at `state_positions`; divided by
         `settings["states_scale"]` where they are beyond float16's range. None for a text ablation.

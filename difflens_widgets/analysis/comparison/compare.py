@@ -68,10 +68,10 @@ def compare(
         require_swappable(raw, tuned)
     if judge is not None:
         judge.judge([], prompt)
-    tuned_lens = with_rows_of(raw, tuned)
-    lenses = {("raw", "raw"): raw, ("tuned", "tuned"): tuned_lens}
+    raw_lens, tuned_lens = with_rows_of(raw, raw), with_rows_of(raw, tuned)
+    lenses = {("raw", "raw"): raw_lens, ("tuned", "tuned"): tuned_lens}
     if attribution:
-        by_name = {"raw": raw, "tuned": tuned_lens}
+        by_name = {"raw": raw_lens, "tuned": tuned_lens}
         lenses |= {(encoder, unet): swapped_lens(by_name[encoder], by_name[unet]) for encoder, unet in SWAPPED}
     runs = _paint(lenses, prompt, values)
 

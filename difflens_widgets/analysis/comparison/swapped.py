@@ -98,6 +98,8 @@ def _denoiser_name(lens: DiffusionLens) -> str:
 def with_rows_of(raw: DiffusionLens, lens: DiffusionLens, most: int | None = None) -> DiffusionLens:
     """Return a lens whose forwards have as many rows as those of `raw`: else pictures differ in their last bits.
 
+    For the same reason it takes the denoiser as it is, never compiled: of two models only one may be ready.
+
     Parameters
     ----------
     raw, lens : DiffusionLens

@@ -84,7 +84,7 @@ def recipe_for(lens: DiffusionLens, load: Callable[[], DiffusionLens] | None, *,
     if not elsewhere:
         return Recipe(lens, None, {}, model_hash)
     own: dict[str, Any] = {"batch_size": chosen(lens), "batch_invariant": lens.batch_invariant}
-    own |= {"model": lens.model, "text_encoder": lens.text_encoder}
+    own |= {"compiled": lens.compiled, "model": lens.model, "text_encoder": lens.text_encoder}
     origin = loaded_from(lens.pipe)
     if load is None and origin is None:
         raise ValueError(
