@@ -15,6 +15,7 @@ from ...models.loading import load_pipeline, loaded_from
 from ...models.weight_hash import weight_hash
 from ...runs.format import lens_file
 from ...runs.job import LensJob
+from ...runs.malloc import keep_freed_memory
 from ...runs.run import LensRun
 from ..judges import PictureJudge
 
@@ -55,6 +56,7 @@ class Recipe:
             return self.lens
         key = (self.load, repr(self.arguments), self.model_hash)
         if key not in _OPEN:
+            keep_freed_memory()
             if self.threads is not None:
                 torch.set_num_threads(self.threads)
             lens = self.load() if self.load is not None else _loaded(self.arguments)
