@@ -8,6 +8,8 @@ takes it is decided where the run begins. Images are the same up to rounding.
 
 from __future__ import annotations
 
+import atexit
+import ctypes
 import logging
 import threading
 import weakref
@@ -28,6 +30,8 @@ log = logging.getLogger(__name__)
 
 _MOST_SHAPES = 8  # torch's own limit of recompilations: beyond it, it would go on uncompiled and not say so
 _WORKER = Worker()  # one at a time, whatever the pipeline: compiling takes all processors
+_PATIENCE = 60  # seconds; a C++ compiler that has begun is waited for
+_COMPILING: list[threading.Thread] = []  # the thread that compiles
 _GUARD = threading.Lock()
 _CODES: weakref.WeakKeyDictionary[nn.Module, tuple[Known, _Code]] = weakref.WeakKeyDictionary()
 
@@ -98,6 +102,18 @@ def wait_until_compiled() -> None:
     done.wait()
 
 
+def _exiting() -> bool:
+    return not threading.main_thread().is_alive()
+
+
+@atexit.register
+def _stop() -> None:
+    """Stop compiling when the interpreter exits: the end of a thread inside of torch would abort the process."""
+    for thread in list(_COMPILING):
+        ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread.ident or 0), ctypes.py_object(SystemExit))
+        thread.join(_PATIENCE)
+
+
 class _Code:
     """A copy of a denoiser, and the forwards that it was compiled for."""
 
@@ -115,16 +131,25 @@ class _Code:
         signature, example = _signature((args, kwargs)), _cloned((args, dict(kwargs)))
 
         def work() -> None:
+            if _exiting():
+                return
+            _COMPILING.append(threading.current_thread())
             try:
                 with torch.inference_mode():
                     self.compiled(*example[0], **example[1])
             except Exception as error:  # noqa: BLE001 (whatever a compiler says, the runs go on without it)
+                if _exiting():
+                    return
                 cause = getattr(error, "inner_exception", error)
                 lines = str(cause).strip().splitlines() or [""]
                 self.failure = f"torch could not compile it ({type(cause).__name__}: {lines[0][:200]})"
                 log.warning("the denoiser runs as it is: %s", self.failure)
+            except SystemExit:  # of `_stop`
+                pass
             else:
                 self.ready[shape] = signature
+            finally:
+                _COMPILING.clear()
 
         _WORKER.submit(work)
 

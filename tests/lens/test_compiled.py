@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import copy
 import shutil
+import subprocess
+import sys
 from typing import Any
 
 import numpy as np
@@ -171,6 +173,18 @@ def test_the_user_s_pipeline_stays_as_it_is(lens, pipe) -> None:
     assert unet._compiled_call_impl is None
     assert "forward" not in vars(unet)
     assert not copy.copy(unet._forward_hooks)
+
+
+EXITS = """
+from difflens_widgets import DiffusionLens
+lens = DiffusionLens.from_pretrained(compiled=True)
+lens("a red circle", layers=[12], num_inference_steps=1, cache=False)
+"""
+
+
+def test_a_program_that_ends_meanwhile_ends_well() -> None:
+    ended = subprocess.run([sys.executable, "-c", EXITS], capture_output=True, text=True, timeout=300)
+    assert (ended.returncode, "terminate" in ended.stderr, "runs as it is" in ended.stderr) == (0, False, False)
 
 
 @pytest.mark.parametrize("value", [1, "yes", None])
