@@ -89,7 +89,9 @@ class TrainingJob(BackgroundJob[TrainingHistory]):
         self._complete = True
 
     def _do(self) -> None:
-        self._work(self)
+        work = self._work
+        del self._work  # whoever keeps the job after its end does not keep the model and the optimizer
+        work(self)
 
     def _enter(self, event: TrainingEvent) -> Iterator[TrainingEvent]:
         if isinstance(event, TrainingProgress):

@@ -48,12 +48,18 @@ def start_dreambooth(config: DreamBoothConfig, *, resume: bool = False) -> Train
 
 
 class PreparedJob(TrainingJob):
-    """The job of a `Training`, which is its attribute `training`."""
+    """The job of a `Training`, which is its attribute `training` until the job has ended."""
 
     def __init__(self, training: Training) -> None:
         setup = training.setup
         super().__init__(setup.history, training.run, records=setup.accelerator.is_main_process)
         self.training = training
+
+    def _do(self) -> None:
+        try:
+            super()._do()
+        finally:
+            del self.training
 
 
 def prepare_job(config: DreamBoothConfig, *, resume: bool = False) -> PreparedJob:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import subprocess
 import sys
 import time
+import weakref
 from pathlib import Path
 
 import numpy as np
@@ -240,6 +242,16 @@ def test_stopped_saves_and_goes_on_to_the_bit(tmp_path) -> None:
     again = train_dreambooth(config, resume=True)  # nothing is left to do
     assert again.status == "done"
     assert len(again.losses["step"]) == 4
+
+
+@pytest.mark.parametrize("changes", [{}, {"use_lora": False, "use_ema": True}], ids=["lora", "full"])
+def test_a_job_that_has_ended_keeps_no_model(tmp_path, changes) -> None:
+    job = prepare_job(small_config(tmp_path / "out", max_train_steps=1, **changes))
+    unet = weakref.ref(job.training.pipe.unet)
+    history = job.start().result()
+    gc.collect()
+    assert unet() is None
+    assert job.history is history
 
 
 def test_only_the_last_checkpoints_are_kept(tmp_path) -> None:
