@@ -46,6 +46,7 @@ def execute(path: Path, seconds: int) -> Any:
             timeout=seconds,
             kernel_name="python3",
             store_widget_state=False,
+            extra_arguments=["--log-level=ERROR"],  # newer kernels warn about TCP, in the terminal, at each start
             resources={"metadata": {"path": folder}},
         )
         try:
