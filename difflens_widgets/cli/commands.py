@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import logging
 import os
+import re
 import sys
 import warnings
 from collections.abc import Sequence
@@ -16,8 +17,9 @@ from .._version import __version__
 from ..runs.ranges import parse_layers
 from .bench import add_bench_command
 from .interventions import add_intervention_commands
-from .targets import check_targets
+from .targets import check_targets, remove_pictures
 
+_ERRNO = re.compile(r"^\[Errno \d+\] ")  # the number tells a user nothing
 DEMO_PROMPTS = (
     "a pink cat on a blue background",
     "a red circle and a green square on a white background",
@@ -38,9 +40,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         return options.command(options) or 0
     except (ValueError, TypeError, OSError, ArithmeticError) as error:
-        print(f"difflens: {error}", file=sys.stderr)
+        print(f"difflens: {re.sub(_ERRNO, '', str(error))}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
+        if options.command in (_sweep, _train):
+            how = "add --resume to go on" if options.command is _train else "the same command goes on"
+            print(f"difflens: stopped; {how}", file=sys.stderr)
         return 130
 
 
@@ -172,6 +177,7 @@ def _lens(options: argparse.Namespace) -> None:
         print(f"difflens: {run.name_of(layer)} has no picture: {reason}", file=sys.stderr)
     if options.out:
         options.out.mkdir(parents=True, exist_ok=True)
+        remove_pictures(options.out, "run.lens")
         for layer, image in run.images.items():
             image.save(options.out / f"layer_{layer:03d}.png")
         for (layer, token), image in run.token_images.items():  # numbers: file names cannot hold every word
@@ -216,6 +222,7 @@ def _compare(options: argparse.Namespace) -> None:
         print(f"{layer:5}  " + "  ".join(values))
     if options.out:
         options.out.mkdir(parents=True, exist_ok=True)
+        remove_pictures(options.out, "comparison.lenses")
         for which, run in comparison.runs.items():
             for layer, image in run.images.items():
                 image.save(options.out / f"layer_{layer:03d}_{which}.png")

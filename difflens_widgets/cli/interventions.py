@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .targets import check_targets
+from .targets import check_targets, remove_pictures
 
 if TYPE_CHECKING:
     from ..lens.diffusion_lens import DiffusionLens
@@ -103,6 +103,7 @@ def _write(run: LensRun, options: argparse.Namespace) -> None:
         print(f"difflens: {run.name_of(layer, row)} has no picture: {reason}", file=sys.stderr)
     if options.out:
         options.out.mkdir(parents=True, exist_ok=True)
+        remove_pictures(options.out, "run.lens")
         for image in list(run.images.values())[:1]:
             image.save(options.out / "unchanged.png")
         for (layer, row), image in run.token_images.items():  # numbers: file names cannot hold every word

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 from ..analysis.sweep.engine import processes
+from ..analysis.sweep.result import INSTALL, TABLE
 from ..analysis.sweep.run import sweep
 from ..lens.diffusion_lens import DiffusionLens
 from ..tiny.scene_judge import SceneJudge
@@ -37,6 +38,8 @@ def sweep_file(options: argparse.Namespace) -> int:
         print(f"difflens: {prompt!r} from seed {seed} failed: {reason}", file=sys.stderr)
     if len(result.failures) < len(result.prompts) * len(result.seeds):
         result.plot().savefig(options.out / "plot.png")
+    if not (options.out / TABLE).exists():
+        print(f"difflens: {TABLE} was not written: it needs pyarrow, {INSTALL}", file=sys.stderr)
     print(options.out.resolve())
     return 1 if result.failures else 0
 

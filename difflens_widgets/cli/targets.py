@@ -2,10 +2,21 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
 from ..runs.format.atomic_write import require_folder, require_writable
+
+_PICTURE = re.compile(r"unchanged\.png|layer_\d{3}(_token_\d{3}|_row_\d{2}|_(raw|tuned)(-raw|-tuned)?)?\.png")
+
+
+def remove_pictures(folder: Path, record: str) -> None:
+    """Remove the pictures of an earlier call whose `record` is in the folder too, and is about to be replaced."""
+    if (folder / record).exists():
+        for path in folder.iterdir():
+            if _PICTURE.fullmatch(path.name):
+                path.unlink()
 
 
 def check_targets(folder: Path | None, names: Sequence[str], file: Path | None = None) -> None:

@@ -21,7 +21,7 @@ def view(paths: Sequence[Path], page: Path | None, max_bytes: int | None, *, bro
     Parameters
     ----------
     paths : sequence of Path
-        ``.lens`` and ``.lenses`` files, folders of trainings, and zips of these.
+        ``.lens`` and ``.lenses`` files, folders with one that a command wrote, folders of trainings, and zips of these.
     page : Path, optional
         The page to write; by default one in a new temporary folder.
     max_bytes : int, optional
@@ -50,6 +50,9 @@ def view(paths: Sequence[Path], page: Path | None, max_bytes: int | None, *, bro
 
 
 def _load(path: Path) -> WithPage:
+    written = [path / name for name in ("run.lens", "comparison.lenses") if (path / name).is_file()]
+    if len(written) == 1:  # a folder of `difflens lens --out` or `difflens compare --out`
+        path = written[0]
     if path.is_dir() or path.suffix == ".zip":
         return TrainingHistory.load(path)
     if not path.exists():

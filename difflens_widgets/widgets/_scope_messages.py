@@ -17,6 +17,7 @@ from ._upload import Upload, read_upload
 
 log = logging.getLogger(__name__)
 
+_BOXES = (*(each.name for each in dataclasses.fields(Form)), "second_prompt", "patch_words", "view")
 _EXPECTED = (ValueError, TypeError, RuntimeError, OSError, t.TraitError)
 
 
@@ -60,12 +61,16 @@ class ScopeMessages(LensWidget):
         else:
             self._task_thread.post(answered)
 
+    @t.observe(*_BOXES)
+    def _forget_refusal(self, _: Any) -> None:
+        """What was refused is being changed."""
+        self.message = ""
+
     def _run_form(self, form: Any) -> None:
         """Run with what the boxes held when the button was pressed: traits may arrive later than the message."""
-        names = {*(each.name for each in dataclasses.fields(Form)), "second_prompt", "patch_words", "view"}
         with self._lock:
             for name, value in (form if isinstance(form, dict) else {}).items():
-                if name in names:
+                if name in _BOXES:
                     setattr(self, name, value)
         self.start()
 

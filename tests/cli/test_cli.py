@@ -42,6 +42,15 @@ def test_lens_writes_a_picture_per_layer_and_the_record(model, tmp_path, capsys)
     assert capsys.readouterr().out.splitlines() == [str(out.resolve()), str(page.resolve())]
 
 
+def test_a_folder_that_is_written_again_has_no_pictures_of_the_former_run(model, tmp_path) -> None:
+    arguments = ["lens", "--model", model, "--steps", "1", "--out", str(tmp_path)]
+    kept = tmp_path / "layer_notes.png"
+    kept.write_bytes(b"mine")
+    assert cli.main([*arguments, "a red circle", "--layers", "0:5"]) == 0
+    assert cli.main([*arguments, "a dog", "--layers", "4"]) == 0
+    assert sorted(path.name for path in tmp_path.glob("layer_*")) == ["layer_004.png", kept.name]
+
+
 @pytest.mark.parametrize("make", [small_flux_pipeline, small_z_image_pipeline])
 def test_lens_on_other_families(make, tmp_path) -> None:
     if make is small_z_image_pipeline and not hasattr(diffusers, "ZImagePipeline"):
@@ -168,6 +177,7 @@ def test_compare_refuses_what_is_no_tuned_model(model, lora, tmp_path, capsys) -
             "'cat' is not in the prompt; its words are: 'a', 'dog'",
         ),
         (["lens", "a dog", "--model", "./nowhere", "--out", "x"], "no such file or folder"),
+        (["lens", "a dog", "--html", "no/page.html"], "difflens: cannot save the page: "),
     ],
     ids=str,
 )

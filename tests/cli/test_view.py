@@ -35,6 +35,15 @@ def test_a_run_opens_in_the_browser(tmp_path: Path, opened: list[str], capsys) -
     assert data_of(page)["views"][0]["state"]["layers"] == [0, 1]
 
 
+def test_the_folder_of_a_command_opens_too(tmp_path: Path, opened: list[str]) -> None:
+    for name, record in (("run.lens", drawn_run(depth=2)), ("comparison.lenses", drawn_comparison())):
+        folder = tmp_path / Path(name).stem
+        folder.mkdir()
+        record.save(folder / name)
+        assert cli.main(["view", str(folder)]) == 0
+    assert opened == [(tmp_path / f"{name}.html").resolve().as_uri() for name in ("run", "comparison")]
+
+
 def test_several_are_one_page(tmp_path: Path, opened: list[str]) -> None:
     run = drawn_run(depth=2).save(tmp_path / "cat.lens")
     comparison = drawn_comparison().save(tmp_path / "tuned.lenses")

@@ -224,6 +224,15 @@ def test_a_bad_box_is_refused_in_words_and_nothing_is_lost(build, form, words) -
     at_rest(widget)
 
 
+def test_a_refusal_is_gone_once_a_box_is_changed(build) -> None:
+    widget = build()
+    widget.ask(num_inference_steps=0)
+    assert "num_inference_steps" in widget.message
+    widget.num_inference_steps = 2
+    assert widget.message == ""
+    at_rest(widget)
+
+
 def test_run_while_running_is_refused_and_stop_stops(build) -> None:
     widget = build()
     job = scripted.job("a cat", seconds=0.2, hold_after=4)
