@@ -8,7 +8,7 @@ import { Controls } from "./attention/controls";
 import { overPicture, paintHeat } from "./attention/heat";
 import { Legend } from "./attention/legend";
 import { digits, valueAt, type GridTraits, type Look, type Plane } from "./attention/maps";
-import { Scene, type Shown } from "./attention/scene";
+import { faint, Scene, type Shown } from "./attention/scene";
 import { settingFacts } from "./shared/caption";
 import { h, put } from "./shared/dom";
 import type { Key } from "./shared/grid";
@@ -136,7 +136,7 @@ class View extends Instrument<GridTraits> {
     });
     root.addEventListener("pointermove", (event) => {
       this.pointer = event;
-      this.legend.tell(this.read());
+      this.legend.tell(this.read() || faint(this.shown));
     });
     root.addEventListener("pointerleave", () => {
       this.pointer = null;
@@ -255,7 +255,7 @@ class View extends Instrument<GridTraits> {
     const unit = mean ? "share of a pixel’s attention" : "attention, DAAM’s sum over the steps";
     this.legend.update(unit, scales, this.scene.range() + so);
     const hint = "Point at a word to see where it looks; click to keep it.";
-    this.legend.tell(this.read() || (this.shown.length ? "" : hint));
+    this.legend.tell(this.read() || (this.shown.length ? faint(this.shown) : hint));
   }
 
   private updateControls(empty: boolean): void {

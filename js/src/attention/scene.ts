@@ -221,3 +221,10 @@ export class Scene {
     return this.session.model.get(name);
   }
 }
+
+/** What to do where a word is dark all over, because another one gets most of the attention. */
+export function faint(shown: Shown[]): string {
+  const found = shown.find(({ heat }) => heat.plane.scale < heat.most / 2);
+  if (!found) return "";
+  return `“${found.column.text}” gets ${digits(found.heat.plane.scale)} at most: “Range per cell” shows where.`;
+}

@@ -12,7 +12,8 @@ export function progressText(
   const count = `${painted} of ${total} ${unit}`;
   if (status === "stopped") return `stopped · ${count}`;
   if (status === "running") return typeof left === "number" ? `${count} · ${duration(left)} left` : count;
-  return painted === total ? `${total} ${unit}` : count;
+  if (painted !== total) return count;
+  return total === 1 ? `1 ${unit.replace(/s\b/, "")}` : `${total} ${unit}`;
 }
 
 function duration(seconds: number): string {
