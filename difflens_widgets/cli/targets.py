@@ -1,4 +1,4 @@
-"""Checks where a command will write, before it paints for minutes."""
+"""Where a command writes: checked before it paints for minutes, and cleared of the pictures of a former call."""
 
 from __future__ import annotations
 

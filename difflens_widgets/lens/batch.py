@@ -81,6 +81,11 @@ class Batch:
     compiled: CompiledDenoiser | None = None
 
     @property
+    def changes_denoiser(self) -> bool:
+        """Whether the denoiser is changed row by row."""
+        return not isinstance(self.denoiser(self.rows[:1]), nullcontext)
+
+    @property
     def rows(self) -> list[BatchRow]:
         """All rows; the rows of single tokens come last."""
         truths = (self.num_layers - 1,) if self.one_truth else self.layers

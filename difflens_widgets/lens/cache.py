@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import nullcontext
 from dataclasses import fields, replace
 from typing import Any
 
@@ -62,7 +61,7 @@ class RunCache:
     """
 
     def __init__(self, batch: Batch, settings: SamplingSettings, store: ResultStore) -> None:
-        if not isinstance(batch.denoiser(batch.rows[:1]), nullcontext):
+        if batch.changes_denoiser:
             raise NotHashable("a denoiser that is changed row by row")
         if not any(batch.view.family is family for family in FAMILIES):
             raise NotHashable("a family of your own, whose declaration may change")
