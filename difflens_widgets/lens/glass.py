@@ -15,17 +15,20 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-from diffusers import StableDiffusionPipeline
 from PIL import Image
 from torch import Tensor
 
 from ..models import checks
+from ..models.loading import quiet_libraries
 from ..runs.events import Event, Message
 from ..runs.job import LensJob
 from ..runs.run import LensRun
 from . import glass_arguments as arguments
 from .diffusion_lens import DiffusionLens
 from .token_mask import TokenChoice
+
+with quiet_libraries():
+    from diffusers import StableDiffusionPipeline
 
 log = logging.getLogger(__name__)
 
