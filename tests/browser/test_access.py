@@ -58,6 +58,12 @@ _CUT = """root => {
   }
   return found;
 }"""
+_DOWN_TO_AXIS = """root => {
+  const { top } = root.getBoundingClientRect();
+  const axes = [...root.querySelectorAll(".dlw-film, .dlw-film[hidden] ~ .dlw-grid")];
+  const bottoms = axes.filter((el) => el.checkVisibility()).map((el) => el.getBoundingClientRect().bottom - top);
+  return [Math.max(...bottoms), root.closest(".jp-WindowedPanel-outer").clientHeight];
+}"""
 _CONTROLS = """root => {
   const controls = [...root.querySelectorAll("button, select, input, [tabindex]")]
     .filter((el) => el.tabIndex >= 0 && !el.disabled && el.checkVisibility({ visibilityProperty: true }));
@@ -181,6 +187,18 @@ def test_a_widget_keeps_nobody_out(notebook: lab.Notebook, widget: str) -> None:
         assert [has(each, highlight) for each in knobs] == [True] * len(knobs)
         assert all(len(each.convert("L").getcolors()) > 1 for each in icons)
     page.emulate_media(forced_colors="none", color_scheme="light")
+
+
+@pytest.mark.parametrize("widget", WIDGETS)
+def test_the_axis_is_seen_below_the_picture(notebook: lab.Notebook, widget: str) -> None:
+    """On the screen of a laptop too: who scrubs does not scroll."""
+    for height in (950, 768):
+        notebook.page.set_viewport_size({**WINDOW, "height": height})
+        root = root_of(notebook, widget)
+        notebook.page.wait_for_timeout(100)
+        needed, there = root.evaluate(_DOWN_TO_AXIS)
+        assert needed <= there, f"{needed} pixels down to the axis, {there} in a window of {height}"
+    notebook.page.set_viewport_size(WINDOW)
 
 
 def test_nothing_moves_where_motion_is_not_wanted(notebook: lab.Notebook) -> None:

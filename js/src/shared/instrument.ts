@@ -10,6 +10,7 @@ import { PictureCanvas } from "./picture";
 import { savePng, type Bitmap } from "./save";
 import type { Session } from "./session";
 import type { Picture } from "./store";
+import { measureWindow } from "./window";
 
 export const AXIS = "input, [role=gridcell]";
 const IDLE = 20; // ms after a drawing: the frame is on screen, and a held key has not come again
@@ -58,6 +59,7 @@ export abstract class Instrument<T extends CommonTraits> {
   /** Put the view on the page. If the view that it replaces had the keyboard focus, take it. */
   attach(el: HTMLElement): void {
     put(el, this.root);
+    measureWindow();
     const owner = this.session.focusOwner;
     if (owner && owner !== this.root && !owner.isConnected) {
       requestAnimationFrame(() => this.keyboard().focus({ preventScroll: true }));

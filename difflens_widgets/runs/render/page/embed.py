@@ -14,7 +14,7 @@ from .view import PageView
 
 MAX_BYTES = 2_000_000
 """Of a page in a cell's output: a notebook with some of them can still be opened everywhere."""
-_HEIGHTS = {"layer_slider": 790, "token_attention_grid": 800, "diff_viewer": 820, "epoch_scrubber": 640}
+_HEIGHTS = {"layer_slider": 790, "token_attention_grid": 800, "diff_viewer": 820, "epoch_scrubber": 680}
 # The frame cannot see which colors the notebook has, only its own size: it is a little higher in a light notebook, and
 # still higher in a dark one (see page.js). Where nothing is known, the frame has the colors of the system.
 _STYLE = """<style>.difflens-still{display:none!important}
