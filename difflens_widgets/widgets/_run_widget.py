@@ -53,7 +53,7 @@ class RunWidget(_base.LensWidget):
             super().__init__()
         else:  # everything goes into the message that opens the widget: some front ends read no other
             self._shown = run = self._run_of(source)
-            super().__init__(**self._record_state(run), layer=shown_layers(run)[-1])
+            super().__init__(**self._record_state(run), **self._choices(run, anew=True))
         if source is not None and self._shown is None:
             self.show(source)
 
@@ -78,14 +78,20 @@ class RunWidget(_base.LensWidget):
             following = _is_running(source)
             state = {**self._describe(run), "_run": number} if following else self._record_state(run, number)
             self._run, self._frames, self.layers = number, {}, state["layers"]
-            if nothing_before or self.layer not in self.layers:
-                self.layer = self.layers[-1]  # the picture that the pipeline itself gives
+            for name, value in self._choices(run, anew=nothing_before).items():
+                setattr(self, name, value)
             if following:
                 state |= {"message": "", "notice": "", "progress": {}, "failures": {}, "status": "running"}
             for name, value in state.items():
                 setattr(self, name, value)
         if following and isinstance(source, LensJob):
             self._follow(source, number)
+
+    def _choices(self, run: LensRun, *, anew: bool) -> dict[str, Any]:
+        """What changes of the picture on screen with another run; with `anew` there was none before."""
+        if not anew and self.layer in self.layers:
+            return {}
+        return {"layer": shown_layers(run)[-1]}  # the picture that the pipeline itself gives
 
     def close(self) -> None:
         """Remove the widget from the page. A job that it showed continues."""

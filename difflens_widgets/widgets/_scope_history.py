@@ -10,6 +10,7 @@ from typing import Any
 from ..runs.events import Status
 from ..runs.job import LensJob
 from ..runs.ranges import parse_layers
+from ..runs.render.front_end import token_number
 from ..runs.run import LensRun
 
 PARTS_WITH_RUNS = ("lens", "second", "patch")
@@ -116,6 +117,14 @@ class Entry:
             "patch": "patch" in self.sources,
         }
         return [part for part, there in has.items() if there]
+
+    def token_in(self, view: str, token: int | None) -> int | None:
+        """Return the token to show in a tab: of a patch a change, and not first the prompt without it."""
+        patch = self.run("patch") if view == "patch" else None
+        changes = [token_number(variant) for variant in patch.variants] if patch is not None else []
+        if not changes or token in changes or (token is not None and token >= 0):
+            return token
+        return changes[0]
 
     def describe(self) -> dict[str, Any]:
         """Return the line as the browser gets it."""

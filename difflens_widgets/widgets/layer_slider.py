@@ -10,7 +10,16 @@ from PIL import Image
 
 from ..runs.events import Event, Snapshot, TokenFailed, TokenImage
 from ..runs.render.encoding import encode_kept
-from ..runs.render.front_end import describe_slider, frame_key, record_state, steps_of
+from ..runs.render.front_end import (
+    VARIANTS,
+    describe_slider,
+    frame_key,
+    opening,
+    record_state,
+    shown_layers,
+    steps_of,
+    token_number,
+)
 from ..runs.render.page import PageView
 from ..runs.render.page.run_views import slider_view
 from ..runs.run import LensRun
@@ -24,7 +33,8 @@ class LayerSlider(RunWidget):
 
     A run with `snapshots` has a second slider beside the picture, over the denoising steps that were kept. A run with
     `keep_tokens` has a grid instead of the film strip: one row for the whole prompt and one for each kept token, one
-    column for each layer; a patch or steering has one for the unchanged picture and one for each pair or strength.
+    column for each layer; a patch or steering has one for the unchanged picture and one for each pair or strength, and
+    opens on the first pair or strength at the first layer.
     Snapshots and token pictures are sent as lossy WebP of at most 512 pixels a side. A notebook
     that saves its widgets contains them: about 45 KB for each picture of 512 × 512, so 2.3 MB for 13 layers × 4 steps.
 
@@ -76,6 +86,11 @@ class LayerSlider(RunWidget):
     snapshots = t.List(t.Int()).tag(sync=True)
     token_masks = t.List(t.Dict()).tag(sync=True)
     token_failures = t.Dict().tag(sync=True)
+
+    def _choices(self, run: LensRun, *, anew: bool) -> dict[str, Any]:
+        changes = [token_number(variant) for variant in run.variants]
+        stays = self.token in changes if changes else self.token is None or self.token > VARIANTS
+        return super()._choices(run, anew=anew) if stays else opening(run, shown_layers(run))
 
     def _describe(self, run: LensRun) -> dict[str, Any]:
         return {**describe_slider(run), "token_failures": {}}

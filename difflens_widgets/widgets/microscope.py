@@ -264,6 +264,7 @@ class Microscope(ScopeMessages):
             if not self._words or self.layer not in run.layers:
                 self.layer = max(run.layers)
             self._words = words
+            self.token = entry.token_in(self.view, self.token)
         self._views.show(entry, self._linked())
 
     def _linked(self) -> dict[str, Any]:

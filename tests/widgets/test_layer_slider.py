@@ -630,6 +630,28 @@ def test_a_page_and_a_loaded_file_have_steps_and_tokens_too(tmp_path):
     assert (loaded["snapshots"], loaded["token_masks"], len(loaded["_frames"])) == ([5], live["token_masks"], 13 * 5)
 
 
+def test_a_patch_opens_on_what_it_changes(show):
+    patched, plain = scripted.finished_run(), scripted.finished_run("a dog")
+    changes = [Variant("red ← blue", 0), Variant("circle ← square", 1)]
+    patched.token_masks, patched.settings["method"] = dict.fromkeys(changes, (2,)), "patch"
+    patched.token_images = {(layer, each): scripted.picture(layer) for layer in range(13) for each in changes}
+    opened = LayerSlider(patched)
+    page = slider_view(patched).state
+    assert (opened.layer, opened.token) == (page["layer"], page["token"]) == (0, -3)
+    assert opened._key_on_screen() == "layer/0/token/-3"
+    widget = show(plain)
+    assert (widget.layer, widget.token) == (12, None)
+    widget.layer = 5
+    widget.show(patched)
+    assert (widget.layer, widget.token) == (0, -3)
+    widget.token = changes[1]
+    widget.layer = 7
+    widget.show(patched)  # once more: what the user looks at stays
+    assert (widget.layer, widget.token) == (7, -4)
+    widget.show(plain)
+    assert (widget.layer, widget.token) == (12, None)
+
+
 def test_variants_of_a_running_job_reach_the_browser(show):
     red, blue = Variant("red ← blue", 0), Variant("circle ← square", 1)
     run = scripted.empty_run()
@@ -638,7 +660,7 @@ def test_variants_of_a_running_job_reach_the_browser(show):
     widget = show(stage.job)
     assert [(row["token"], row["label"]) for row in widget.token_masks] == [(-3, red), (-4, blue)]
     widget.token = blue
-    assert (widget.token, widget._key_on_screen()) == (-4, "layer/12/token/-4")
+    assert (widget.token, widget._key_on_screen()) == (-4, "layer/0/token/-4")
     stage.emit(
         TokenImage(4, blue, scripted.picture(1)),
         TokenFailed(4, red, "not finite"),

@@ -189,6 +189,10 @@ def test_a_patch_takes_states_of_the_second_prompt(build, lens) -> None:
     painted = [image.tobytes() for image in widget.run.token_images.values()]
     assert painted == [image.tobytes() for image in expected.token_images.values()]
     assert widget._has == ["patch"]
+    assert widget.token == -3  # what the patch changes, and not the prompt without it
+    widget.token = 2  # a word that is patched
+    widget.show(widget.run)
+    assert widget.token == 2
     widget.ask(**form | {"patch_words": "red"})
     assert widget.message.startswith("words: 'red' is not of the form red = blue")
 

@@ -11,13 +11,15 @@ from ..variant import Variant
 from .encoding import encode_final, encode_kept
 
 _SO_FAR = "This is what was painted so far."
+VARIANTS = -3
+"""The number of the first variant; those of the others are less."""
 _PARTS = {PromptPart.PADDING: -1, PromptPart.PROMPT: -2}
 
 
 def token_number(token: TokenKey) -> int:
     """The position of a token; -1 for `PromptPart.PADDING`, -2 for `PromptPart.PROMPT`, -3 and less for variants."""
     if isinstance(token, Variant):
-        return -3 - token.number
+        return VARIANTS - token.number
     return _PARTS[token] if isinstance(token, PromptPart) else int(token)
 
 
@@ -31,6 +33,16 @@ def frame_key(layer: int, step: int | None = None, token: TokenKey | None = None
 def shown_layers(run: RunRecord) -> list[int]:
     """The requested layers of a run, ascending from the embeddings."""
     return sorted(run.layers)
+
+
+def opening(run: RunRecord, layers: list[int]) -> dict[str, Any]:
+    """Which of its layers, and which row, is on screen first.
+
+    The picture that the pipeline itself gives; of a patch or steering its first change, at the first layer.
+    """
+    if not run.variants:
+        return {"layer": layers[-1], "token": None}
+    return {"layer": layers[0], "token": token_number(run.variants[0])}
 
 
 def steps_of(run: RunRecord) -> int:

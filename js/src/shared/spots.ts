@@ -24,6 +24,9 @@ export interface SpotTraits extends CommonTraits {
   token_masks: TokenMask[];
 }
 
+/** The number of the first variant of a run; those of the others are less. */
+export const VARIANTS = -3;
+
 /** The key of a picture in `_frames`, as `frame_key` in `runs/render/front_end.py`. */
 export function keyOf({ layer, step, token }: Spot): string {
   const part = token !== null ? `/token/${token}` : step !== null ? `/step/${step}` : "";
