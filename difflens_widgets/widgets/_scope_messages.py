@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+import re
 from collections.abc import Callable
 from functools import partial
 from typing import Any, ClassVar
@@ -18,6 +19,15 @@ from ._upload import Upload, read_upload
 log = logging.getLogger(__name__)
 
 _BOXES = (*(each.name for each in dataclasses.fields(Form)), "second_prompt", "patch_words", "view")
+_LABELS = {
+    "num_inference_steps": "steps",
+    "guidance_scale": "guidance",
+    "negative_prompt": "negative prompt",
+    "tokens": "words",
+    "source": "second prompt",
+}
+"""What the boxes are called whose arguments have other names."""
+_KINDS = {"seed": "a whole number ≥ 0", "num_inference_steps": "a whole number", "guidance_scale": "a number"}
 _EXPECTED = (ValueError, TypeError, RuntimeError, OSError, t.TraitError)
 
 
@@ -53,7 +63,7 @@ class ScopeMessages(LensWidget):
             except Exception as error:  # any error: the user who pressed the button has to see it
                 if not isinstance(error, _EXPECTED):
                     log.exception("%s failed", kind)
-                self.message = str(error) or type(error).__name__
+                self.message = with_labels(str(error)) or type(error).__name__
             self.send({"type": "answer", "to": kind})
 
         if in_colab():
@@ -71,8 +81,15 @@ class ScopeMessages(LensWidget):
         with self._lock:
             for name, value in (form if isinstance(form, dict) else {}).items():
                 if name in _BOXES:
-                    setattr(self, name, value)
+                    self._fill_box(name, value)
         self.start()
+
+    def _fill_box(self, name: str, value: Any) -> None:
+        try:
+            setattr(self, name, value)
+        except t.TraitError as error:
+            wanted = _KINDS.get(name)
+            raise (ValueError(f"{name}: {value} is not {wanted}") if wanted else error) from None
 
     def _take_piece(self, content: dict[str, Any], buffers: list[Any]) -> None:
         try:
@@ -100,6 +117,15 @@ class ScopeMessages(LensWidget):
     def _take_part(self, message: dict[str, Any]) -> None:
         """Pass what the browser says to one of the views."""
         raise NotImplementedError
+
+
+def with_labels(message: str) -> str:
+    """Return an error of the lens with the name of the box in front, where it has the name of an argument."""
+    return re.sub(
+        rf"^({'|'.join(_LABELS)})(, in the (?:prompt|source))?(?=: )",
+        lambda found: _LABELS[found[1]] + (found[2] or "").replace("source", _LABELS["source"]),
+        message,
+    )
 
 
 def _raise(error: Exception) -> None:

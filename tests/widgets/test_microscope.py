@@ -132,6 +132,7 @@ def test_words_are_painted_on_their_tab_and_a_second_prompt_beside_the_first(bui
     assert len(widget._entries) == 2
 
 
+PATCH = {"view": "patch", "prompt": "a red circle", "second_prompt": "a blue circle", "patch_words": "red = blue"}
 ONE = {"layers": [4], "num_inference_steps": 1}
 NOISE = torch.randn(4, 8, 8, generator=torch.Generator().manual_seed(5))
 SHOWN = {
@@ -179,8 +180,7 @@ def test_a_run_of_this_very_lens_is_the_first_prompt_also_from_a_file(build, len
 def test_a_patch_takes_states_of_the_second_prompt(build, lens) -> None:
     widget = build()
     assert widget._tabs[-1] == "patch"
-    form = {"view": "patch", "prompt": "a red circle", "second_prompt": "a blue circle", "patch_words": "red = blue"}
-    widget.ask(**form)
+    widget.ask(**PATCH)
     at_rest(widget)
     assert widget.message == ""
     expected = lens.patch(
@@ -193,8 +193,6 @@ def test_a_patch_takes_states_of_the_second_prompt(build, lens) -> None:
     widget.token = 2  # a word that is patched
     widget.show(widget.run)
     assert widget.token == 2
-    widget.ask(**form | {"patch_words": "red"})
-    assert widget.message.startswith("words: 'red' is not of the form red = blue")
 
 
 def test_a_lens_that_cannot_patch_has_no_tab_for_it() -> None:
@@ -210,9 +208,14 @@ def test_a_lens_that_cannot_patch_has_no_tab_for_it() -> None:
         ({"view": "compare", "second_prompt": ""}, "second prompt: the box is empty"),
         ({"layers": "cat"}, "layers: 'cat' is none of 0:13, 0:13:3, 5 or 0,4,12"),
         ({"layers": "99"}, "layers"),
-        ({"num_inference_steps": 0}, "num_inference_steps"),
-        ({"seed": -1}, "seed"),
-        ({"seed": "a"}, "seed"),
+        ({"num_inference_steps": 0}, "steps: 0 must be at least 1"),
+        ({"num_inference_steps": 2.5}, "steps: 2.5 is not a whole number"),
+        ({"guidance_scale": -1.0}, "guidance: -1.0 must be a finite number"),
+        ({"seed": -1}, "seed: -1 is not a whole number ≥ 0"),
+        ({"seed": "a"}, "seed: a is not a whole number ≥ 0"),
+        (PATCH | {"patch_words": "red"}, "words: 'red' is not of the form"),
+        (PATCH | {"patch_words": "green = blue"}, "words, in the prompt: 'green' is not in the prompt"),
+        (PATCH | {"patch_words": "red = green"}, "words, in the second prompt: 'green' is not in the prompt"),
         ({"view": "nowhere"}, "view"),
     ],
 )
@@ -223,7 +226,7 @@ def test_a_bad_box_is_refused_in_words_and_nothing_is_lost(build, form, words) -
     assert words in widget.message
     assert widget.status == "done"
     assert [run.prompt for run in widget.runs] == ["a cat"]
-    widget.ask()
+    widget.ask(guidance_scale=None)
     assert widget.message == ""
     at_rest(widget)
 
@@ -231,7 +234,7 @@ def test_a_bad_box_is_refused_in_words_and_nothing_is_lost(build, form, words) -
 def test_a_refusal_is_gone_once_a_box_is_changed(build) -> None:
     widget = build()
     widget.ask(num_inference_steps=0)
-    assert "num_inference_steps" in widget.message
+    assert "steps: 0" in widget.message
     widget.num_inference_steps = 2
     assert widget.message == ""
     at_rest(widget)
