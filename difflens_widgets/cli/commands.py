@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import logging
 import os
-import re
 import sys
 import warnings
 from collections.abc import Sequence
@@ -17,9 +16,10 @@ from .._version import __version__
 from ..runs.ranges import parse_layers
 from .bench import add_bench_command
 from .interventions import add_intervention_commands
-from .targets import check_targets, remove_pictures
+from .parser import CommandParser
+from .reports import error_line, report_failures, report_prompt
+from .targets import COMPARISON, PAGE_HELP, RUN, check_targets, page_of, remove_pictures
 
-_ERRNO = re.compile(r"^\[Errno \d+\] ")  # the number tells a user nothing
 DEMO_PROMPTS = (
     "a pink cat on a blue background",
     "a red circle and a green square on a white background",
@@ -40,7 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         return options.command(options) or 0
     except (ValueError, TypeError, OSError, ArithmeticError) as error:
-        print(f"difflens: {re.sub(_ERRNO, '', str(error))}", file=sys.stderr)
+        print(error_line(error), file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         if options.command in (_sweep, _train):
@@ -94,7 +94,8 @@ def run_options(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="difflens", description="A microscope for text-to-image models.")
+    parser = CommandParser(prog="difflens", description="A microscope for text-to-image models.")
+    parser.passes_on = True
     parser.add_argument("--version", action="version", version=f"difflens {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
@@ -102,7 +103,7 @@ def _parser() -> argparse.ArgumentParser:
     lens.add_argument("prompt")
     add_lens_arguments(lens)
     lens.add_argument("--out", type=Path, help="folder for one PNG per picture, grid.png, film.gif and run.lens")
-    lens.add_argument("--html", type=Path, help="write one self-contained page with the slider")
+    lens.add_argument("--html", type=Path, help=PAGE_HELP.format("lens"))
     lens.set_defaults(command=_lens)
 
     add_intervention_commands(commands, _add_run_arguments, run_options)
@@ -153,6 +154,7 @@ def _parser() -> argparse.ArgumentParser:
 
     passed_on = "All other arguments, such as --no-browser or --port 8889, are passed on to jupyter lab."
     lab = commands.add_parser("lab", help="open JupyterLab on the tutorials", epilog=passed_on)
+    lab.passes_on = True
     lab.add_argument("--folder", type=Path, default=Path("difflens-tutorials"), help="where your copies go")
     lab.set_defaults(command=_lab)
 
@@ -168,23 +170,22 @@ def _parser() -> argparse.ArgumentParser:
 def _lens(options: argparse.Namespace) -> None:
     from ..lens.diffusion_lens import DiffusionLens
 
-    if not options.out and not options.html:
-        raise ValueError("nothing to write: give --out FOLDER, --html FILE, or both")
-    check_targets(options.out, ("grid.png", "film.gif", "run.lens"), options.html)
+    options.html = page_of("lens", options.out, options.html)
+    check_targets(options.out, ("grid.png", "film.gif", RUN), options.html)
     lens = DiffusionLens.from_pretrained(options.model, device=options.device, text_encoder=options.text_encoder)
     run = (lens.ablate if options.ablation else lens)(options.prompt, **run_options(options))
-    for layer, reason in run.failures.items():
-        print(f"difflens: {run.name_of(layer)} has no picture: {reason}", file=sys.stderr)
+    report_failures(run)
+    report_prompt(run)
     if options.out:
         options.out.mkdir(parents=True, exist_ok=True)
-        remove_pictures(options.out, "run.lens")
+        remove_pictures(options.out, RUN)
         for layer, image in run.images.items():
             image.save(options.out / f"layer_{layer:03d}.png")
         for (layer, token), image in run.token_images.items():  # numbers: file names cannot hold every word
             image.save(options.out / f"layer_{layer:03d}_token_{token:03d}.png")
         run.grid().save(options.out / "grid.png")
         run.to_gif(options.out / "film.gif")
-        run.save(options.out / "run.lens")
+        run.save(options.out / RUN)
         print(options.out.resolve())
     if options.html:
         print(run.to_html(options.html).resolve())
@@ -195,7 +196,7 @@ def _compare(options: argparse.Namespace) -> None:
     from ..lens.diffusion_lens import DiffusionLens
     from ..models.tuned import load_tuned_pipeline
 
-    check_targets(options.out, ("grid.png", "metrics.png", "comparison.lenses"))
+    check_targets(options.out, ("grid.png", "metrics.png", COMPARISON))
     raw = DiffusionLens.from_pretrained(options.raw, device=options.device, text_encoder=options.text_encoder)
     pipe, name = load_tuned_pipeline(options.raw, options.tuned, options.device, text_encoder=options.text_encoder)
     comparison = compare(
@@ -213,8 +214,8 @@ def _compare(options: argparse.Namespace) -> None:
         width=options.width,
     )
     for which, run in comparison.runs.items():
-        for layer, reason in run.failures.items():
-            print(f"difflens: {run.name_of(layer)} of {which} has no picture: {reason}", file=sys.stderr)
+        report_failures(run, f" of {which}")
+    report_prompt(comparison.raw)
     columns = {name: f"{name:>{max(9, len(name))}}" for name in comparison.metrics}
     print("layer  " + "  ".join(columns.values()))
     for row, layer in enumerate(comparison.layers):
@@ -222,13 +223,13 @@ def _compare(options: argparse.Namespace) -> None:
         print(f"{layer:5}  " + "  ".join(values))
     if options.out:
         options.out.mkdir(parents=True, exist_ok=True)
-        remove_pictures(options.out, "comparison.lenses")
+        remove_pictures(options.out, COMPARISON)
         for which, run in comparison.runs.items():
             for layer, image in run.images.items():
                 image.save(options.out / f"layer_{layer:03d}_{which}.png")
         comparison.grid().save(options.out / "grid.png")
         comparison.plot().savefig(options.out / "metrics.png")
-        comparison.save(options.out / "comparison.lenses")
+        comparison.save(options.out / COMPARISON)
         print(options.out.resolve())
 
 

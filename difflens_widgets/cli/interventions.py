@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .targets import check_targets, remove_pictures
+from .reports import report_failures, report_prompt
+from .targets import PAGE_HELP, RUN, check_targets, page_of, remove_pictures
 
 if TYPE_CHECKING:
     from ..lens.diffusion_lens import DiffusionLens
@@ -41,24 +41,24 @@ def add_intervention_commands(
         default=[1.0],
         help="such as -1 1 2: factors of the direction (default: 1)",
     )
-    for parser, run in ((patch, _patch), (steer, _steer)):
+    for name, parser, run in (("patch", patch, _patch), ("steer", steer, _steer)):
         parser.add_argument("--model", default="tiny", help='"tiny" (default), a diffusers folder or a hub id')
         add_run_arguments(parser, whose="model")
         parser.add_argument("--out", type=Path, help="folder for one PNG per picture, grid.png and run.lens")
-        parser.add_argument("--html", type=Path, help="write one self-contained page with the slider")
-        parser.set_defaults(command=_command(run, run_options), keep_tokens=None)
+        parser.add_argument("--html", type=Path, help=PAGE_HELP.format(name))
+        parser.set_defaults(command=_command(name, run, run_options), keep_tokens=None)
 
 
 def _command(
+    name: str,
     run: Callable[[DiffusionLens, argparse.Namespace, dict[str, Any]], LensRun],
     run_options: Callable[[argparse.Namespace], dict[str, Any]],
 ) -> Callable[[argparse.Namespace], None]:
     def command(options: argparse.Namespace) -> None:
         from ..lens.diffusion_lens import DiffusionLens
 
-        if not options.out and not options.html:
-            raise ValueError("nothing to write: give --out FOLDER, --html FILE, or both")
-        check_targets(options.out, ("grid.png", "run.lens"), options.html)
+        options.html = page_of(name, options.out, options.html)
+        check_targets(options.out, ("grid.png", RUN), options.html)
         lens = DiffusionLens.from_pretrained(options.model, device=options.device, text_encoder=options.text_encoder)
         _write(run(lens, options, run_options(options)), options)
 
@@ -98,18 +98,17 @@ def parse_pairs(text: str) -> str | list[tuple[str, str]]:
 
 def _write(run: LensRun, options: argparse.Namespace) -> None:
     """Write the unchanged picture once, and each changed one by the number of its row."""
-    failed = {(layer, None): reason for layer, reason in run.failures.items()} | run.token_failures
-    for (layer, row), reason in failed.items():
-        print(f"difflens: {run.name_of(layer, row)} has no picture: {reason}", file=sys.stderr)
+    report_failures(run)
+    report_prompt(run)
     if options.out:
         options.out.mkdir(parents=True, exist_ok=True)
-        remove_pictures(options.out, "run.lens")
+        remove_pictures(options.out, RUN)
         for image in list(run.images.values())[:1]:
             image.save(options.out / "unchanged.png")
         for (layer, row), image in run.token_images.items():  # numbers: file names cannot hold every word
             image.save(options.out / f"layer_{layer:03d}_row_{run.variants.index(row):02d}.png")
         run.grid().save(options.out / "grid.png")
-        run.save(options.out / "run.lens")
+        run.save(options.out / RUN)
         print(options.out.resolve())
     if options.html:
         print(run.to_html(options.html).resolve())

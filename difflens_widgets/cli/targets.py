@@ -8,7 +8,15 @@ from pathlib import Path
 
 from ..runs.format.atomic_write import require_folder, require_writable
 
+RUN, COMPARISON = "run.lens", "comparison.lenses"
+"""The records in the folders that commands write."""
+PAGE_HELP = "write one self-contained page with the slider (default, without --out: difflens-{}.html)"
 _PICTURE = re.compile(r"unchanged\.png|layer_\d{3}(_token_\d{3}|_row_\d{2}|_(raw|tuned)(-raw|-tuned)?)?\.png")
+
+
+def page_of(command: str, out: Path | None, html: Path | None) -> Path | None:
+    """The page that a command writes; where neither a folder nor a page is asked for, one in the working folder."""
+    return html if html or out else Path(f"difflens-{command}.html")
 
 
 def remove_pictures(folder: Path, record: str) -> None:

@@ -12,6 +12,7 @@ from ..attention.capture import AttentionChoice
 from ..attention.lens import lens_attention
 from ..models import Family, TextEncoder
 from ..models.known_modules import one_look
+from ..models.known_words import unknown_words
 from ..models.view import PipelineView
 from ..models.weight_hash import weight_hash
 from ..runs.caller import warn_caller
@@ -60,7 +61,9 @@ class Shared:
         """Create the job of one prompt; `read` is its tokens and the part that was cut off."""
         tokens, cut = read
         if cut:
+            cut = "…" * prompt.removesuffix(cut)[-1:].isalnum() + cut  # within a word
             warn_caller(f"prompt: the text encoder reads {len(tokens)} tokens; cut off: {cut!r}")
+        unknown = unknown_words(getattr(self.pipe, self.encoder.tokenizer), tokens)
         settings = self.settings
         run = LensRun(
             prompt,
@@ -70,6 +73,7 @@ class Shared:
             settings.seed_number,
             self._describe(self.pipe, negative_prompt),
         )
+        run.settings |= {name: of for name, of in (("cut_off", cut), ("unknown_words", unknown)) if of}
         run.token_masks = {**token_masks, **self.method.variants}
         run.attention = lens_attention(
             attention,

@@ -63,6 +63,8 @@ def _own(tokenizer: Any) -> Any:
         kind: Any = type(tokenizer)
         own = copy.deepcopy(tokenizer)
         own.__class__ = _one_at_a_time(kind)
+        if inner is tokenizer:  # what is too long is read here to tell what is cut off
+            own.deprecation_warnings["sequence-length-is-longer-than-the-specified-maximum"] = True
         own.own_lock, own.original = threading.RLock(), weakref.ref(tokenizer)
         if inner is not tokenizer:
             own.tokenizer = _own(inner)

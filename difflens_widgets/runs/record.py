@@ -41,8 +41,9 @@ class RunRecord:
         because ..."), latents_hash (of the start latents), generator_hash (of the noise that follows), dtype,
         batch_size (the most images at once), rows_per_call (how many it were, padding included), batch_invariant,
         compiled (whether the denoiser was), versions. A patch has its source, steering its strengths and direction, a
-        text ablation the blocks in without_text. from_cache, if there are any: the layers, and [layer, token], whose
-        images were generated before.
+        text ablation the blocks in without_text. cut_off, if the prompt is too long: what is not read of it.
+        unknown_words, if the model can tell: those that it was never trained on. from_cache, if there are any: the
+        layers, and [layer, token], whose images were generated before.
     states : float16 array (num_layers, positions, width)
         The hidden states of the examined text encoder, before the final layer norm, at `state_positions`; divided by
         `settings["states_scale"]` where they are beyond float16's range. None for a text ablation.
@@ -139,11 +140,6 @@ class RunRecord:
         slots = self.settings.get("slots", "cut")
         where = {"cut": "", "all": " in all slots (off-distribution)"}.get(slots, f" in slot {slots} alone")
         return f"layer {layer}{where}"
-
-    def flagged_note(self) -> str:
-        """Which images of the whole prompt the safety checker blacked out, in words; "" if none."""
-        names = [self.name_of(layer) for layer in sorted(self.flagged)]
-        return f"{BLACKED_OUT}: {', '.join(names)}" if names else ""
 
     @property
     def caption(self) -> Mapping[str, Any]:

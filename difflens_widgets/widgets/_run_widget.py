@@ -12,6 +12,7 @@ from PIL import Image
 
 from ..runs.events import Done, Event, Failed, LayerImage, Message, Preview, Progress
 from ..runs.job import LensJob
+from ..runs.notes import prompt_note
 from ..runs.render.encoding import small_png
 from ..runs.render.front_end import frame_key, shown_layers, steps_of, token_number
 from ..runs.render.page import PageView
@@ -81,7 +82,8 @@ class RunWidget(_base.LensWidget):
             for name, value in self._choices(run, anew=nothing_before).items():
                 setattr(self, name, value)
             if following:
-                state |= {"message": "", "notice": "", "progress": {}, "failures": {}, "status": "running"}
+                state |= {"message": "", "notice": prompt_note(run), "progress": {}, "failures": {}}
+                state["status"] = "running"
             for name, value in state.items():
                 setattr(self, name, value)
         if following and isinstance(source, LensJob):
@@ -122,7 +124,7 @@ class RunWidget(_base.LensWidget):
             elif isinstance(event, Progress):
                 self._on_progress(event)
             elif isinstance(event, Message):
-                self.notice = event.message
+                self.notice = "\n".join(filter(None, [prompt_note(self._shown), event.message]))
             elif isinstance(event, Failed):
                 self.failures = {**self.failures, str(event.layer): event.message}
             elif isinstance(event, Done):

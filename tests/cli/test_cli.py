@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -162,15 +163,56 @@ def test_compare_refuses_what_is_no_tuned_model(model, lora, tmp_path, capsys) -
         assert "Traceback" not in error
 
 
+def test_without_a_target_a_page_is_written(model, tmp_path, monkeypatch, capsys) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(["lens", "a dog", "--model", model, "--layers", "4", "--steps", "1"]) == 0
+    assert capsys.readouterr().out == f"{tmp_path / 'difflens-lens.html'}\n"
+    assert [path.name for path in tmp_path.iterdir()] == ["difflens-lens.html"]
+
+
+def test_what_the_model_does_not_know_of_a_prompt_is_said(tmp_path, monkeypatch, capsys) -> None:
+    monkeypatch.chdir(tmp_path)
+    for prompt, words in [
+        ("a dragon", "difflens: the model was never trained on “dragon”: what it makes of it means nothing.\n"),
+        ("", "difflens: the prompt is empty: this is what the model paints without one\n"),
+        ("a cat", ""),
+    ]:
+        assert cli.main(["lens", prompt, "--layers", "12", "--steps", "1"]) == 0
+        said = [line for line in re.split("[\r\n]", capsys.readouterr().err) if line.startswith("difflens:")]
+        assert "".join(f"{line}\n" for line in said) == words
+
+
+@pytest.mark.parametrize(
+    ("arguments", "hint"),
+    [
+        (["lens", "a", "pink", "cat"], "pink cat; put the prompt into quotes, as in"),
+        (["patch", "a", "cat", "--source", "b", "--tokens", "all"], "arguments: cat; put the prompt into quotes"),
+        (["lens", "a cat", "--step=3"], None),  # an abbreviation
+        (["lens", "a cat", "--layres", "3"], "--layres 3; did you mean --layers?"),
+        (["sweep", "a.txt", "b.txt", "--out", "x"], "arguments: b.txt\n"),
+        (["--layers=3", "demo"], "unrecognized arguments: --layers=3"),
+    ],
+    ids=str,
+)
+def test_what_was_meant_is_said(tmp_path, monkeypatch, capsys, arguments, hint) -> None:
+    monkeypatch.chdir(tmp_path)
+    if hint is None:
+        assert cli._parser().parse_args(arguments).steps == 3
+        return
+    with pytest.raises(SystemExit):
+        cli.main(arguments)
+    assert hint in capsys.readouterr().err
+    assert not any(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["lens", "a dog"], "nothing to write"),
-        (["lens", "a dog", "--layers", "0:99", "--out", "x"], "layers: 5 is outside 0..4"),
-        (["lens", "a dog", "--steps", "0", "--out", "x"], "num_inference_steps: 0 must be at least 1"),
+        (["lens", "a dog", "--layers", "0:99", "--out", "x"], "difflens: --layers: 5 is outside 0..4"),
+        (["lens", "a dog", "--steps", "0", "--out", "x"], "difflens: --steps: 0 must be at least 1"),
         (
             ["lens", "a dog", "--text-encoder", "text_encoder_2", "--out", "x"],
-            "text_encoder: StableDiffusionPipeline has 'text_encoder'",
+            "--text-encoder: StableDiffusionPipeline has 'text_encoder'",
         ),
         (
             ["lens", "a dog", "--keep-tokens", "cat", "--out", "x"],

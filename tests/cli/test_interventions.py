@@ -65,6 +65,14 @@ def test_steer_takes_negative_strengths(model: str, tmp_path: Path) -> None:
     assert len(list(tmp_path.glob("layer_002_row_*.png"))) == 3
 
 
+def test_without_a_target_a_page_is_written(model: str, tmp_path: Path, monkeypatch, capsys) -> None:
+    monkeypatch.chdir(tmp_path)
+    direction = ["--plus", "blue", "--minus", "red", "--layers", "2", "--steps", "1"]
+    assert main(["steer", "a red circle", "--model", model, *direction]) == 0
+    assert capsys.readouterr().out == f"{tmp_path / 'difflens-steer.html'}\n"
+    assert [path.name for path in tmp_path.iterdir()] == ["difflens-steer.html"]
+
+
 def test_pairs() -> None:
     assert parse_pairs("all") == "all"
     assert parse_pairs("red=blue, a cat = the dog") == [("red", "blue"), ("a cat", "the dog")]
@@ -75,8 +83,10 @@ def test_pairs() -> None:
     [
         (["--tokens", "red", "--out", "OUT"], "--tokens: 'red' is no pair such as"),
         (["--tokens", "red=", "--out", "OUT"], "--tokens: 'red=' is no pair"),
-        (["--tokens", "pink=blue", "--out", "OUT"], "'pink' is not in the prompt; its words are: 'a', 'red', 'circle'"),
-        (["--tokens", "all"], "nothing to write: give --out FOLDER, --html FILE, or both"),
+        (
+            ["--tokens", "pink=blue", "--out", "OUT"],
+            "difflens: --tokens, in the prompt: 'pink' is not in the prompt; its words are",
+        ),
     ],
 )
 def test_what_cannot_work(model: str, arguments: list[str], message: str, tmp_path: Path, capsys) -> None:

@@ -423,6 +423,9 @@ def test_a_prompt_that_is_too_long_says_what_was_cut(lens) -> None:
         run = lens("red " * 75 + "star star", layers=[4], **QUICK)
     assert len(run.tokens) == 77
     assert run.tokens[-1].kind == "eos"
+    assert run.settings["cut_off"] == "star star"
+    with pytest.warns(UserWarning, match=r"cut off: '…xes'"):  # the end of a word
+        lens("red " * 74 + "foxes", layers=[4], **QUICK)
 
 
 def test_a_job_has_its_own_noise_whatever_the_user_does_with_his(tmp_path) -> None:

@@ -13,8 +13,10 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from transformers import CLIPTokenizer
 
 from difflens_widgets import EmergenceTable
+from difflens_widgets.models.known_words import unknown_words
 from difflens_widgets.models.loading import WEIGHTS
 from difflens_widgets.models.weight_hash import weight_hash
 from difflens_widgets.tiny.caption_checks import CaptionCheck, background_right, claim_of, objects_right
@@ -22,7 +24,7 @@ from difflens_widgets.tiny.clip import SmallClip
 from difflens_widgets.tiny.drawing import draw
 from difflens_widgets.tiny.evaluation.score import clip_scores, judge_accuracy, scored_scenes
 from difflens_widgets.tiny.judge import Judge
-from difflens_widgets.tiny.scenes import COLORS, KINDS, Scene
+from difflens_widgets.tiny.scenes import COLORS, KINDS, Scene, training_scene
 
 Painter = Callable[..., list[Image.Image]]
 RESULTS = Path(__file__).parents[2] / "notebooks" / "results"
@@ -34,6 +36,24 @@ def test_it_is_a_stable_diffusion_in_miniature(lens) -> None:
     assert lens.num_layers == 13
     assert lens.model == "difflens-tiny"
     assert lens.pipe.tokenizer.model_max_length == 77
+
+
+@pytest.mark.versions
+def test_it_says_which_words_it_was_never_trained_on(lens, tmp_path) -> None:
+    """In the record, for every view of it; also as part of a saved pipeline, such as one that was tuned."""
+    lens.pipe.tokenizer.save_pretrained(tmp_path)
+    saved = CLIPTokenizer.from_pretrained(tmp_path)
+    for prompt, unknown in [
+        ("a dragon, the cat and a Dragon", ["dragon", "the", "Dragon"]),
+        ("a photo of sks dog: two purple mushrooms on grass!", []),
+        ("", []),
+    ]:
+        run = lens.start(prompt, layers=[12], num_inference_steps=1).result()
+        assert run.settings.get("unknown_words", []) == unknown
+        assert unknown_words(saved, run.tokens) == unknown
+    for index in range(200):
+        caption = training_scene(0, index).caption
+        assert unknown_words(lens.pipe.tokenizer, lens.encode(caption).tokens) == []
 
 
 def test_its_weights_are_at_most_60_megabytes_in_small_files() -> None:

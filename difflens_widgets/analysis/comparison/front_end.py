@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ...runs.maps.resample import shrunk
+from ...runs.notes import prompt_note
 from ...runs.render.attention_front_end import Column, columns_of, view_maps, views_of
 from ...runs.render.encoding import encode_final
 from ...runs.render.front_end import describe, frame, standing, steps_of
@@ -106,7 +107,7 @@ def diff_state(comparison: ShownComparison, number: int = 0, largest: int = _LAR
         **describe(raw),
         **standing(next(iter(unfinished), raw)),
         "failures": {f"{name}/{k}": why for name, run in comparison.runs.items() for k, why in run.failures.items()},
-        "notice": comparison.note,
+        "notice": "\n".join(filter(None, [prompt_note(raw), comparison.note])),
         "models": {name: str(run.settings.get("model", "")) for name, run in comparison.runs.items()},
         "metrics": metrics_of(comparison),
         "columns": [asdict(column) for column in columns if "attention" in scales],

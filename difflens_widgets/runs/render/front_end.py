@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
+from ..notes import notes
 from ..record import RunRecord
 from ..tokens import PromptPart, TokenKey
 from ..variant import Variant
@@ -103,7 +104,7 @@ def standing(run: RunRecord) -> dict[str, Any]:
     return {
         "status": "stopped" if waiting else run.status,
         "message": run.message,
-        "notice": f"{_SO_FAR}{FOLLOW}" if waiting else run.flagged_note(),
+        "notice": f"{_SO_FAR}{FOLLOW}" if waiting else notes(run),
         "progress": {},
         "failures": {str(layer): reason for layer, reason in run.failures.items()},
     }

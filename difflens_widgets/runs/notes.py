@@ -1,0 +1,37 @@
+"""What is to be known of a run and is not in its pictures: a line for each, in words; "" where there is nothing."""
+
+from __future__ import annotations
+
+from .record import BLACKED_OUT, RunRecord
+
+
+def notes(run: RunRecord) -> str:
+    """All of them, for a finished run and a running one."""
+    return "\n".join(filter(None, [prompt_note(run), flagged_note(run)]))
+
+
+def prompt_note(run: RunRecord) -> str:
+    """What the text encoder does not read, and what the model does not know."""
+    return "\n".join(filter(None, [cut_note(run), unknown_note(run)]))
+
+
+def cut_note(run: RunRecord) -> str:
+    """What the text encoder does not read of a long prompt."""
+    cut = run.settings.get("cut_off")
+    return f"The text encoder reads {len(run.tokens)} tokens; cut off: “{cut}”" if isinstance(cut, str) and cut else ""
+
+
+def unknown_note(run: RunRecord) -> str:
+    """Which words the model was never trained on, where it can tell."""
+    words = run.settings.get("unknown_words")
+    if not isinstance(words, list) or not words:  # a file may hold any value
+        return ""
+    *first, last = [f"“{word}”" for word in words]
+    said = f"{', '.join(first)} and {last}" if first else last
+    return f"The model was never trained on {said}: what it makes of {'them' if first else 'it'} means nothing."
+
+
+def flagged_note(run: RunRecord) -> str:
+    """Which images of the whole prompt the safety checker blacked out."""
+    names = [run.name_of(layer) for layer in sorted(run.flagged)]
+    return f"{BLACKED_OUT}: {', '.join(names)}" if names else ""
