@@ -6,8 +6,10 @@ import argparse
 import sys
 from pathlib import Path
 
+import numpy as np
+
 from ..analysis.sweep.engine import processes
-from ..analysis.sweep.result import INSTALL, TABLE
+from ..analysis.sweep.result import INSTALL, TABLE, Sweep
 from ..analysis.sweep.run import sweep
 from ..lens.diffusion_lens import DiffusionLens
 from ..tiny.scene_judge import SceneJudge
@@ -38,10 +40,24 @@ def sweep_file(options: argparse.Namespace) -> int:
         print(f"difflens: {prompt!r} from seed {seed} failed: {reason}", file=sys.stderr)
     if len(result.failures) < len(result.prompts) * len(result.seeds):
         result.plot().savefig(options.out / "plot.png")
+        for line in table_of(result):
+            print(line)
     if not (options.out / TABLE).exists():
         print(f"difflens: {TABLE} was not written: it needs pyarrow, {INSTALL}", file=sys.stderr)
     print(options.out.resolve())
     return 1 if result.failures else 0
+
+
+def table_of(result: Sweep) -> list[str]:
+    """What the plot shows, in lines: a value for each layer, and its 95 % interval."""
+    values, unit = (100 * result.shares(), " %") if result.judge else (result.similarity(), "")
+    name, digits = ("right", 0) if result.judge else ("SSIM to the last layer", 3)
+    lines = [f"layer  {name}, and its 95 % interval"]
+    for layer, row in zip(result.layers, values, strict=True):
+        middle, low, high = (f"{value:.{digits}f}" for value in row)
+        interval = f" ({low} to {high})" if np.isfinite(row).all() else ""  # a single prompt has none
+        lines.append(f"{layer:5}  {middle}{unit}{interval}")
+    return lines
 
 
 def read_prompts(path: Path) -> list[str]:

@@ -49,7 +49,7 @@ class DiffusionLens(Interventions):
     compiled : bool
         Let torch compile the denoiser beside the first run, which takes half a minute or more for each number of images
         at once; later runs take it. Images are the same up to rounding. Needs a C++ compiler; where it cannot be done,
-        runs go on without and say why.
+        as with `batch_invariant`, runs go on without and say why.
     model : str, optional
         The model's name in the labels of runs.
     text_encoder : str, optional

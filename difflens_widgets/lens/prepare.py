@@ -126,6 +126,8 @@ class Shared:
             return batch, "attention is read inside it"
         if batch.changes_denoiser:
             return batch, "it is changed row by row"
+        if self.settings.batch_invariant:
+            return batch, "batch_invariant asks every run for the same bytes, and the first one is not compiled"
         of = self.settings
         try:
             compiled = CompiledDenoiser(batch.view, of.height, of.width, guided=of.guidance_scale > 1)

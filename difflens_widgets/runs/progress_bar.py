@@ -22,10 +22,9 @@ def with_progress_bar(job: LensJob) -> LensRun:
 
         def show(event: Event) -> None:
             if isinstance(event, Progress):
-                done = event.layers_done + event.tokens_done
-                bar.set_description_str(
-                    f"{done} of {pictures} {unit}, step {event.step} of {event.steps}", refresh=False
-                )
+                done, at_once = event.layers_done + event.tokens_done, len(event.running) + len(event.running_tokens)
+                count = f"{at_once} {unit} at once" if at_once == pictures > 1 else f"{done} of {pictures} {unit}"
+                bar.set_description_str(f"{count}, step {event.step} of {event.steps}", refresh=False)
                 bar.update(max(0.0, min(pictures, painted(event)) - bar.n))
             elif isinstance(event, Message):
                 log.warning(event.message)

@@ -24,7 +24,8 @@ export function placeName(settings: Settings, layer: number): string {
 /** `layer 7 of 12`, or of an ablation `block 7 skipped`. */
 export function layerText(settings: Settings, layer: number, count: number): string {
   const name = placeName(settings, layer);
-  const counted = ["lens", "patch", "steer"].includes(settings.method ?? "lens");
+  const method = settings.method ?? "lens";
+  const counted = method === "lens" || (["patch", "steer"].includes(method) && layer > 0);
   return counted ? `${name} of ${count - 1}` : name;
 }
 

@@ -11,7 +11,7 @@ import { Tabs } from "./scope/tabs";
 import type { Entry, PartName, ScopeTraits, ViewName } from "./scope/traits";
 
 const WATCHED = [
-  ...["view", "status", "message", "notice", "_entries", "_entry", "_has", "_parts"],
+  ...["view", "status", "message", "notice", "prompt", "_entries", "_entry", "_has", "_parts"],
 ].map((trait) => `change:${trait}`);
 
 /** Which widgets a tab has, and what it says where there is nothing to show. */
@@ -25,7 +25,7 @@ const PANES: Record<ViewName, { parts: PartName[]; needs: PartName | "tokens"; h
   tokens: {
     parts: ["lens"],
     needs: "tokens",
-    hole: "What does each word give by itself? Press Run here: every layer is painted once more for each word.",
+    hole: "What does each word give by itself? Press Run here: every layer is painted once more for each word",
     folded: false,
   },
   attention: {
@@ -183,13 +183,17 @@ class View {
   /** Show the widgets of a tab. What they had on screen stays with their sessions. */
   #updatePane(view: ViewName): void {
     const { parts, needs, hole, folded } = PANES[view];
-    const there = this.session.model.get("_has").includes(needs);
-    const now = `${view} ${there}`;
+    const { model } = this.session;
+    const there = model.get("_has").includes(needs);
+    const words = model.get("prompt").split(/\s+/).filter(Boolean).length;
+    const price = words > 1 ? `, ${words} times the pictures of the layers alone.` : ".";
+    const text = hole + (needs === "tokens" ? price : "");
+    const now = there ? `${view} there` : text;
     if (now === this.#shown) return;
     this.#shown = now;
     for (const end of this.#panes) end();
     const frames = (there ? parts : []).map(() => h("div", { class: "dlw-part" }));
-    put(this.#tabs.pane, ...(there ? frames : [h("div", { class: "dlw-nothing" }, hole)]));
+    put(this.#tabs.pane, ...(there ? frames : [h("div", { class: "dlw-nothing" }, text)]));
     this.#panes = frames.map((el, index) => this.session.render(parts[index]!, el, folded));
   }
 

@@ -197,6 +197,13 @@ def test_every_view_works_offline_by_keyboard_and_keeps_nobody_out(
     assert opened.noise == []
 
 
+def test_the_arrow_keys_work_without_a_click(browser: Browser, tmp_path: Path) -> None:
+    opened = loaded(browser, attention_run().to_html(tmp_path / "a.html"))
+    expect(opened.page.get_by_role("slider", name="Layer", exact=True)).to_be_focused()
+    opened.page.keyboard.press("ArrowLeft")
+    expect(opened.page.locator("section:visible .dlw-facts")).to_contain_text("layer 1 of 2")
+
+
 def test_the_focus_moves_in_a_shadow_tree_too(browser: Browser, everything: Path) -> None:
     """As in marimo, where the document knows the host of the tree alone."""
     opened = loaded(browser, everything)

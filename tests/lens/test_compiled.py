@@ -163,6 +163,8 @@ def test_what_reads_or_changes_the_denoiser_is_painted_without(lens) -> None:
     assert told(lens, attention=True)[1] == ["the denoiser is not compiled: attention is read inside it"]
     job = lens.start_ablate(PROMPT, without_text="all", layers=[3], num_inference_steps=1)
     assert job.result().settings["compiled"] is False
+    same_bytes = DiffusionLens(lens.pipe, compiled=True, batch_invariant=True, batch_size=2)
+    assert told(same_bytes)[1][0].startswith("the denoiser is not compiled: batch_invariant asks every run")
 
 
 def test_the_user_s_pipeline_stays_as_it_is(lens, pipe) -> None:

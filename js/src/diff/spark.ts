@@ -45,7 +45,9 @@ export class Spark {
   }
 
   update(metrics: Metric[], chosen: string, layers: number[], layer: number): void {
-    this.head.hidden = this.el.hidden = !metrics.length;
+    const curve = layers.length > 1;
+    this.head.hidden = !metrics.length;
+    this.el.hidden = !metrics.length || !curve;
     this.layers = layers;
     if (metrics !== this.metrics) {
       this.metrics = metrics;
@@ -58,7 +60,8 @@ export class Spark {
     const lines = linesOf(metric, layers.length);
     const known = lines.flatMap(({ values }) => values.filter((value) => value !== null));
     const [low, high] = [Math.min(...known), Math.max(...known)];
-    write(this.axis, known.length ? `axis ${number(low)} to ${number(high)} · ${metric.unit}` : "no values");
+    const axis = curve ? `axis ${number(low)} to ${number(high)} · ` : "";
+    write(this.axis, known.length ? axis + metric.unit : "no values");
     put(this.values, ...lines.flatMap((line) => valueAt(line, at)));
     this.draw(lines, at, low, high);
   }

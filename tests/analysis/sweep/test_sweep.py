@@ -376,8 +376,24 @@ def test_the_command(tmp_path, capsys) -> None:
     file.write_text("a red circle\n\na blue dog\n")
     arguments = ["sweep", str(file), "--layers", "12", "--steps", "1", "--judge", "scene", "--out"]
     assert main([*arguments, str(tmp_path / "out")]) == 0
-    assert capsys.readouterr().out.strip() == str((tmp_path / "out").resolve())
+    *table, folder = capsys.readouterr().out.strip().split("\n")
+    assert folder == str((tmp_path / "out").resolve())
+    right, low, high = 100 * Sweep.load(tmp_path / "out").shares()[0]
+    assert table == ["layer  right, and its 95 % interval", f"   12  {right:.0f} % ({low:.0f} to {high:.0f})"]
     assert (tmp_path / "out" / "plot.png").is_file()
     assert len(Sweep.load(tmp_path / "out").prompts) == 2
     assert main(["sweep", str(tmp_path / "none.txt"), "--out", str(tmp_path / "o")]) == 2
     assert "none.txt" in capsys.readouterr().err
+
+
+def test_the_command_without_the_extra(tmp_path, capsys, monkeypatch) -> None:
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    file = tmp_path / "prompts.txt"
+    file.write_text("a red circle\n")
+    assert main(["sweep", str(file), "--layers", "6,12", "--steps", "1", "--out", str(tmp_path / "out")]) == 0
+    said = capsys.readouterr()
+    assert 'measures.parquet was not written: it needs pyarrow, pip install "difflens_widgets[sweep]"' in said.err
+    table = said.out.split("\n")
+    assert table[0] == "layer  SSIM to the last layer, and its 95 % interval"
+    assert table[2] == "   12  1.000"
+    assert not (tmp_path / "out" / "measures.parquet").exists()

@@ -130,3 +130,8 @@ if (menu) {
   [...menu.children].forEach((item, index) => item.addEventListener("click", () => choose(index)));
 }
 await choose(0);
+// on a page of its own the arrow keys work at once
+if (!document.documentElement.dataset.height) {
+  const axes = [...document.querySelectorAll(".view .dlw-film input, .view [role=gridcell][tabindex='0']")];
+  axes.find((axis) => axis.checkVisibility())?.focus({ preventScroll: true });
+}
