@@ -17,7 +17,7 @@ from ..runs.ranges import parse_layers
 from .bench import add_bench_command
 from .interventions import add_intervention_commands
 from .parser import CommandParser
-from .reports import error_line, report_failures, report_prompt
+from .reports import error_text, report_failures, report_prompt
 from .targets import COMPARISON, PAGE_HELP, RUN, check_targets, page_of, remove_pictures
 
 DEMO_PROMPTS = (
@@ -40,7 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         return options.command(options) or 0
     except (ValueError, TypeError, OSError, ArithmeticError) as error:
-        print(error_line(error), file=sys.stderr)
+        print(f"difflens: {error_text(error)}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         if options.command in (_sweep, _train):

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from ..widgets.layer_slider import LayerSlider
 from ..widgets.microscope import Microscope
 from .commands import add_lens_arguments, run_options
+from .reports import error_text
 
 if TYPE_CHECKING:
     from ..lens.diffusion_lens import DiffusionLens
@@ -41,7 +42,7 @@ def register(shell: Any) -> None:
         try:
             return run_magic(line, cell)
         except ValueError as error:
-            raise UsageError(f"%lens: {error}") from None
+            raise UsageError(f"%lens: {error_text(error)}") from None
 
     shell.register_magic_function(lens, "line_cell", "lens")
 

@@ -17,11 +17,10 @@ _OPTIONS = {
 _ERRNO = re.compile(r"^\[Errno \d+\] ")  # the number tells a user nothing
 
 
-def error_line(error: Exception) -> str:
+def error_text(error: Exception) -> str:
     """An error in the command line's words: an argument has the name of its option."""
     name = rf"^({'|'.join(_OPTIONS)})(?=[:,] )"
-    message = re.sub(name, lambda found: _OPTIONS[found[1]], re.sub(_ERRNO, "", str(error)))
-    return f"difflens: {message}"
+    return re.sub(name, lambda found: _OPTIONS[found[1]], re.sub(_ERRNO, "", str(error)))
 
 
 def report_failures(run: LensRun, of: str = "") -> None:
