@@ -35,4 +35,4 @@ def report_prompt(run: LensRun) -> None:
     if not run.prompt.strip():
         print("difflens: the prompt is empty: this is what the model paints without one", file=sys.stderr)
     if note := unknown_note(run):
-        print(f"difflens: {note[0].lower()}{note[1:]}", file=sys.stderr)
+        print(f"difflens: {note}", file=sys.stderr)

@@ -18,6 +18,7 @@ from ..models.weight_hash import weight_hash
 from ..runs.caller import warn_caller
 from ..runs.events import Encoded, Event, Failed, LayerImage, Message, Preview, Progress, Snapshot
 from ..runs.job import LensJob
+from ..runs.notes import cut_note
 from ..runs.run import LensRun
 from ..runs.tokens import Token, TokenKey
 from ..runs.variant import Variant
@@ -29,6 +30,7 @@ from .denoise import denoise
 from .empty_positions import positions_in_empty
 from .methods import Method
 from .noise import scheduler_config
+from .read_part import read_part
 from .settings import SamplingSettings, describe
 from .sharing import modules_in_use, worker_of
 from .stored_states import stored_states
@@ -60,10 +62,6 @@ class Shared:
     ) -> LensJob:
         """Create the job of one prompt; `read` is its tokens and the part that was cut off."""
         tokens, cut = read
-        if cut:
-            cut = "…" * prompt.removesuffix(cut)[-1:].isalnum() + cut  # within a word
-            warn_caller(f"prompt: the text encoder reads {len(tokens)} tokens; cut off: {cut!r}")
-        unknown = unknown_words(getattr(self.pipe, self.encoder.tokenizer), tokens)
         settings = self.settings
         run = LensRun(
             prompt,
@@ -73,7 +71,9 @@ class Shared:
             settings.seed_number,
             self._describe(self.pipe, negative_prompt),
         )
-        run.settings |= {name: of for name, of in (("cut_off", cut), ("unknown_words", unknown)) if of}
+        if cut:
+            run.settings["cut_off"] = read_part(prompt, cut)[1]
+            warn_caller(f"prompt: {cut_note(run)}")
         run.token_masks = {**token_masks, **self.method.variants}
         run.attention = lens_attention(
             attention,
@@ -109,6 +109,7 @@ class Shared:
             settings |= {**kept, "rows_per_call": fitting.settings.rows_per_call(len(batch.rows))}
             with one_look():
                 settings["model_hash"] = weight_hash(self.pipe)
+                settings |= self._unknown_words(run, settings["model_hash"])
                 batch, why_not = fitting._with_compiled(batch)
                 cache = open_cache(batch, fitting.settings)
             settings["compiled"] = batch.compiled is not None and batch.compiled.takes(settings["rows_per_call"])
@@ -117,6 +118,13 @@ class Shared:
                 job.emit(Message(f"the denoiser is not compiled: {why_not}"))
             emit = partial(_emit_for_all, job) if method.one_truth else job.emit
             denoise(batch, fitting.settings, emit, job, cache)
+
+    def _unknown_words(self, run: LensRun, model_hash: str) -> dict[str, list[str]]:
+        """The words that the model does not know: of what it reads of the prompt, and of the prompts of an edit."""
+        read, _ = read_part(run.prompt, run.settings.get("cut_off", ""))
+        others = [*(self.method.settings.get("direction") or ()), self.method.settings.get("source")]
+        unknown = unknown_words(self.pipe, model_hash, [read, *(text for text in others if isinstance(text, str))])
+        return {"unknown_words": unknown} if unknown else {}
 
     def _with_compiled(self, batch: Batch) -> tuple[Batch, str]:
         """The batch with its compiled denoiser, or why it has none; "" if nobody asked."""

@@ -1,26 +1,60 @@
-"""Which words a model was never trained on: a small one can tell, a large one has seen nearly all."""
+"""Which words a model was never trained on.
+
+A diffusers folder can state the words of its training in `FILE`, with the hashes of the weights that this is true of:
+whoever trains on may teach it more. A small model has few words; a large one has seen nearly all.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+import re
+from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
-from ..runs.tokens import Token, read_words, word_text
-from .own_tokenizer import without_processor
-
-KEY = "trained_words_are_whole"
-"""In the tokenizer's config: every word of the training captions is one token, so one in pieces was in none of them."""
+FILE = "trained_words.json"
+_BETWEEN = re.compile(r"['’]s\b|[\s!-/:-@\[-`{-~“”‘’…–—]+")
 
 
-def unknown_words(tokenizer: Any, tokens: Sequence[Token]) -> list[str]:
-    """The words of a prompt, each once, that the model was never trained on; none where its tokenizer does not say.
+def unknown_words(pipe: Any, model_hash: str, texts: Iterable[str]) -> list[str]:
+    """The words of some texts that a pipeline was never trained on, each once; none where nothing is stated.
 
     Parameters
     ----------
-    tokenizer : transformers.PreTrainedTokenizerBase, or a processor that has one
-    tokens : sequence of Token
-        What it made of the prompt.
+    pipe : diffusers.DiffusionPipeline
+    model_hash : str
+        The `weight_hash` of its weights as they are now.
+    texts : iterable of str
+
+    Raises
+    ------
+    ValueError
+        If the file is damaged.
     """
-    if getattr(without_processor(tokenizer), "init_kwargs", {}).get(KEY) is not True:
+    path = Path(str(pipe.config.get("_name_or_path") or "")) / FILE
+    if not path.is_file():
         return []
-    return list(dict.fromkeys(word_text(word) for word in read_words(tokens) if len(word) > 1))
+    try:
+        stated = json.loads(path.read_text(encoding="utf-8"))
+        hashes, known = set(stated["model_hashes"]), set(stated["words"])
+    except (ValueError, TypeError, KeyError) as error:
+        raise ValueError(f"{path}: states no words: {error!r}") from None
+    if model_hash not in hashes:
+        return []
+    words = (word for text in texts for word in re.split(_BETWEEN, text))
+    return list(dict.fromkeys(word for word in words if word and word.lower() not in known))
+
+
+def write_trained_words(folder: Path, words: Iterable[str], model_hashes: Iterable[str]) -> None:
+    """Write to a diffusers folder which words its model was trained on.
+
+    Parameters
+    ----------
+    folder : Path
+    words : iterable of str
+        In lower case, without punctuation.
+    model_hashes : iterable of str
+        The `weight_hash` of the model in each dtype that it is loaded in.
+    """
+    content = {"model_hashes": list(model_hashes), "words": sorted(words)}
+    (folder / FILE).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")

@@ -1,4 +1,4 @@
-"""What is to be known of a run and is not in its pictures: a line for each, in words; "" where there is nothing."""
+"""What is to be known of a run and is not in its pictures, in words; "" where there is nothing."""
 
 from __future__ import annotations
 
@@ -6,19 +6,19 @@ from .record import BLACKED_OUT, RunRecord
 
 
 def notes(run: RunRecord) -> str:
-    """All of them, for a finished run and a running one."""
+    """All notes of a finished run, in sentences, each in a line."""
     return "\n".join(filter(None, [prompt_note(run), flagged_note(run)]))
 
 
 def prompt_note(run: RunRecord) -> str:
-    """What the text encoder does not read, and what the model does not know."""
-    return "\n".join(filter(None, [cut_note(run), unknown_note(run)]))
+    """What is not read of the prompt and which words are not known, in sentences, each in a line."""
+    return "\n".join(f"{note[0].upper()}{note[1:]}." for note in (cut_note(run), unknown_note(run)) if note)
 
 
 def cut_note(run: RunRecord) -> str:
     """What the text encoder does not read of a long prompt."""
     cut = run.settings.get("cut_off")
-    return f"The text encoder reads {len(run.tokens)} tokens; cut off: “{cut}”" if isinstance(cut, str) and cut else ""
+    return f"the text encoder reads {len(run.tokens)} tokens; cut off: “{cut}”" if isinstance(cut, str) and cut else ""
 
 
 def unknown_note(run: RunRecord) -> str:
@@ -28,7 +28,7 @@ def unknown_note(run: RunRecord) -> str:
         return ""
     *first, last = [f"“{word}”" for word in words]
     said = f"{', '.join(first)} and {last}" if first else last
-    return f"The model was never trained on {said}: what it makes of {'them' if first else 'it'} means nothing."
+    return f"the model was never trained on {said}: what it makes of {'them' if first else 'it'} means nothing"
 
 
 def flagged_note(run: RunRecord) -> str:

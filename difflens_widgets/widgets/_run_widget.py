@@ -10,11 +10,11 @@ from typing import Any, ClassVar
 import traitlets as t
 from PIL import Image
 
-from ..runs.events import Done, Event, Failed, LayerImage, Message, Preview, Progress
+from ..runs.events import Done, Encoded, Event, Failed, LayerImage, Message, Preview, Progress
 from ..runs.job import LensJob
 from ..runs.notes import prompt_note
 from ..runs.render.encoding import small_png
-from ..runs.render.front_end import frame_key, shown_layers, steps_of, token_number
+from ..runs.render.front_end import frame_key, on_screen, steps_of, token_number
 from ..runs.render.page import PageView
 from ..runs.run import LensRun
 from . import _base
@@ -54,7 +54,7 @@ class RunWidget(_base.LensWidget):
             super().__init__()
         else:  # everything goes into the message that opens the widget: some front ends read no other
             self._shown = run = self._run_of(source)
-            super().__init__(**self._record_state(run), **self._choices(run, anew=True))
+            super().__init__(**self._record_state(run), **self._choices(run, None))
         if source is not None and self._shown is None:
             self.show(source)
 
@@ -79,21 +79,17 @@ class RunWidget(_base.LensWidget):
             following = _is_running(source)
             state = {**self._describe(run), "_run": number} if following else self._record_state(run, number)
             self._run, self._frames, self.layers = number, {}, state["layers"]
-            for name, value in self._choices(run, anew=nothing_before).items():
-                setattr(self, name, value)
             if following:
                 state |= {"message": "", "notice": prompt_note(run), "progress": {}, "failures": {}}
                 state["status"] = "running"
-            for name, value in state.items():
+            for name, value in {**state, **self._choices(run, None if nothing_before else self.layer)}.items():
                 setattr(self, name, value)
         if following and isinstance(source, LensJob):
             self._follow(source, number)
 
-    def _choices(self, run: LensRun, *, anew: bool) -> dict[str, Any]:
-        """What changes of the picture on screen with another run; with `anew` there was none before."""
-        if not anew and self.layer in self.layers:
-            return {}
-        return {"layer": shown_layers(run)[-1]}  # the picture that the pipeline itself gives
+    def _choices(self, run: LensRun, layer: int | None) -> dict[str, Any]:
+        """The traits that say which picture of another run is shown; `layer` is on screen now, if anything is."""
+        return {"layer": on_screen(run, layer).layer}
 
     def close(self) -> None:
         """Remove the widget from the page. A job that it showed continues."""
@@ -123,6 +119,8 @@ class RunWidget(_base.LensWidget):
                 self._on_layer_image(event, self._shown)
             elif isinstance(event, Progress):
                 self._on_progress(event)
+            elif isinstance(event, Encoded):  # then it is known which words the model knows
+                self.notice = prompt_note(self._shown)
             elif isinstance(event, Message):
                 self.notice = "\n".join(filter(None, [prompt_note(self._shown), event.message]))
             elif isinstance(event, Failed):

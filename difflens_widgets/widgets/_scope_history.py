@@ -10,7 +10,6 @@ from typing import Any
 from ..runs.events import Status
 from ..runs.job import LensJob
 from ..runs.ranges import parse_layers
-from ..runs.render.front_end import token_number
 from ..runs.run import LensRun
 
 PARTS_WITH_RUNS = ("lens", "second", "patch")
@@ -118,13 +117,9 @@ class Entry:
         }
         return [part for part, there in has.items() if there]
 
-    def token_in(self, view: str, token: int | None) -> int | None:
-        """Return the token to show in a tab: of a patch a change, and not first the prompt without it."""
-        patch = self.run("patch") if view == "patch" else None
-        changes = [token_number(variant) for variant in patch.variants] if patch is not None else []
-        if not changes or token in changes or (token is not None and token >= 0):
-            return token
-        return changes[0]
+    def shown(self, view: str) -> LensRun | None:
+        """Return the run that a tab shows; in "compare" that of the first prompt. None if it has none."""
+        return self.run("patch" if view == "patch" else "lens")
 
     def describe(self) -> dict[str, Any]:
         """Return the line as the browser gets it."""

@@ -14,6 +14,13 @@ if TYPE_CHECKING:
 Started = tuple[Entry, list[LensJob]]
 
 
+def defaults_of(lens: DiffusionLens) -> dict[str, Any]:
+    """Return what is used where a box is empty, and the number of layers and the name of the model."""
+    from ..models.sampling_defaults import sampling_defaults  # it needs torch, this module does not
+
+    return {**sampling_defaults(lens.pipe)._asdict(), "num_layers": lens.num_layers, "model": lens.model}
+
+
 def start_lens(lens: DiffusionLens, history: History, form: Form, attention: Any, *, words: bool) -> Started:
     """Paint all layers; with `words` also each word by itself.
 
@@ -68,7 +75,7 @@ def start_patch(lens: Any, history: History, form: Form, source: str, words: str
     return entry, [job]
 
 
-_CHANGE_NO_PICTURE = {"snapshots", "batch_size"}  # of the settings
+_CHANGE_NO_PICTURE = {"snapshots", "batch_size", "cut_off"}  # of the settings
 
 
 def _entry_of(lens: Any, history: History, form: Form) -> Entry | None:

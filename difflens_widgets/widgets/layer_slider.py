@@ -10,16 +10,7 @@ from PIL import Image
 
 from ..runs.events import Event, Snapshot, TokenFailed, TokenImage
 from ..runs.render.encoding import encode_kept
-from ..runs.render.front_end import (
-    VARIANTS,
-    describe_slider,
-    frame_key,
-    opening,
-    record_state,
-    shown_layers,
-    steps_of,
-    token_number,
-)
+from ..runs.render.front_end import describe_slider, frame_key, on_screen, record_state, steps_of
 from ..runs.render.page import PageView
 from ..runs.render.page.run_views import slider_view
 from ..runs.run import LensRun
@@ -87,10 +78,8 @@ class LayerSlider(RunWidget):
     token_masks = t.List(t.Dict()).tag(sync=True)
     token_failures = t.Dict().tag(sync=True)
 
-    def _choices(self, run: LensRun, *, anew: bool) -> dict[str, Any]:
-        changes = [token_number(variant) for variant in run.variants]
-        stays = self.token in changes if changes else self.token is None or self.token > VARIANTS
-        return super()._choices(run, anew=anew) if stays else opening(run, shown_layers(run))
+    def _choices(self, run: LensRun, layer: int | None) -> dict[str, Any]:
+        return on_screen(run, layer, self.token)._asdict()
 
     def _describe(self, run: LensRun) -> dict[str, Any]:
         return {**describe_slider(run), "token_failures": {}}

@@ -10,12 +10,13 @@ import traitlets as t
 
 from ..runs.events import Done, Event
 from ..runs.job import LensJob
+from ..runs.render.front_end import on_screen
 from ..runs.run import LensRun
 from ._base import CHOICE, read_static
 from ._part import LINKED
 from ._run_widget import DONE_PATIENCE
 from ._scope_history import EXAMPLES, MOST_SEED, Entry, Form, History
-from ._scope_jobs import start_lens, start_patch, start_second
+from ._scope_jobs import defaults_of, start_lens, start_patch, start_second
 from ._scope_messages import ScopeMessages
 from ._scope_views import Views
 from ._token import TokenTrait
@@ -131,7 +132,7 @@ class Microscope(ScopeMessages):
     def run(self) -> LensRun | None:
         """The run on screen; in the tab "compare" that of the first prompt. None if there is none."""
         entry = self._history.current
-        return None if entry is None else entry.run("patch" if self.view == "patch" else "lens")
+        return None if entry is None else entry.shown(self.view)
 
     @property
     def runs(self) -> list[LensRun]:
@@ -199,11 +200,7 @@ class Microscope(ScopeMessages):
     # -- runs
 
     def _read_defaults(self) -> dict[str, Any]:
-        """Return what is used where a box is empty."""
-        from ..models.sampling_defaults import sampling_defaults  # a lens needs torch, this module does not
-
-        lens = self.lens
-        return {**sampling_defaults(lens.pipe)._asdict(), "num_layers": lens.num_layers, "model": lens.model}
+        return defaults_of(self.lens)
 
     def _started(self) -> tuple[Entry, list[LensJob]]:
         """Start the jobs of the open tab, and make the entry that they belong to."""
@@ -254,18 +251,21 @@ class Microscope(ScopeMessages):
             self.second_prompt = entry.second
 
     def _show(self, entry: Entry) -> None:
-        run = entry.run("lens") or entry.run("patch")
+        run = entry.shown(self.view) or entry.run("lens") or entry.run("patch")
         if run is None:
             return
         words = [token.text for token in run.tokens]
         with self._lock:
-            if words != self._words:
-                self.token = None
-            if not self._words or self.layer not in run.layers:
-                self.layer = max(run.layers)
+            token = self.token if words == self._words else None
+            self.layer, self.token = on_screen(run, self.layer if self._words else None, token)
             self._words = words
-            self.token = entry.token_in(self.view, self.token)
         self._views.show(entry, self._linked())
+
+    @t.observe("view")
+    def _on_view(self, _: dict[str, Any]) -> None:
+        run = self.run
+        if run is not None and run.variants:  # a change is seen first, and not the prompt without it
+            self.token = on_screen(run, self.layer, self.token).token
 
     def _linked(self) -> dict[str, Any]:
         return {trait: getattr(self, trait) for trait in LINKED}

@@ -16,7 +16,7 @@ import { Session } from "./shared/session";
 import { AXIS, Instrument } from "./shared/instrument";
 import { progressText } from "./shared/progress";
 import { PictureGrid, type Row } from "./shared/grid";
-import { beside, keptOf, keyOf, spotOf, spotsAlong, VARIANTS, waysFrom, type Spot, type SpotTraits } from "./shared/spots";
+import { beside, FIRST_VARIANT, keptOf, keyOf, spotOf, spotsAlong, waysFrom, type Spot, type SpotTraits } from "./shared/spots";
 import { Steps } from "./shared/steps";
 import { holes, type Mark, type Thumbnail } from "./shared/thumb";
 import type { Picture } from "./shared/store";
@@ -210,7 +210,7 @@ class View extends Instrument<Traits> {
   private name(token: number | null): string {
     if (token !== null && token >= 0) return `only “${this.label(token)}”`;
     const marked = this.get("token");
-    const missing = token === null && marked !== null && marked > VARIANTS && !keptOf(this.session.model);
+    const missing = token === null && marked !== null && marked > FIRST_VARIANT && !keptOf(this.session.model);
     return this.label(token) + (missing ? ` (“${this.label(marked)}” by itself is not kept)` : "");
   }
 

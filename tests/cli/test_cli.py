@@ -173,7 +173,7 @@ def test_without_a_target_a_page_is_written(model, tmp_path, monkeypatch, capsys
 def test_what_the_model_does_not_know_of_a_prompt_is_said(tmp_path, monkeypatch, capsys) -> None:
     monkeypatch.chdir(tmp_path)
     for prompt, words in [
-        ("a dragon", "difflens: the model was never trained on “dragon”: what it makes of it means nothing.\n"),
+        ("a dragon", "difflens: the model was never trained on “dragon”: what it makes of it means nothing\n"),
         ("", "difflens: the prompt is empty: this is what the model paints without one\n"),
         ("a cat", ""),
     ]:

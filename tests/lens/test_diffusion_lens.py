@@ -20,6 +20,7 @@ from diffusers import (
 
 from difflens_widgets import DiffusionLens, LensJob, LensRun
 from difflens_widgets.lens.batch import BatchRow, next_rows, rows_per_call
+from difflens_widgets.lens.read_part import read_part
 from difflens_widgets.runs.events import Done, Event, Failed, LayerImage, Preview, Progress, Snapshot
 from edited_layers import spoil_layer
 from pipelines import small_pipeline
@@ -419,13 +420,30 @@ def test_an_empty_prompt_is_a_prompt(lens) -> None:
 
 
 def test_a_prompt_that_is_too_long_says_what_was_cut(lens) -> None:
-    with pytest.warns(UserWarning, match=r"the text encoder reads 77 tokens; cut off: 'star star'"):
+    with pytest.warns(UserWarning, match="the text encoder reads 77 tokens; cut off: “star star”"):
         run = lens("red " * 75 + "star star", layers=[4], **QUICK)
     assert len(run.tokens) == 77
     assert run.tokens[-1].kind == "eos"
     assert run.settings["cut_off"] == "star star"
-    with pytest.warns(UserWarning, match=r"cut off: '…xes'"):  # the end of a word
-        lens("red " * 74 + "foxes", layers=[4], **QUICK)
+
+
+@pytest.mark.parametrize(
+    ("prompt", "cut", "read", "said"),
+    [
+        ("red foxes", "", "red foxes", ""),
+        ("red foxes run", "run", "red foxes ", "run"),
+        ("red foxes", "xes", "red ", "…xes"),  # within a word
+        ("red foxes \n", "xes", "red ", "…xes"),
+        ("foxes foxes", "xes", "foxes ", "…xes"),
+        ("red-foxes", "foxes", "red-", "foxes"),
+        ("猫猫猫", "猫", "猫猫", "猫"),  # a script that puts no spaces between words
+        ("red 2026", "26", "red ", "…26"),
+        ("Foxes", "another text", "", "another text"),  # a pipeline that changes the prompt
+    ],
+)
+def test_what_is_read_and_what_is_cut_off(prompt, cut, read, said) -> None:
+    assert read_part(prompt, cut) == (read, said)
+    assert read_part(prompt, said) == (read, said)
 
 
 def test_a_job_has_its_own_noise_whatever_the_user_does_with_his(tmp_path) -> None:

@@ -6,9 +6,10 @@ import pytest
 
 from browser import scripted
 from difflens_widgets.analysis.comparison.front_end import diff_state
-from difflens_widgets.runs.events import Message
-from difflens_widgets.runs.notes import cut_note, flagged_note, notes, unknown_note
+from difflens_widgets.runs.events import Encoded, Message
+from difflens_widgets.runs.notes import notes
 from difflens_widgets.runs.render.front_end import record_state
+from difflens_widgets.runs.render.page.run_views import slider_view
 from difflens_widgets.runs.run import LensRun
 from difflens_widgets.widgets import LayerSlider
 
@@ -21,13 +22,16 @@ def test_each_is_a_line(tmp_path) -> None:
     run.settings |= {"cut_off": "… and a dog", "unknown_words": ["dragon", "the", "horse"]}
     run.flagged = {3, 1}
     lines = [
-        "The text encoder reads 77 tokens; cut off: “… and a dog”",
+        "The text encoder reads 77 tokens; cut off: “… and a dog”.",
         "The model was never trained on “dragon”, “the” and “horse”: what it makes of them means nothing.",
         "blacked out by the safety checker: layer 1, layer 3",
     ]
-    assert [cut_note(run), unknown_note(run), flagged_note(run)] == notes(run).split("\n") == lines
+    assert notes(run).split("\n") == lines
     loaded = LensRun.load(run.save(tmp_path / "a.lens"))
     assert record_state(loaded)["notice"] == notes(run)
+    run.status = "running"
+    assert record_state(run)["notice"].split("\n")[:2] == lines[:2]
+    assert slider_view(run).state["notice"].split("\n") == [*lines[:2], "This is what was painted so far."]
 
 
 @pytest.mark.parametrize("wrong", [None, 3, {}, False])
@@ -39,8 +43,10 @@ def test_a_file_may_hold_any_value(wrong) -> None:
 
 def test_a_running_job_has_them_beside_its_messages() -> None:
     job = scripted.job("a dragon", hold_after=0)
-    job.run.settings["unknown_words"] = ["dragon"]
     widget = LayerSlider(job)
+    assert widget.notice == ""
+    job.run.settings["unknown_words"] = ["dragon"]
+    widget._on_event(widget._run, Encoded(None, {}))
     assert widget.notice == DRAGON
     widget._on_event(widget._run, Message("smaller batches"))
     assert widget.notice == f"{DRAGON}\nsmaller batches"
@@ -48,7 +54,9 @@ def test_a_running_job_has_them_beside_its_messages() -> None:
     widget.close()
 
 
-def test_a_comparison_has_those_of_its_prompt() -> None:
+def test_a_comparison_has_those_of_both() -> None:
     comparison = scripted.comparison()
     comparison.raw.settings["unknown_words"] = ["dragon"]
+    assert diff_state(comparison)["notice"] == ""  # the tuned model was taught the word
+    comparison.tuned.settings["unknown_words"] = ["dragon"]
     assert diff_state(comparison)["notice"] == DRAGON

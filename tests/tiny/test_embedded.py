@@ -13,10 +13,9 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from transformers import CLIPTokenizer
 
-from difflens_widgets import EmergenceTable
-from difflens_widgets.models.known_words import unknown_words
+from difflens_widgets import DiffusionLens, EmergenceTable
+from difflens_widgets.models.known_words import FILE, unknown_words
 from difflens_widgets.models.loading import WEIGHTS
 from difflens_widgets.models.weight_hash import weight_hash
 from difflens_widgets.tiny.caption_checks import CaptionCheck, background_right, claim_of, objects_right
@@ -39,21 +38,40 @@ def test_it_is_a_stable_diffusion_in_miniature(lens) -> None:
 
 
 @pytest.mark.versions
-def test_it_says_which_words_it_was_never_trained_on(lens, tmp_path) -> None:
-    """In the record, for every view of it; also as part of a saved pipeline, such as one that was tuned."""
-    lens.pipe.tokenizer.save_pretrained(tmp_path)
-    saved = CLIPTokenizer.from_pretrained(tmp_path)
+def test_it_says_which_words_it_was_never_trained_on() -> None:
+    lens = DiffusionLens.from_pretrained()
+    one = {"layers": [12], "num_inference_steps": 1}
     for prompt, unknown in [
-        ("a dragon, the cat and a Dragon", ["dragon", "the", "Dragon"]),
-        ("a photo of sks dog: two purple mushrooms on grass!", []),
+        ("a dragon, the cat's ear and a Dragon", ["dragon", "the", "ear", "Dragon"]),
+        ("a photo of xon dog: two purple mushrooms, 3 trees!", ["xon", "3"]),
+        ("A Red circle/square", []),
         ("", []),
     ]:
-        run = lens.start(prompt, layers=[12], num_inference_steps=1).result()
-        assert run.settings.get("unknown_words", []) == unknown
-        assert unknown_words(saved, run.tokens) == unknown
-    for index in range(200):
-        caption = training_scene(0, index).caption
-        assert unknown_words(lens.pipe.tokenizer, lens.encode(caption).tokens) == []
+        assert lens(prompt, **one).settings.get("unknown_words", []) == unknown
+    with pytest.warns(UserWarning, match="cut off: “…gonfly”"):  # what is left of a word that is cut says nothing
+        assert "unknown_words" not in lens("red " * 73 + "dragonfly", **one).settings
+    patched = lens.patch("a cat", source="a dragon", tokens="all", **one)
+    steered = lens.steer("a cat", direction=("huge", "a cat"), **one)
+    assert [run.settings["unknown_words"] for run in (patched, steered)] == [["dragon"], ["huge"]]
+    with torch.no_grad():
+        lens.pipe.unet.conv_out.bias += 1  # whoever trains on may teach it more words
+    assert "unknown_words" not in lens("a dragon", **one).settings
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_it_knows_itself_in_each_dtype(dtype) -> None:
+    pipe = DiffusionLens.from_pretrained(device="cpu", dtype=dtype).pipe
+    captions = [training_scene(0, index).caption for index in range(2_000)]
+    assert unknown_words(pipe, weight_hash(pipe), [*captions, "a dragon"]) == ["dragon"]
+
+
+def test_a_damaged_list_of_words_is_named(tmp_path) -> None:
+    pipe = DiffusionLens.from_pretrained().pipe
+    pipe.register_to_config(_name_or_path=str(tmp_path))
+    assert unknown_words(pipe, weight_hash(pipe), ["a dragon"]) == []
+    (tmp_path / FILE).write_text("[]")
+    with pytest.raises(ValueError, match=f"{FILE}: states no words"):
+        unknown_words(pipe, weight_hash(pipe), ["a dragon"])
 
 
 def test_its_weights_are_at_most_60_megabytes_in_small_files() -> None:

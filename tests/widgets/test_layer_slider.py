@@ -16,6 +16,7 @@ from PIL import Image, ImageChops, ImageStat
 from browser import scripted
 from difflens_widgets.runs.events import LayerImage, Message, Preview, Progress, Snapshot, TokenFailed, TokenImage
 from difflens_widgets.runs.job import LensJob
+from difflens_widgets.runs.render.front_end import on_screen
 from difflens_widgets.runs.render.page.run_views import slider_view
 from difflens_widgets.runs.run import LensRun
 from difflens_widgets.runs.tokens import PromptPart
@@ -643,13 +644,30 @@ def test_a_patch_opens_on_what_it_changes(show):
     assert (widget.layer, widget.token) == (12, None)
     widget.layer = 5
     widget.show(patched)
-    assert (widget.layer, widget.token) == (0, -3)
-    widget.token = changes[1]
-    widget.layer = 7
+    assert (widget.layer, widget.token) == (5, -3)  # the layer that the user went to
+    widget.token, widget.layer = changes[1], 7
     widget.show(patched)  # once more: what the user looks at stays
     assert (widget.layer, widget.token) == (7, -4)
     widget.show(plain)
-    assert (widget.layer, widget.token) == (12, None)
+    assert (widget.layer, widget.token) == (7, None)
+
+
+def test_which_picture_of_a_patch_comes_first():
+    run = scripted.finished_run()
+    red, blue = changes = [Variant("red ← blue", 0), Variant("circle ← square", 1)]
+    run.token_masks, run.settings["method"] = {red: (2,), blue: (3, 4)}, "patch"
+    run.token_images = {(layer, each): scripted.picture(layer) for layer in range(13) for each in changes}
+    assert on_screen(run) == (0, -3)
+    assert on_screen(run, 6, 4) == (6, 4)  # a word that is patched
+    assert on_screen(run, 6, 1) == (6, -3)
+    assert on_screen(run, 20, -4) == (0, -4)
+    run.status = "stopped"
+    run.token_images = {(8, blue): scripted.picture(8), (5, blue): scripted.picture(5)}
+    assert on_screen(run) == (5, -4)
+    run.token_images = {}
+    assert on_screen(run) == (12, None)  # what there is
+    run.status = "running"
+    assert on_screen(run) == (0, -3)
 
 
 def test_variants_of_a_running_job_reach_the_browser(show):

@@ -177,7 +177,7 @@ def test_a_run_of_this_very_lens_is_the_first_prompt_also_from_a_file(build, len
 
 
 @pytest.mark.skipif(not hasattr(DiffusionLens, "start_patch"), reason="this lens cannot patch")
-def test_a_patch_takes_states_of_the_second_prompt(build, lens) -> None:
+def test_a_patch_takes_states_of_the_second_prompt(build, lens, tmp_path) -> None:
     widget = build()
     assert widget._tabs[-1] == "patch"
     widget.ask(**PATCH)
@@ -186,13 +186,18 @@ def test_a_patch_takes_states_of_the_second_prompt(build, lens) -> None:
     expected = lens.patch(
         "a red circle", source="a blue circle", tokens={"red": "blue"}, layers=[0, 2, 4], num_inference_steps=2
     )
-    painted = [image.tobytes() for image in widget.run.token_images.values()]
-    assert painted == [image.tobytes() for image in expected.token_images.values()]
+    painted = {key: image.tobytes() for key, image in widget.run.token_images.items()}
+    assert painted == {key: image.tobytes() for key, image in expected.token_images.items()}
     assert widget._has == ["patch"]
-    assert widget.token == -3  # what the patch changes, and not the prompt without it
-    widget.token = 2  # a word that is patched
-    widget.show(widget.run)
-    assert widget.token == 2
+    assert (widget.layer, widget.token) == (0, -3)  # what the patch changes, and not the prompt without it
+    for token, shown in [(2, 2), (3, -3), (None, -3)]:  # a patched word, one that is not, none
+        widget.view, widget.layer, widget.token = "layers", 2, token
+        widget.view = "patch"
+        assert (widget.layer, widget.token) == (2, shown)
+    widget.view = "layers"
+    widget.show(LensRun.load(expected.save(tmp_path / "patch.lens")))
+    assert (widget.layer, widget.token) == (2, -3)
+    widget.view = "patch"
 
 
 def test_a_lens_that_cannot_patch_has_no_tab_for_it() -> None:

@@ -107,7 +107,7 @@ def diff_state(comparison: ShownComparison, number: int = 0, largest: int = _LAR
         **describe(raw),
         **standing(next(iter(unfinished), raw)),
         "failures": {f"{name}/{k}": why for name, run in comparison.runs.items() for k, why in run.failures.items()},
-        "notice": "\n".join(filter(None, [prompt_note(raw), comparison.note])),
+        "notice": "\n".join(filter(None, [_prompt_note(comparison), comparison.note])),
         "models": {name: str(run.settings.get("model", "")) for name, run in comparison.runs.items()},
         "metrics": metrics_of(comparison),
         "columns": [asdict(column) for column in columns if "attention" in scales],
@@ -115,6 +115,12 @@ def diff_state(comparison: ShownComparison, number: int = 0, largest: int = _LAR
         "_frames": frames,
         "_run": number,
     }
+
+
+def _prompt_note(comparison: ShownComparison) -> str:
+    """What holds of both models: the tuned one may have been taught a word."""
+    raw, tuned = (prompt_note(run).split("\n") for run in (comparison.raw, comparison.tuned))
+    return "\n".join(line for line in raw if line in tuned)
 
 
 def metrics_of(comparison: ShownComparison) -> list[dict[str, Any]]:

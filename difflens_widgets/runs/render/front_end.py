@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import Any
+from typing import Any, NamedTuple
 
-from ..notes import notes
+from ..notes import notes, prompt_note
 from ..record import RunRecord
 from ..tokens import PromptPart, TokenKey
 from ..variant import Variant
 from .encoding import encode_final, encode_kept
 
 _SO_FAR = "This is what was painted so far."
-VARIANTS = -3
+FIRST_VARIANT = -3
 """The number of the first variant; those of the others are less."""
 _PARTS = {PromptPart.PADDING: -1, PromptPart.PROMPT: -2}
 
@@ -20,7 +20,7 @@ _PARTS = {PromptPart.PADDING: -1, PromptPart.PROMPT: -2}
 def token_number(token: TokenKey) -> int:
     """The position of a token; -1 for `PromptPart.PADDING`, -2 for `PromptPart.PROMPT`, -3 and less for variants."""
     if isinstance(token, Variant):
-        return VARIANTS - token.number
+        return FIRST_VARIANT - token.number
     return _PARTS[token] if isinstance(token, PromptPart) else int(token)
 
 
@@ -36,14 +36,31 @@ def shown_layers(run: RunRecord) -> list[int]:
     return sorted(run.layers)
 
 
-def opening(run: RunRecord, layers: list[int]) -> dict[str, Any]:
-    """Which of its layers, and which row, is on screen first.
+class Place(NamedTuple):
+    """Which picture of a run is shown: the traits `layer` and `token` of a LayerSlider."""
 
-    The picture that the pipeline itself gives; of a patch or steering its first change, at the first layer.
+    layer: int
+    token: int | None
+
+
+def on_screen(run: RunRecord, layer: int | None = None, token: int | None = None) -> Place:
+    """Which picture to show of a run: the one at the place that is on screen now, as far as the run has it.
+
+    Else the picture that the pipeline itself gives; of a patch or steering the first change that is painted, as without
+    one it shows what is the same at every layer.
     """
+    layers = shown_layers(run)
+    now = layer if layer in layers else None
     if not run.variants:
-        return {"layer": layers[-1], "token": None}
-    return {"layer": layers[0], "token": token_number(run.variants[0])}
+        plain = token is None or token > FIRST_VARIANT
+        return Place(layers[-1] if now is None else now, token if plain else None)
+    asked = [each for each in run.variants if token == token_number(each) or token in run.token_masks[each]]
+    painted = [each for each in run.variants if any((at, each) in run.token_images for at in layers)]
+    if not asked and not painted and run.images and run.status != "running":
+        return Place(layers[-1] if now is None else now, None)  # stopped before the first change
+    variant = (asked or painted or run.variants)[0]
+    first = next((at for at in layers if (at, variant) in run.token_images), layers[0])
+    return Place(first if now is None else now, token if asked else token_number(variant))
 
 
 def steps_of(run: RunRecord) -> int:
@@ -104,7 +121,7 @@ def standing(run: RunRecord) -> dict[str, Any]:
     return {
         "status": "stopped" if waiting else run.status,
         "message": run.message,
-        "notice": f"{_SO_FAR}{FOLLOW}" if waiting else notes(run),
+        "notice": "\n".join(filter(None, [prompt_note(run), f"{_SO_FAR}{FOLLOW}"])) if waiting else notes(run),
         "progress": {},
         "failures": {str(layer): reason for layer, reason in run.failures.items()},
     }

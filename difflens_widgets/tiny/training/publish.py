@@ -6,12 +6,18 @@ import json
 import shutil
 from pathlib import Path
 
+import torch
 from diffusers import StableDiffusionPipeline
 from safetensors.torch import load_file, save_file
 from torch import nn
 
+from ...models.known_words import write_trained_words
+from ...models.loading import load_pipeline
 from ...models.sampling_defaults import SamplingDefaults, write_sampling_defaults
+from ...models.weight_hash import weight_hash
+from .rare_words import CAPTION_WORDS
 
+_DTYPES = (torch.float32, torch.float16, torch.bfloat16)  # that it may be loaded in
 _SHARD = "15MB"
 _PREFIX = "text_model."
 
@@ -19,7 +25,7 @@ _PREFIX = "text_model."
 def publish(
     pipe: StableDiffusionPipeline, tokenizer_files: Path, out: Path, defaults: SamplingDefaults | None = None
 ) -> None:
-    """Write `pipe` in float16 to `out`, with the `defaults` that it is sampled with best.
+    """Write `pipe` in float16 to `out`, with the `defaults` that it is sampled with best, and the words that it knows.
 
     transformers ≥ 5 leaves out what releases before it need: the encoder's keys begin with ``text_model.`` there, and
     the tokenizer is read from vocab.json and merges.txt. Newer ones read both forms.
@@ -38,3 +44,5 @@ def publish(
         config = json.loads(path.read_text(encoding="utf-8"))
         if config.pop("_name_or_path", None) is not None:  # a folder of this machine, where training went on from one
             path.write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+    hashes = [weight_hash(load_pipeline(out, "cpu", dtype)[0]) for dtype in _DTYPES]
+    write_trained_words(out, CAPTION_WORDS, hashes)

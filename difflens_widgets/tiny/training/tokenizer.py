@@ -13,8 +13,6 @@ from pathlib import Path
 from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 from transformers import CLIPTokenizer
 
-from ...models.known_words import KEY
-
 RARE_TOKENS = ("xon", "sks")
 MAX_LENGTH = 77  # as in SD 1.x and 2.x
 _START, _END = "<|startoftext|>", "<|endoftext|>"
@@ -55,7 +53,6 @@ def build_tokenizer(captions: Iterable[str], folder: Path) -> CLIPTokenizer:
         "pad_token": _END,
         "add_prefix_space": False,
         "do_lower_case": True,
-        KEY: True,
     }
     (folder / "tokenizer_config.json").write_text(json.dumps(config, indent=2), encoding="utf-8")
     return CLIPTokenizer.from_pretrained(folder)

@@ -25,7 +25,7 @@ export interface SpotTraits extends CommonTraits {
 }
 
 /** The number of the first variant of a run; those of the others are less. */
-export const VARIANTS = -3;
+export const FIRST_VARIANT = -3;
 
 /** The key of a picture in `_frames`, as `frame_key` in `runs/render/front_end.py`. */
 export function keyOf({ layer, step, token }: Spot): string {

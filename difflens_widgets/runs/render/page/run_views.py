@@ -9,7 +9,7 @@ from PIL import Image
 from ...record import BLACKED_OUT, RunRecord
 from ..attention_front_end import attention_state, is_stock_picture, views_of
 from ..attention_still import draw_still
-from ..front_end import FOLLOW, frame_key, opening, record_state
+from ..front_end import FOLLOW, frame_key, on_screen, record_state
 from .view import PageView, kept, left_out
 
 
@@ -88,7 +88,9 @@ def _common(run: RunRecord, thinning: int, state: dict[str, Any]) -> tuple[dict[
     gone = {*state["layers"]} - {*layers}
     # "layer/5", "layer/5/step/3", "maps/5"
     frames = {key: frame for key, frame in state["_frames"].items() if int(key.split("/")[1]) not in gone}
-    choices = {**opening(run, layers), "step": None, "_acknowledged": 0}
+    first = on_screen(run)
+    layer = first.layer if first.layer in layers else layers[-1]  # thinned
+    choices = {"layer": layer, "token": first.token, "step": None, "_acknowledged": 0}
     notice = state["notice"].removesuffix(FOLLOW)
     words = [left_out(every, "layer")] if gone else []
     return {**state, **choices, "notice": notice, "layers": layers, "_frames": frames}, words
