@@ -18,7 +18,7 @@ from .bench import add_bench_command
 from .interventions import add_intervention_commands
 from .parser import CommandParser
 from .reports import error_text, report_failures, report_prompt
-from .targets import COMPARISON, PAGE_HELP, RUN, check_targets, page_of, remove_pictures
+from .targets import COMPARISON_FILE, PAGE_HELP, RUN_FILE, check_targets, page_of, remove_pictures
 
 DEMO_PROMPTS = (
     "a pink cat on a blue background",
@@ -34,13 +34,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.command is _lab:
         options.jupyter = others
     elif others:
-        parser.error(f"unrecognized arguments: {' '.join(others)}")
+        parser.refuse(others)
     logging.basicConfig(level=logging.WARNING, format="difflens: %(message)s")
     warnings.showwarning = lambda message, *_, **__: print(f"difflens: {message}", file=sys.stderr)
     try:
         return options.command(options) or 0
     except (ValueError, TypeError, OSError, ArithmeticError) as error:
-        print(f"difflens: {error_text(error)}", file=sys.stderr)
+        print(f"difflens: {error_text(error, vars(options))}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         if options.command in (_sweep, _train):
@@ -93,7 +93,7 @@ def run_options(options: argparse.Namespace) -> dict[str, Any]:
     }
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parser() -> CommandParser:
     parser = CommandParser(prog="difflens", description="A microscope for text-to-image models.")
     parser.passes_on = True
     parser.add_argument("--version", action="version", version=f"difflens {__version__}")
@@ -171,21 +171,21 @@ def _lens(options: argparse.Namespace) -> None:
     from ..lens.diffusion_lens import DiffusionLens
 
     options.html = page_of("lens", options.out, options.html)
-    check_targets(options.out, ("grid.png", "film.gif", RUN), options.html)
+    check_targets(options.out, ("grid.png", "film.gif", RUN_FILE), options.html)
     lens = DiffusionLens.from_pretrained(options.model, device=options.device, text_encoder=options.text_encoder)
     run = (lens.ablate if options.ablation else lens)(options.prompt, **run_options(options))
     report_failures(run)
     report_prompt(run)
     if options.out:
         options.out.mkdir(parents=True, exist_ok=True)
-        remove_pictures(options.out, RUN)
+        remove_pictures(options.out, RUN_FILE)
         for layer, image in run.images.items():
             image.save(options.out / f"layer_{layer:03d}.png")
         for (layer, token), image in run.token_images.items():  # numbers: file names cannot hold every word
             image.save(options.out / f"layer_{layer:03d}_token_{token:03d}.png")
         run.grid().save(options.out / "grid.png")
         run.to_gif(options.out / "film.gif")
-        run.save(options.out / RUN)
+        run.save(options.out / RUN_FILE)
         print(options.out.resolve())
     if options.html:
         print(run.to_html(options.html).resolve())
@@ -196,7 +196,7 @@ def _compare(options: argparse.Namespace) -> None:
     from ..lens.diffusion_lens import DiffusionLens
     from ..models.tuned import load_tuned_pipeline
 
-    check_targets(options.out, ("grid.png", "metrics.png", COMPARISON))
+    check_targets(options.out, ("grid.png", "metrics.png", COMPARISON_FILE))
     raw = DiffusionLens.from_pretrained(options.raw, device=options.device, text_encoder=options.text_encoder)
     pipe, name = load_tuned_pipeline(options.raw, options.tuned, options.device, text_encoder=options.text_encoder)
     comparison = compare(
@@ -223,13 +223,13 @@ def _compare(options: argparse.Namespace) -> None:
         print(f"{layer:5}  " + "  ".join(values))
     if options.out:
         options.out.mkdir(parents=True, exist_ok=True)
-        remove_pictures(options.out, COMPARISON)
+        remove_pictures(options.out, COMPARISON_FILE)
         for which, run in comparison.runs.items():
             for layer, image in run.images.items():
                 image.save(options.out / f"layer_{layer:03d}_{which}.png")
         comparison.grid().save(options.out / "grid.png")
         comparison.plot().savefig(options.out / "metrics.png")
-        comparison.save(options.out / COMPARISON)
+        comparison.save(options.out / COMPARISON_FILE)
         print(options.out.resolve())
 
 

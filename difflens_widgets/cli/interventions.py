@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .reports import report_failures, report_prompt
-from .targets import PAGE_HELP, RUN, check_targets, page_of, remove_pictures
+from .targets import PAGE_HELP, RUN_FILE, check_targets, page_of, remove_pictures
 
 if TYPE_CHECKING:
     from ..lens.diffusion_lens import DiffusionLens
@@ -58,7 +58,7 @@ def _command(
         from ..lens.diffusion_lens import DiffusionLens
 
         options.html = page_of(name, options.out, options.html)
-        check_targets(options.out, ("grid.png", RUN), options.html)
+        check_targets(options.out, ("grid.png", RUN_FILE), options.html)
         lens = DiffusionLens.from_pretrained(options.model, device=options.device, text_encoder=options.text_encoder)
         _write(run(lens, options, run_options(options)), options)
 
@@ -102,13 +102,13 @@ def _write(run: LensRun, options: argparse.Namespace) -> None:
     report_prompt(run)
     if options.out:
         options.out.mkdir(parents=True, exist_ok=True)
-        remove_pictures(options.out, RUN)
+        remove_pictures(options.out, RUN_FILE)
         for image in list(run.images.values())[:1]:
             image.save(options.out / "unchanged.png")
         for (layer, row), image in run.token_images.items():  # numbers: file names cannot hold every word
             image.save(options.out / f"layer_{layer:03d}_row_{run.variants.index(row):02d}.png")
         run.grid().save(options.out / "grid.png")
-        run.save(options.out / RUN)
+        run.save(options.out / RUN_FILE)
         print(options.out.resolve())
     if options.html:
         print(run.to_html(options.html).resolve())

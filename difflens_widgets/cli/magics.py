@@ -10,14 +10,17 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from ..widgets.layer_slider import LayerSlider
 from ..widgets.microscope import Microscope
 from .commands import add_lens_arguments, run_options
+from .parser import CommandParser
 from .reports import error_text
 
 if TYPE_CHECKING:
     from ..lens.diffusion_lens import DiffusionLens
 
 
-class _Parser(argparse.ArgumentParser):
+class _Parser(CommandParser):
     """One that raises: a notebook must not be left by a wrong option."""
+
+    passes_on = True  # `parse_known_intermixed_args` calls the others in two steps
 
     def error(self, message: str) -> NoReturn:
         raise ValueError(f"{message}\n{self.format_usage().strip()}")
@@ -42,7 +45,8 @@ def register(shell: Any) -> None:
         try:
             return run_magic(line, cell)
         except ValueError as error:
-            raise UsageError(f"%lens: {error_text(error)}") from None
+            options = vars(_parse("", in_cell=True))
+            raise UsageError(f"%lens: {error_text(error, options)}") from None
 
     shell.register_magic_function(lens, "line_cell", "lens")
 
@@ -102,9 +106,12 @@ def _parse(line: str, in_cell: bool) -> argparse.Namespace:
     except ValueError:  # an apostrophe, as in a dog's bone
         words = line.split()
     try:
-        return parser.parse_intermixed_args(words)
+        options, others = parser.parse_known_intermixed_args(words)
     except SystemExit:  # after --help
         raise _HelpAskedFor from None
+    if others:
+        parser.refuse(others)
+    return options
 
 
 @lru_cache(maxsize=1)

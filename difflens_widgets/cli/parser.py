@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import argparse
 import re
+import sys
 from collections.abc import Sequence
 from difflib import get_close_matches
-from typing import Any
+from itertools import pairwise
+from typing import Any, NoReturn
+
+_QUOTES = '; put the prompt into quotes, as in "a pink cat"'
 
 
 class CommandParser(argparse.ArgumentParser):
@@ -24,12 +28,15 @@ class CommandParser(argparse.ArgumentParser):
         """As `argparse.ArgumentParser.parse_known_args`; exits where the command does not pass the rest on."""
         found, others = super().parse_known_args(args, namespace)
         if others and not self.passes_on:
-            self.error(f"unrecognized arguments: {' '.join(others)}{self._hint(others)}")
+            given = sys.argv[1:] if args is None else args
+            follows = (getattr(found, "prompt", None), others[0]) in pairwise(given)
+            unquoted = follows and not others[0].startswith("-")
+            self.refuse(others, _QUOTES if unquoted else "")
         return found, others
 
-    def _hint(self, others: Sequence[str]) -> str:
-        if not others[0].startswith("-") and re.search(r"(?<![-\w])prompt\b", self.format_usage()):
-            return '; put the prompt into quotes, as in "a pink cat"'
+    def refuse(self, others: Sequence[str], hint: str = "") -> NoReturn:
+        """Exit because of arguments that are not known; without a `hint`, name the options that may be meant."""
         known = re.findall(r"--[a-z-]+", self.format_help())
         meant = [match for each in others for match in get_close_matches(each.partition("=")[0], known, 1)]
-        return f"; did you mean {' and '.join(dict.fromkeys(meant))}?" if meant else ""
+        options = f"; did you mean {' and '.join(dict.fromkeys(meant))}?" if meant else ""
+        self.error(f"unrecognized arguments: {' '.join(others)}{hint or options}")

@@ -4,23 +4,30 @@ from __future__ import annotations
 
 import re
 import sys
+from collections.abc import Iterable
 
+from ..runs.argument_names import with_names
 from ..runs.notes import unknown_note
 from ..runs.run import LensRun
 
-_SAME = ("guidance_scale", "negative_prompt", "layers", "seed", "height", "width", "device", "text_encoder")
-_OPTIONS = {
-    "num_inference_steps": "--steps",
-    **{name: f"--{name.replace('_', '-')}" for name in (*_SAME, "keep_tokens", "tokens", "source", "strengths")},
-}
-"""How the arguments of the lens are given to a command."""
+_OTHERS = {"num_inference_steps": "steps", "quality": "draft", "direction": "plus"}
+"""Arguments of the lens whose options have other names."""
+_POSITIONAL = {"prompt", "prompts", "raw", "tuned", "config", "paths"}
 _ERRNO = re.compile(r"^\[Errno \d+\] ")  # the number tells a user nothing
 
 
-def error_text(error: Exception) -> str:
-    """An error in the command line's words: an argument has the name of its option."""
-    name = rf"^({'|'.join(_OPTIONS)})(?=[:,] )"
-    return re.sub(name, lambda found: _OPTIONS[found[1]], re.sub(_ERRNO, "", str(error)))
+def error_text(error: Exception, options: Iterable[str]) -> str:
+    """An error in the command line's words: an argument has the name of its option.
+
+    Parameters
+    ----------
+    error : Exception
+    options : iterable of str
+        What the command takes, as in its `argparse.Namespace`.
+    """
+    names = {name: f"--{name.replace('_', '-')}" for name in set(options) - _POSITIONAL}
+    names |= {argument: names[option] for argument, option in _OTHERS.items() if option in names}
+    return with_names(re.sub(_ERRNO, "", str(error)), names)
 
 
 def report_failures(run: LensRun, of: str = "") -> None:

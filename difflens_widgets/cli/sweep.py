@@ -50,10 +50,9 @@ def sweep_file(options: argparse.Namespace) -> int:
 
 def table_of(result: Sweep) -> list[str]:
     """What the plot shows, in lines: a value for each layer, and its 95 % interval."""
-    values, unit = (100 * result.shares(), " %") if result.judge else (result.similarity(), "")
-    name, digits = ("right", 0) if result.judge else ("SSIM to the last layer", 3)
+    name, unit, digits = ("right", " %", 0) if result.judge else ("SSIM to the last layer", "", 3)
     lines = [f"layer  {name}, and its 95 % interval"]
-    for layer, row in zip(result.layers, values, strict=True):
+    for layer, row in zip(result.layers, result.curve(), strict=True):
         middle, low, high = (f"{value:.{digits}f}" for value in row)
         interval = f" ({low} to {high})" if np.isfinite(row).all() else ""  # a single prompt has none
         lines.append(f"{layer:5}  {middle}{unit}{interval}")

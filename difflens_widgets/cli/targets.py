@@ -8,9 +8,9 @@ from pathlib import Path
 
 from ..runs.format.atomic_write import require_folder, require_writable
 
-RUN, COMPARISON = "run.lens", "comparison.lenses"
+RUN_FILE, COMPARISON_FILE = "run.lens", "comparison.lenses"
 """The records in the folders that commands write."""
-PAGE_HELP = "write one self-contained page with the slider (default, without --out: difflens-{}.html)"
+PAGE_HELP = "write one self-contained page with the slider (without --out: difflens-{}.html, which is replaced)"
 _PICTURE = re.compile(r"unchanged\.png|layer_\d{3}(_token_\d{3}|_row_\d{2}|_(raw|tuned)(-raw|-tuned)?)?\.png")
 
 

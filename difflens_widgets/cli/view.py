@@ -13,7 +13,7 @@ from ..analysis.comparison.comparison import Comparison
 from ..dreambooth.history.history import TrainingHistory
 from ..runs.render.page import WithPage, to_html
 from ..runs.run import LensRun
-from .targets import COMPARISON, RUN
+from .targets import COMPARISON_FILE, RUN_FILE
 
 
 def view(paths: Sequence[Path], page: Path | None, max_bytes: int | None, *, browser: bool = True) -> list[str]:
@@ -51,7 +51,7 @@ def view(paths: Sequence[Path], page: Path | None, max_bytes: int | None, *, bro
 
 
 def _load(path: Path) -> WithPage:
-    written = [path / name for name in (RUN, COMPARISON) if (path / name).is_file()]
+    written = [path / name for name in (RUN_FILE, COMPARISON_FILE) if (path / name).is_file()]
     if len(written) == 1:  # a folder of `difflens lens --out` or `difflens compare --out`
         path = written[0]
     if path.is_dir() or path.suffix == ".zip":

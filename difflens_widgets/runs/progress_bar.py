@@ -23,7 +23,7 @@ def with_progress_bar(job: LensJob) -> LensRun:
         def show(event: Event) -> None:
             if isinstance(event, Progress):
                 done, at_once = event.layers_done + event.tokens_done, len(event.running) + len(event.running_tokens)
-                count = f"{at_once} {unit} at once" if at_once == pictures > 1 else f"{done} of {pictures} {unit}"
+                count = f"all {pictures} {unit} at once" if at_once == pictures > 1 else f"{done} of {pictures} {unit}"
                 bar.set_description_str(f"{count}, step {event.step} of {event.steps}", refresh=False)
                 bar.update(max(0.0, min(pictures, painted(event)) - bar.n))
             elif isinstance(event, Message):

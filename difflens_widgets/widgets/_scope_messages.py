@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-import re
 from collections.abc import Callable
 from functools import partial
 from typing import Any, ClassVar
 
 import traitlets as t
 
+from ..runs.argument_names import with_names
 from ..runs.run import LensRun
 from ._base import LensWidget, in_colab
-from ._scope_history import Form
+from ._scope_history import MOST_SEED, Form
 from ._upload import Upload, read_upload
 
 log = logging.getLogger(__name__)
@@ -27,7 +27,11 @@ _LABELS = {
     "source": "second prompt",
 }
 """What the boxes are called whose arguments have other names."""
-_KINDS = {"seed": "a whole number ≥ 0", "num_inference_steps": "a whole number", "guidance_scale": "a number"}
+_KINDS = {
+    "seed": f"a whole number from 0 to {MOST_SEED}",
+    "num_inference_steps": "a whole number",
+    "guidance_scale": "a number",
+}
 _EXPECTED = (ValueError, TypeError, RuntimeError, OSError, t.TraitError)
 
 
@@ -63,7 +67,7 @@ class ScopeMessages(LensWidget):
             except Exception as error:  # any error: the user who pressed the button has to see it
                 if not isinstance(error, _EXPECTED):
                     log.exception("%s failed", kind)
-                self.message = with_labels(str(error)) or type(error).__name__
+                self.message = with_names(str(error), _LABELS) or type(error).__name__
             self.send({"type": "answer", "to": kind})
 
         if in_colab():
@@ -117,15 +121,6 @@ class ScopeMessages(LensWidget):
     def _take_part(self, message: dict[str, Any]) -> None:
         """Pass what the browser says to one of the views."""
         raise NotImplementedError
-
-
-def with_labels(message: str) -> str:
-    """Return an error of the lens with the name of the box in front, where it has the name of an argument."""
-    return re.sub(
-        rf"^({'|'.join(_LABELS)})(, in the (?:prompt|source))?(?=: )",
-        lambda found: _LABELS[found[1]] + (found[2] or "").replace("source", _LABELS["source"]),
-        message,
-    )
 
 
 def _raise(error: Exception) -> None:

@@ -6,6 +6,11 @@ import type { Spot, TokenMask } from "./shared/spots";
 /** Parts of a sentence that are there, with commas between them. */
 export const list = (...parts: string[]) => parts.filter(Boolean).join(", ");
 
+/** How many rows of pictures a prompt has word by word: a mark between words is one too. */
+export function wordsIn(prompt: string): number {
+  return prompt.match(/[\p{L}\p{M}\p{N}]+|[^\s\p{L}\p{M}\p{N}]+/gu)?.length ?? 0;
+}
+
 /** What the pictures without a variant are called, in a run that has the same one for all layers. */
 export function unchanged({ method }: Settings): string | undefined {
   return { patch: "unpatched", "output patch": "unpatched", steer: "not steered" }[method as string];

@@ -1,5 +1,6 @@
 // Microscope: from a prompt box to the layers, the words, the attention and a second prompt. The pictures are shown by
 // a LayerSlider and a TokenAttentionGrid within it.
+import { wordsIn } from "./layer_slider_words";
 import { button, h, put, SUPPRESS, write } from "./shared/dom";
 import { letShortcutsPass } from "./shared/instrument";
 import { listen, type Off, type Status } from "./shared/model";
@@ -25,7 +26,7 @@ const PANES: Record<ViewName, { parts: PartName[]; needs: PartName | "tokens"; h
   tokens: {
     parts: ["lens"],
     needs: "tokens",
-    hole: "What does each word give by itself? Press Run here: every layer is painted once more for each word",
+    hole: "What do words give by themselves? Press Run here: every layer is painted once more for each word.",
     folded: false,
   },
   attention: {
@@ -185,9 +186,8 @@ class View {
     const { parts, needs, hole, folded } = PANES[view];
     const { model } = this.session;
     const there = model.get("_has").includes(needs);
-    const words = model.get("prompt").split(/\s+/).filter(Boolean).length;
-    const price = words > 1 ? `, ${words} times the pictures of the layers alone.` : ".";
-    const text = hole + (needs === "tokens" ? price : "");
+    const words = wordsIn(model.get("prompt"));
+    const text = needs === "tokens" && words > 1 ? hole.replace("each word", `each of the ${words} words`) : hole;
     const now = there ? `${view} there` : text;
     if (now === this.#shown) return;
     this.#shown = now;

@@ -1,7 +1,7 @@
 // What the widgets say: caption, layers, steps, tokens, progress, file names.
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { layerText, list, originText, placeName, spotText, stepText, tokenLabel } from "../src/layer_slider_words";
+import { layerText, list, originText, placeName, spotText, stepText, tokenLabel, wordsIn } from "../src/layer_slider_words";
 import { settingFacts, wordsOf } from "../src/shared/caption";
 import { layerName } from "../src/shared/model";
 import { progressText } from "../src/shared/progress";
@@ -36,6 +36,8 @@ test("an ablation is not called a layer", () => {
   assert.equal(layerName({}, 0), "layer 0");
   assert.equal(layerText({}, 7, 13), "layer 7 of 12");
   assert.equal(layerText({ method: "lens" }, 12, 13), "layer 12 of 12");
+  assert.equal(layerText({ method: "patch" }, 7, 13), "at block 7 of 12");
+  assert.equal(layerText({ method: "steer" }, 0, 13), "at the embeddings");
   assert.equal(layerText({ method: "ablation" }, 0, 13), "nothing skipped");
   assert.equal(layerText({ method: "ablation" }, 1, 13), "block 1 skipped");
 });
@@ -121,4 +123,8 @@ test("labels are thinned out where they have too little room", () => {
   assert.equal(strideOf(13, 22, 285), 2);
   assert.equal(strideOf(50, 22, 300), 4);
   assert(strideOf(13, 22, 0) < 2); // not laid out yet
+});
+
+test("a prompt has a row for each word and for each mark", () => {
+  assert.deepEqual(["", "cat", "a dog, b cat.", " a   Überraschung "].map(wordsIn), [0, 1, 6, 2]);
 });

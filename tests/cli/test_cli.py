@@ -187,7 +187,7 @@ def test_what_the_model_does_not_know_of_a_prompt_is_said(tmp_path, monkeypatch,
     [
         (["lens", "a", "pink", "cat"], "pink cat; put the prompt into quotes, as in"),
         (["patch", "a", "cat", "--source", "b", "--tokens", "all"], "arguments: cat; put the prompt into quotes"),
-        (["lens", "a cat", "--step=3"], None),  # an abbreviation
+        (["lens", "a cat", "--keep-tokens", "cat", "dog"], "unrecognized arguments: dog\n"),
         (["lens", "a cat", "--layres", "3"], "--layres 3; did you mean --layers?"),
         (["sweep", "a.txt", "b.txt", "--out", "x"], "arguments: b.txt\n"),
         (["--layers=3", "demo"], "unrecognized arguments: --layers=3"),
@@ -196,13 +196,11 @@ def test_what_the_model_does_not_know_of_a_prompt_is_said(tmp_path, monkeypatch,
 )
 def test_what_was_meant_is_said(tmp_path, monkeypatch, capsys, arguments, hint) -> None:
     monkeypatch.chdir(tmp_path)
-    if hint is None:
-        assert cli._parser().parse_args(arguments).steps == 3
-        return
     with pytest.raises(SystemExit):
         cli.main(arguments)
     assert hint in capsys.readouterr().err
     assert not any(tmp_path.iterdir())
+    assert cli._parser().parse_args(["lens", "a cat", "--step=3"]).steps == 3  # an abbreviation
 
 
 @pytest.mark.parametrize(
@@ -219,6 +217,7 @@ def test_what_was_meant_is_said(tmp_path, monkeypatch, capsys, arguments, hint) 
             "'cat' is not in the prompt; its words are: 'a', 'dog'",
         ),
         (["lens", "a dog", "--model", "./nowhere", "--out", "x"], "no such file or folder"),
+        (["steer", "a dog", "--plus", " ", "--minus", "a cat", "--out", "x", "--strengths", "nan"], "--strengths: "),
         (["lens", "a dog", "--html", "no/page.html"], "difflens: cannot save the page: "),
     ],
     ids=str,

@@ -40,4 +40,4 @@ def test_the_bar_grows_with_each_step(monkeypatch: pytest.MonkeyPatch) -> None:
     assert shares == sorted(shares)
     assert len(set(shares)) > 10
     assert shares[-1] == 100
-    assert any("13 layers at once, step 10 of 20" in line for line in lines)
+    assert any("all 13 layers at once, step 10 of 20" in line for line in lines)

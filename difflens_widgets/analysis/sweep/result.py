@@ -123,10 +123,16 @@ class Sweep:
             found.append(tuple(float(value) for value in interval))
         return np.array(found)
 
+    def curve(self) -> np.ndarray:
+        """What `plot` draws: float64 (layer, 3), the value and both ends of its 95 % interval.
+
+        The share judged right, 0..100 %; without a judge the SSIM to the last layer.
+        """
+        return 100 * self.shares() if self.judge else self.similarity()
+
     def plot(self) -> Figure:
         """Draw over the layers the share judged right, or without a judge the SSIM to the last layer."""
-        values = 100 * self.shares() if self.judge else self.similarity()
-        middle, low, high = values.T
+        middle, low, high = self.curve().T
         figure, (axes,) = new_figure(6.4, 3.8)
         layers = np.array(self.layers)
         axes.fill_between(layers, low, high, color=BLUE, alpha=0.2, linewidth=0)

@@ -59,7 +59,7 @@ export abstract class Instrument<T extends CommonTraits> {
   /** Put the view on the page. If the view that it replaces had the keyboard focus, take it. */
   attach(el: HTMLElement): void {
     put(el, this.root);
-    measureWindow();
+    measureWindow(el);
     const owner = this.session.focusOwner;
     if (owner && owner !== this.root && !owner.isConnected) {
       requestAnimationFrame(() => this.keyboard().focus({ preventScroll: true }));

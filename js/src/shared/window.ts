@@ -1,11 +1,14 @@
 // What a widget takes for the height of the window: its pictures leave room for what is below them.
 
+const SHARE = 0.85; // of the screen: what a window has of it
+
 /**
- * A frame that is as high as what is in it, as those of Colab and VS Code, says nothing about the window. Then most of
- * the screen is taken; a page that knows better says so itself, in the same property.
+ * A frame that grows with what is in it, as the outputs of Colab and VS Code do, says nothing about the window: then
+ * most of the screen is taken. A Jupyter page scrolls within itself, also in a frame, and a page that knows better says
+ * so in the same property.
  */
-export function measureWindow(): void {
-  const { style } = document.documentElement;
-  const said = getComputedStyle(document.documentElement).getPropertyValue("--dlw-window");
-  if (window.top !== window && !said) style.setProperty("--dlw-window", `${Math.round(0.85 * screen.availHeight)}px`);
+export function measureWindow(el: Element): void {
+  const page = document.documentElement;
+  const known = window.top === window || el.closest(".jp-Cell") || getComputedStyle(page).getPropertyValue("--dlw-window");
+  if (!known) page.style.setProperty("--dlw-window", `${Math.round(SHARE * screen.availHeight)}px`);
 }
