@@ -104,7 +104,7 @@ def test_a_device_that_is_not_there_is_one_line(device, capsys, tmp_path) -> Non
     assert commands.main(["lens", "a dog", "--device", device, "--out", str(tmp_path / "out")]) == 2
     error = capsys.readouterr().err
     assert "Traceback" not in error
-    [line] = [line for line in error.splitlines() if line.startswith("difflens: device")]
+    [line] = [line for line in error.splitlines() if line.startswith("difflens: --device: ")]
     assert device in line
     assert "here are: " in line
     assert "cpu" in line
