@@ -17,7 +17,7 @@ from ..runs.ranges import parse_layers
 from .bench import add_bench_command
 from .interventions import add_intervention_commands
 from .parser import CommandParser
-from .reports import error_text, report_failures, report_prompt
+from .reports import error_text, report_failures, report_words
 from .targets import COMPARISON_FILE, PAGE_HELP, RUN_FILE, check_targets, page_of, remove_pictures
 
 DEMO_PROMPTS = (
@@ -173,9 +173,11 @@ def _lens(options: argparse.Namespace) -> None:
     options.html = page_of("lens", options.out, options.html)
     check_targets(options.out, ("grid.png", "film.gif", RUN_FILE), options.html)
     lens = DiffusionLens.from_pretrained(options.model, device=options.device, text_encoder=options.text_encoder)
+    if not options.prompt.strip():
+        print("difflens: the prompt is empty: this is what the model paints without one", file=sys.stderr)
+    report_words(lens, options.prompt, options.negative_prompt)
     run = (lens.ablate if options.ablation else lens)(options.prompt, **run_options(options))
     report_failures(run)
-    report_prompt(run)
     if options.out:
         options.out.mkdir(parents=True, exist_ok=True)
         remove_pictures(options.out, RUN_FILE)
@@ -215,7 +217,6 @@ def _compare(options: argparse.Namespace) -> None:
     )
     for which, run in comparison.runs.items():
         report_failures(run, f" of {which}")
-    report_prompt(comparison.raw)
     columns = {name: f"{name:>{max(9, len(name))}}" for name in comparison.metrics}
     print("layer  " + "  ".join(columns.values()))
     for row, layer in enumerate(comparison.layers):

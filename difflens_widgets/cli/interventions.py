@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .reports import report_failures, report_prompt
+from .reports import report_failures, report_words
 from .targets import PAGE_HELP, RUN_FILE, check_targets, page_of, remove_pictures
 
 if TYPE_CHECKING:
@@ -26,8 +26,9 @@ def add_intervention_commands(
     patch.add_argument("--source", required=True, help="the prompt whose states are taken")
     patch.add_argument(
         "--tokens",
-        required=True,
-        help='"red=blue,cat=cat": a word of the prompt gets the states of one of the source; or "all"',
+        default="different",
+        help='"red=blue,cat=cat": a word of the prompt gets the states of one of the source; "different" (default): '
+        'the words in which the prompts differ; or "all"',
     )
     patch.add_argument("--output", action="store_true", help="patch only what the denoiser reads; without --layers")
     steer = commands.add_parser("steer", help="add a direction to the states, after each block")
@@ -67,23 +68,25 @@ def _command(
 
 def _patch(lens: DiffusionLens, options: argparse.Namespace, run: dict[str, Any]) -> LensRun:
     pairs = parse_pairs(options.tokens)
+    report_words(lens, options.prompt, options.source, options.negative_prompt)
     return lens.patch(options.prompt, source=options.source, tokens=pairs, output=options.output, **run)
 
 
 def _steer(lens: DiffusionLens, options: argparse.Namespace, run: dict[str, Any]) -> LensRun:
     direction = (options.plus, options.minus)
+    report_words(lens, options.prompt, *direction, options.negative_prompt)
     return lens.steer(options.prompt, direction=direction, strengths=options.strengths, **run)
 
 
 def parse_pairs(text: str) -> str | list[tuple[str, str]]:
-    """Parse `red=blue,cat=cat`, or `all`.
+    """Parse `red=blue,cat=cat`, `different` or `all`.
 
     Raises
     ------
     ValueError
         If a pair has no "=", or a side of it is empty.
     """
-    if text == "all":
+    if text in ("different", "all"):
         return text
     pairs = []
     for pair in text.split(","):
@@ -99,7 +102,6 @@ def parse_pairs(text: str) -> str | list[tuple[str, str]]:
 def _write(run: LensRun, options: argparse.Namespace) -> None:
     """Write the unchanged picture once, and each changed one by the number of its row."""
     report_failures(run)
-    report_prompt(run)
     if options.out:
         options.out.mkdir(parents=True, exist_ok=True)
         remove_pictures(options.out, RUN_FILE)

@@ -5,10 +5,14 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 from ..runs.argument_names import with_names
-from ..runs.notes import unknown_note
+from ..runs.notes import said_of
 from ..runs.run import LensRun
+
+if TYPE_CHECKING:
+    from ..lens.diffusion_lens import DiffusionLens
 
 _OTHERS = {"num_inference_steps": "steps", "quality": "draft", "direction": "plus"}
 """Arguments of the lens whose options have other names."""
@@ -37,9 +41,11 @@ def report_failures(run: LensRun, of: str = "") -> None:
         print(f"difflens: {run.name_of(*key)}{of} has no picture: {reason}", file=sys.stderr)
 
 
-def report_prompt(run: LensRun) -> None:
-    """Say what the model does not know of the prompt; what is cut off was said in a warning already."""
-    if not run.prompt.strip():
-        print("difflens: the prompt is empty: this is what the model paints without one", file=sys.stderr)
-    if note := unknown_note(run):
-        print(f"difflens: {note}", file=sys.stderr)
+def report_words(lens: DiffusionLens, *prompts: str | None) -> None:
+    """Say before anything is painted which words of some prompts the model does not know."""
+    from ..models.known_words import unknown_words
+    from ..models.weight_hash import weight_hash
+
+    words = unknown_words(lens.pipe, weight_hash(lens.pipe), filter(None, prompts))
+    if words:
+        print(f"difflens: {said_of(words)}", file=sys.stderr)

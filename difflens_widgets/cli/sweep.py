@@ -13,6 +13,7 @@ from ..analysis.sweep.result import INSTALL, TABLE, Sweep
 from ..analysis.sweep.run import sweep
 from ..lens.diffusion_lens import DiffusionLens
 from ..tiny.scene_judge import SceneJudge
+from .reports import report_words
 
 
 def sweep_file(options: argparse.Namespace) -> int:
@@ -21,6 +22,7 @@ def sweep_file(options: argparse.Namespace) -> int:
     if options.workers < 1:
         raise ValueError(f"--workers: {options.workers} must be at least 1")
     lens = DiffusionLens.from_pretrained(options.model, device=options.device, text_encoder=options.text_encoder)
+    report_words(lens, *prompts, options.negative_prompt)
     result = sweep(
         lens,
         prompts,

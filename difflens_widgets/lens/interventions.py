@@ -141,11 +141,11 @@ class Interventions(ABC):
         prompt : str
         source : str
             The prompt whose states are taken. It must fit into the text encoder.
-        tokens : mapping, iterable of pairs, or "all"
+        tokens : mapping, iterable of pairs, "different" or "all"
             ``{"red": "blue"}``: "red" of the prompt gets the states of "blue" of the source, each with all its sub-word
             tokens. A place is a word or several consecutive words, a position, a tuple of positions, or a `PromptPart`;
-            both places of a pair must have the same number of tokens. Each pair gives its own images. "all": all
-            positions at once.
+            both places of a pair must have the same number of tokens. Each pair gives its own images.
+            "different": the words in which prompts of equally many words differ. "all": all positions at once.
         output : bool
             Patch only the state that the denoiser reads, after the last block: no block runs on it, and a pooled vector
             stays the prompt's. There is one image for each pair.
@@ -269,7 +269,7 @@ class Interventions(ABC):
         jobs = self._jobs(prompt, method=Patching(self.text_encoder, self.num_layers, source, pairs, output), **options)
         if both:
             turned = [(tuple(b for _, b in pair), tuple(a for a, _ in pair)) for pair in pairs.values()]
-            back = patch_pairs("all" if tokens == "all" else turned, other, read)
+            back = patch_pairs(tokens if isinstance(tokens, str) else turned, other, read)
             method = Patching(self.text_encoder, self.num_layers, prompt, back, output)
             jobs += self._jobs(source, method=method, **options)
         return jobs

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, NoReturn
 
-from ..runs.tokens import PromptPart, Token
+from ..runs.tokens import PromptPart, Token, read_words, word_text
 from ..runs.variant import Variant
 from ..runs.words import positions_of
 from .methods import Pairs
@@ -14,7 +14,7 @@ Place = int | str | PromptPart | Sequence[int]
 """A position, a word or several consecutive words, a part of the prompt, or several positions."""
 PairChoice = str | Mapping[Any, Any] | Iterable[tuple[Place, Place]]
 
-ALL = "all"
+ALL, DIFFERENT = "all", "different"
 _NAMES = {"bos": "start", "eos": "end", "pad": "padding"}
 
 
@@ -27,8 +27,9 @@ def patch_pairs(
 
     Parameters
     ----------
-    choice : mapping of place → place, iterable of (place, place), or "all"
-        A place in the prompt, and the place of the source whose states it gets. "all": all positions.
+    choice : mapping of place → place, iterable of (place, place), "different" or "all"
+        A place in the prompt, and the place of the source whose states it gets. "different": the words in which prompts
+        of equally many words differ. "all": all positions.
     prompt, source : (tokens, cut)
         What the text encoder reads of each, and the part that is cut off.
 
@@ -41,10 +42,12 @@ def patch_pairs(
     (mine, cut), (theirs, _) = prompt, source
     if choice == ALL:
         items: list[Any] = [(range(len(mine)), range(len(theirs)))]
+    elif choice == DIFFERENT:
+        items = _different(mine, theirs)
     elif isinstance(choice, str) or not isinstance(choice, Iterable):
         raise TypeError(
-            f'tokens: expected pairs such as {{"red": "blue"}} (the prompt\'s word, the source\'s word), or "all", '
-            f"got {choice!r}"
+            f'tokens: expected pairs such as {{"red": "blue"}} (the prompt\'s word, the source\'s word), '
+            f'"different" or "all", got {choice!r}'
         )
     else:
         items = list(choice.items() if isinstance(choice, Mapping) else choice)
@@ -56,10 +59,7 @@ def patch_pairs(
             raise TypeError(f"tokens: expected a pair (place in the prompt, place in the source), got {item!r}")
         left, right = _positions(item[0], mine, "prompt", cut), _positions(item[1], theirs, "source", "")
         if len(left) != len(right):
-            raise ValueError(
-                f"tokens: {_said(item[0], left)} and the source's {_said(item[1], right)} have {len(left)} and "
-                f"{len(right)} tokens; a pair must have as many on both sides"
-            )
+            _refuse_lengths(_said(item[0], left), len(left), _said(item[1], right), len(right))
         pairs = tuple(zip(left, right, strict=True))
         if pairs in found:
             raise ValueError(f"tokens: the pair {item[0]!r}, {item[1]!r} is given twice")
@@ -79,6 +79,30 @@ def _label(pairs: Pairs, text: tuple[str, str], several: bool) -> str:
         return " ← ".join(text)
     (mine, theirs), (left, right) = pairs[0], text
     return f"{left} ({mine}) ← {right} ({theirs})"
+
+
+def _different(mine: Sequence[Token], theirs: Sequence[Token]) -> list[tuple[Place, Place]]:
+    """The words that stand at the same place of both prompts and are not the same."""
+    words, others = read_words(mine), read_words(theirs)
+    if len(words) != len(others):
+        raise ValueError(
+            f"tokens: the prompt has {len(words)} words and the source {len(others)}, so it is not clear which belong "
+            f'together; give pairs such as "red" and "blue", or "all"'
+        )
+    pairs = [(word, other) for word, other in zip(words, others, strict=True) if word_text(word) != word_text(other)]
+    if not pairs:
+        raise ValueError("tokens: the prompt and the source have the same words")
+    for word, other in pairs:
+        if len(word) != len(other):
+            _refuse_lengths(repr(word_text(word)), len(word), repr(word_text(other)), len(other))
+    return [([token.index for token in word], [token.index for token in other]) for word, other in pairs]
+
+
+def _refuse_lengths(mine: str, count: int, theirs: str, other: int) -> NoReturn:
+    raise ValueError(
+        f"tokens: {mine} and the source's {theirs} have {count} and {other} tokens; a pair must have as many on both "
+        "sides"
+    )
 
 
 def _positions(place: Any, tokens: Sequence[Token], which: str, cut: str) -> tuple[int, ...]:

@@ -109,7 +109,7 @@ class Shared:
             settings |= {**kept, "rows_per_call": fitting.settings.rows_per_call(len(batch.rows))}
             with one_look():
                 settings["model_hash"] = weight_hash(self.pipe)
-                settings |= self._unknown_words(run, settings["model_hash"])
+                settings |= self._unknown_words(run, negative_prompt, settings["model_hash"])
                 batch, why_not = fitting._with_compiled(batch)
                 cache = open_cache(batch, fitting.settings)
             settings["compiled"] = batch.compiled is not None and batch.compiled.takes(settings["rows_per_call"])
@@ -119,10 +119,12 @@ class Shared:
             emit = partial(_emit_for_all, job) if method.one_truth else job.emit
             denoise(batch, fitting.settings, emit, job, cache)
 
-    def _unknown_words(self, run: LensRun, model_hash: str) -> dict[str, list[str]]:
+    def _unknown_words(self, run: LensRun, negative_prompt: str | None, model_hash: str) -> dict[str, list[str]]:
         """The words that the model does not know: of what it reads of the prompt, and of the prompts of an edit."""
         read, _ = read_part(run.prompt, run.settings.get("cut_off", ""))
-        others = [*(self.method.settings.get("direction") or ()), self.method.settings.get("source")]
+        of_edit = self.method.settings
+        others = [*(of_edit.get("direction") or ()), of_edit.get("source")]
+        others.append(negative_prompt)
         unknown = unknown_words(self.pipe, model_hash, [read, *(text for text in others if isinstance(text, str))])
         return {"unknown_words": unknown} if unknown else {}
 

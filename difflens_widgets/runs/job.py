@@ -149,6 +149,7 @@ class LensJob(BackgroundJob[LensRun]):
         elif isinstance(event, Progress):
             self.progress = event
         elif isinstance(event, Done):
+            run.images, run.latents = dict(sorted(run.images.items())), dict(sorted(run.latents.items()))
             run.status, run.message = event.status, event.message
         return iter(())
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from .record import BLACKED_OUT, RunRecord
 
 
@@ -24,8 +26,11 @@ def cut_note(run: RunRecord) -> str:
 def unknown_note(run: RunRecord) -> str:
     """Which words the model was never trained on, where it can tell."""
     words = run.settings.get("unknown_words")
-    if not isinstance(words, list) or not words:  # a file may hold any value
-        return ""
+    return said_of(words) if isinstance(words, list) and words else ""  # a file may hold any value
+
+
+def said_of(words: Sequence[str]) -> str:
+    """That a model does not know these words, of which there is at least one."""
     *first, last = [f"“{word}”" for word in words]
     said = f"{', '.join(first)} and {last}" if first else last
     return f"the model was never trained on {said}: what it makes of {'them' if first else 'it'} means nothing"

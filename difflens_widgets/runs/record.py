@@ -48,6 +48,7 @@ class RunRecord:
         The hidden states of the examined text encoder, before the final layer norm, at `state_positions`; divided by
         `settings["states_scale"]` where they are beyond float16's range. None for a text ablation.
     images : dict of layer → PIL.Image
+        From the first layer to the last, once the run has ended; before, in the order in which they were painted.
     latents : dict of layer → float32 array (channels, height, width)
         The final latents, in the pipeline's scale.
     snapshots : dict of (layer, step) → PIL.Image

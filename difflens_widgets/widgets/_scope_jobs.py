@@ -94,7 +94,7 @@ def _entry_of(lens: Any, history: History, form: Form) -> Entry | None:
 
 
 def parse_pairs(text: str) -> list[tuple[str, str]] | str:
-    """Read which words a patch exchanges: "red = blue, circle = square"; nothing means "all".
+    """Read which words a patch exchanges: "red = blue, circle = square", "all", or nothing for those that differ.
 
     Raises
     ------
@@ -102,8 +102,10 @@ def parse_pairs(text: str) -> list[tuple[str, str]] | str:
         If something between two commas has not the form of a pair.
     """
     if text.strip() in ("", "all"):
-        return "all"
+        return text.strip() or "different"
     pairs = [tuple(word.strip() for word in pair.split("=")) for pair in text.split(",")]
     if any(len(pair) != 2 or not all(pair) for pair in pairs):
-        raise ValueError(f"words: {text!r} is not of the form red = blue, circle = square; nothing means all tokens")
+        raise ValueError(
+            f"words: {text!r} is not of the form red = blue, circle = square; nothing means the words that differ"
+        )
     return [(mine, theirs) for mine, theirs in pairs]

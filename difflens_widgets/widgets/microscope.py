@@ -61,8 +61,8 @@ class Microscope(ScopeMessages):
     second_prompt : str
         The prompt of the tab "compare", and the source of the tab "patch".
     patch_words : str
-        Which words get the states of which words of the second prompt: "red = blue, circle = square". "" means all
-        tokens.
+        Which words get the states of which words of the second prompt: "red = blue, circle = square". "" means those
+        that differ, "all" all tokens.
     view : "layers", "tokens", "attention", "compare" or "patch"
         The open tab.
     layer : int

@@ -15,13 +15,23 @@ const WATCHED = [
   ...["view", "status", "message", "notice", "prompt", "_entries", "_entry", "_has", "_parts"],
 ].map((trait) => `change:${trait}`);
 
+interface Pane {
+  parts: PartName[];
+  needs: PartName | "tokens";
+  hole: string;
+  folded: boolean;
+  /** Whole prompts only, whichever word was chosen in another tab. */
+  whole?: boolean;
+}
+
 /** Which widgets a tab has, and what it says where there is nothing to show. */
-const PANES: Record<ViewName, { parts: PartName[]; needs: PartName | "tokens"; hole: string; folded: boolean }> = {
+const PANES: Record<ViewName, Pane> = {
   layers: {
     parts: ["lens"],
     needs: "lens",
     hole: "Type a prompt and press Run: one picture for each layer of the text encoder, from the same noise.",
     folded: true,
+    whole: true,
   },
   tokens: {
     parts: ["lens"],
@@ -40,6 +50,7 @@ const PANES: Record<ViewName, { parts: PartName[]; needs: PartName | "tokens"; h
     needs: "second",
     hole: "Type a related prompt in the second box and press Run: both are painted from the same noise.",
     folded: true,
+    whole: true,
   },
   patch: {
     parts: ["patch"],
@@ -70,7 +81,10 @@ class View {
   constructor(private readonly session: ScopeSession) {
     const { model, kernel } = session;
     this.#form = new FormBoxes(session);
-    this.#tabs = new Tabs((view) => session.set("view", view));
+    this.#tabs = new Tabs((view) => {
+      session.refused = session.hint = "";
+      session.set("view", view);
+    });
     this.#history = h("select", {
       class: "dlw-select dlw-history",
       "aria-label": "Runs of this session",
@@ -104,7 +118,11 @@ class View {
     put(el, this.#root);
     const { session } = this;
     this.#schedule(); // then it is on the page
-    if (session.focused) requestAnimationFrame(() => this.#form.focus(session.focused));
+    const owner = session.focusOwner;
+    if (session.focused && owner !== this.#form.el && !owner?.isConnected) {
+      session.focusOwner = this.#form.el; // and no other view that comes meanwhile
+      requestAnimationFrame(() => this.#form.focus(session.focused));
+    }
   }
 
   dispose(): void {
@@ -157,8 +175,8 @@ class View {
   }
 
   #updateNotice(gone: boolean): void {
-    const { model, kernel, asked, late, refused } = this.session;
-    const lines = [refused || model.get("message"), kernel.fileError, model.get("notice")];
+    const { model, kernel, asked, late, refused, hint } = this.session;
+    const lines = [refused || model.get("message"), kernel.fileError, hint, model.get("notice")];
     const error = lines.slice(0, 2).some(Boolean);
     if (gone) {
       lines.push("There is no kernel behind this Microscope. Looking still works; to paint, run its cell again.");
@@ -183,7 +201,7 @@ class View {
 
   /** Show the widgets of a tab. What they had on screen stays with their sessions. */
   #updatePane(view: ViewName): void {
-    const { parts, needs, hole, folded } = PANES[view];
+    const { parts, needs, hole, folded, whole } = PANES[view];
     const { model } = this.session;
     const there = model.get("_has").includes(needs);
     const words = wordsIn(model.get("prompt"));
@@ -194,7 +212,7 @@ class View {
     for (const end of this.#panes) end();
     const frames = (there ? parts : []).map(() => h("div", { class: "dlw-part" }));
     put(this.#tabs.pane, ...(there ? frames : [h("div", { class: "dlw-nothing" }, text)]));
-    this.#panes = frames.map((el, index) => this.session.render(parts[index]!, el, folded));
+    this.#panes = frames.map((el, index) => this.session.render(parts[index]!, el, folded, whole));
   }
 
   /** For screen readers: how far the run is. */

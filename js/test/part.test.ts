@@ -29,6 +29,21 @@ test("traits of a part are in the owner's dict, and layer, step and token are th
   assert.deepEqual(model.sent[1], { type: "part", part: "lens", content: { type: "hello" } });
 });
 
+test("shown whole, a run has no pictures of single words; those of a patch stay", () => {
+  const model = owner();
+  const part = new PartModel(model, "lens");
+  const words = [{ token: 2, positions: [2] }];
+  Object.assign((model.get("_parts") as any).lens, { token_masks: words });
+  model.set("token", 2);
+  assert.deepEqual([part.get("token"), part.get("token_masks")], [2, words]);
+  part.whole = true;
+  assert.deepEqual([part.get("token"), part.get("token_masks")], [2, []]); // the word stays marked
+  assert.equal(part.get("token_masks"), part.get("token_masks"));
+  const changes = [{ token: -3, positions: [2], label: "red ← blue" }];
+  Object.assign((model.get("_parts") as any).lens, { token_masks: changes });
+  assert.deepEqual([part.get("token"), part.get("token_masks")], [2, changes]);
+});
+
 test("what the kernel says to a part reaches that part alone, with its buffers", () => {
   const model = owner();
   const part = new PartModel(model, "lens");

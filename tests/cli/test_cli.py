@@ -172,12 +172,18 @@ def test_without_a_target_a_page_is_written(model, tmp_path, monkeypatch, capsys
 
 def test_what_the_model_does_not_know_of_a_prompt_is_said(tmp_path, monkeypatch, capsys) -> None:
     monkeypatch.chdir(tmp_path)
-    for prompt, words in [
-        ("a dragon", "difflens: the model was never trained on “dragon”: what it makes of it means nothing\n"),
-        ("", "difflens: the prompt is empty: this is what the model paints without one\n"),
-        ("a cat", ""),
+    (tmp_path / "prompts.txt").write_text("a cat\na dragon\n")
+    dragon = "difflens: the model was never trained on “dragon”: what it makes of it means nothing\n"
+    for arguments, words in [
+        (["lens", "a dragon"], dragon),
+        (["lens", "a cat", "--negative-prompt", "a dragon"], dragon),
+        (["lens", ""], "difflens: the prompt is empty: this is what the model paints without one\n"),
+        (["lens", "a cat"], ""),
+        (["patch", "a cat", "--source", "a dragon", "--tokens", "all"], dragon),
+        (["steer", "a cat", "--plus", "a dragon", "--minus", "a cat"], dragon),
+        (["sweep", "prompts.txt", "--out", "sweep"], dragon),
     ]:
-        assert cli.main(["lens", prompt, "--layers", "12", "--steps", "1"]) == 0
+        assert cli.main([*arguments, "--layers", "12", "--steps", "1"]) == 0
         said = [line for line in re.split("[\r\n]", capsys.readouterr().err) if line.startswith("difflens:")]
         assert "".join(f"{line}\n" for line in said) == words
 

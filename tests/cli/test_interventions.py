@@ -74,7 +74,7 @@ def test_without_a_target_a_page_is_written(model: str, tmp_path: Path, monkeypa
 
 
 def test_pairs() -> None:
-    assert parse_pairs("all") == "all"
+    assert [parse_pairs(each) for each in ("all", "different")] == ["all", "different"]
     assert parse_pairs("red=blue, a cat = the dog") == [("red", "blue"), ("a cat", "the dog")]
 
 

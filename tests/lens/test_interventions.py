@@ -81,6 +81,19 @@ def test_a_picture_for_each_layer_and_pair_beside_the_unpatched_one(lens, patche
     assert patched.states.shape[0] == 5
 
 
+def test_the_words_in_which_the_prompts_differ(lens, patched) -> None:
+    run = lens.patch(PROMPT, source=SOURCE, tokens="different", **SAME)
+    assert run.variants == (*patched.variants, "blue ← red")
+    assert all(same(run.token_images[key], picture) for key, picture in patched.token_images.items())
+    for source, words in [
+        ("a blue square", "the prompt has 7 words and the source 3, so it is not clear which belong together"),
+        (PROMPT, "the prompt and the source have the same words"),
+        (PROMPT.replace("circle", "octagon"), "'circle' and the source's 'octagon' have 1 and . tokens"),
+    ]:
+        with pytest.raises(ValueError, match=f"tokens: {words}"):
+            lens.patch(PROMPT, source=source, tokens="different", **SAME)
+
+
 def test_all_positions_patched_at_any_layer_are_the_sources_stock_picture(lens) -> None:
     run = lens.patch(PROMPT, source="blue", tokens="all", **SAME)  # of another length: SD 1.x has no mask
     expected = stock_in_batch(lens, "blue")  # in another place of its batch: equal up to rounding

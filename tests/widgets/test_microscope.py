@@ -194,6 +194,9 @@ def test_a_patch_takes_states_of_the_second_prompt(build, lens, tmp_path) -> Non
         widget.view, widget.layer, widget.token = "layers", 2, token
         widget.view = "patch"
         assert (widget.layer, widget.token) == (2, shown)
+    widget.ask(**PATCH | {"patch_words": ""})  # those that differ
+    at_rest(widget)
+    assert [str(pair) for pair in widget.run.variants] == ["red ← blue"]
     widget.view = "layers"
     widget.show(LensRun.load(expected.save(tmp_path / "patch.lens")))
     assert (widget.layer, widget.token) == (2, -3)

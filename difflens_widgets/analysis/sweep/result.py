@@ -121,7 +121,7 @@ class Sweep:
             means = [np.mean(values[prompt, layer]) for prompt in self.prompts if (prompt, layer) in values]
             interval = mean_interval(means) if means else (np.nan,) * 3
             found.append(tuple(float(value) for value in interval))
-        return np.array(found)
+        return np.clip(found, -1, 1)  # with few prompts the interval is wider than what SSIM can be
 
     def curve(self) -> np.ndarray:
         """What `plot` draws: float64 (layer, 3), the value and both ends of its 95 % interval.
@@ -144,7 +144,8 @@ class Sweep:
         settings = self.settings
         caption = ["draft"] if settings.get("quality") == "draft" else []
         caption += [
-            f"{len(self.prompts)} prompts, {len(self.seeds)} seeds each, {len(self.failures)} runs failed",
+            f"{len(self.prompts)} prompts, {len(self.seeds)} seed{'s' * (len(self.seeds) > 1)} each, "
+            f"{len(self.failures)} runs failed",
             f"{settings.get('model')}, {settings.get('num_inference_steps')} steps, "
             f"guidance {settings.get('guidance_scale')}",
             f"band: 95 % {'Wilson interval' if self.judge else 'interval of the mean over prompts'}",

@@ -7,6 +7,7 @@ import type { Form } from "./traits";
 type Name = keyof Form;
 const NUMBERS: Name[] = ["seed", "num_inference_steps", "guidance_scale"];
 const NAMES: Name[] = ["prompt", "negative_prompt", ...NUMBERS, "layers", "second_prompt", "patch_words"];
+const RUN = "run"; // Run and Stop, as the place of the focus
 const MOST_SEED = 2 ** 31; // of the dice
 
 export class FormBoxes {
@@ -35,6 +36,10 @@ export class FormBoxes {
     this.#run.classList.add("dlw-run");
     this.#stop = button("Stop", "Stop the run; what is painted stays", () => session.kernel.stop());
     this.#stop.classList.add("dlw-run");
+    for (const each of [this.#run, this.#stop]) {
+      each.addEventListener("focus", () => this.#came(RUN));
+      each.addEventListener("blur", () => this.#left());
+    }
     this.#dice = button("⚂", "Another seed, by chance", () => this.#roll());
     this.#dice.setAttribute("aria-label", "Another seed");
     const examples = h("select", {
@@ -57,8 +62,10 @@ export class FormBoxes {
       button("⇄", "Exchange the two prompts", () => this.#exchange()),
     );
     this.second.lastElementChild!.setAttribute("aria-label", "Exchange the two prompts");
-    const title = "Which words of the prompt get the states of which words of the second one";
-    this.#words = small("patch_words", "words", "dlw-wide", "all, or red = blue, circle = square", title);
+    const title =
+      "Which words of the prompt get the states of which words of the second one: nothing for those that differ, " +
+      "red = blue, circle = square, or all (then the whole second prompt is painted)";
+    this.#words = small("patch_words", "words", "dlw-wide", "those that differ, or red = blue", title);
     this.second.append(this.#words);
     this.el = h(
       "div", // no form: notebooks and the frames of their outputs keep forms from being submitted
@@ -93,9 +100,12 @@ export class FormBoxes {
   /** `running`: a run is being painted; `able`: there is a kernel, and it was not asked for something already. */
   update(running: boolean, able: boolean): void {
     const { kernel, model, asked } = this.session;
-    this.#run.hidden = running;
-    this.#stop.hidden = !running;
-    this.#run.disabled = !able;
+    const [from, to] = running ? [this.#run, this.#stop] : [this.#stop, this.#run];
+    const leaves = focusNear(this.el) === from;
+    from.hidden = true;
+    to.hidden = false;
+    if (leaves) to.focus({ preventScroll: true }); // a hidden one would lose it
+    this.#run.disabled = !able && asked !== "run"; // a disabled one would lose the focus
     write(this.#run, asked === "run" ? "Asked…" : "Run");
     this.#run.title = able ? "Paint it (Enter)" : "";
     this.#stop.disabled = kernel.stopping;
@@ -106,11 +116,11 @@ export class FormBoxes {
   }
 
   /** Give the focus back to the box that had it in the output that this one replaces. */
-  focus(name: string): boolean {
+  focus(name: string): void {
+    if (name === RUN) return (this.#run.hidden ? this.#stop : this.#run).focus({ preventScroll: true });
     const box = this.#boxes[name as Name];
     box?.focus({ preventScroll: true });
     if (box?.type === "text") box.setSelectionRange(box.value.length, box.value.length);
-    return !!box;
   }
 
   dispose(): void {
@@ -127,13 +137,27 @@ export class FormBoxes {
       [SUPPRESS]: "true",
       input: () => this.#set(trait),
       keydown: (event) => event.key === "Enter" && !event.isComposing && (event.preventDefault(), this.#submit()),
-      focus: () => (this.session.focused = trait),
-      blur: ({ target }) => target.isConnected && (this.session.focused = ""),
+      focus: () => this.#came(trait),
+      blur: () => this.#left(),
     }));
   }
 
+  #came(name: string): void {
+    this.session.focused = name;
+    this.session.focusOwner = this.el;
+  }
+
+  /** An element that is taken off the page loses the focus as well, though the user did not leave it. */
+  #left(): void {
+    const { session, el } = this;
+    queueMicrotask(() => {
+      const left = el.isConnected && !el.contains(focusNear(el));
+      if (left && session.focusOwner === el) session.focused = "";
+    });
+  }
+
   #set(trait: Name): void {
-    this.session.refused = "";
+    this.session.refused = this.session.hint = "";
     this.session.set(trait, this.#value(trait) as never);
   }
 
@@ -152,7 +176,7 @@ export class FormBoxes {
   }
 
   #submit(): void {
-    if (this.#run.hidden || this.#run.disabled) return;
+    if (this.#run.hidden || this.#run.disabled || this.session.asked) return;
     const form = Object.fromEntries(NAMES.map((trait) => [trait, this.#value(trait)])) as unknown as Form;
     this.session.run(form);
     if (this.session.refused) this.#boxes[form.prompt.trim() ? "second_prompt" : "prompt"].focus();
@@ -168,6 +192,7 @@ export class FormBoxes {
     if (!example) return;
     this.session.set("prompt", example[1]);
     this.session.set("second_prompt", example[2]);
+    this.session.hint = "An example, with a second prompt to compare it with. Press Run to paint it.";
     this.#boxes.prompt.focus();
   }
 

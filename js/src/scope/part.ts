@@ -1,6 +1,7 @@
 // PartModel: the model of a widget within the Microscope. Its traits are a dict in the Microscope's own model, and its
 // messages travel in the Microscope's messages; layer, step and token are those of the Microscope itself.
 import { listen, type Model, type Off } from "../shared/model";
+import type { TokenMask } from "../shared/spots";
 import type { PartName } from "./traits";
 
 const LINKED = ["layer", "step", "token"];
@@ -18,6 +19,9 @@ export class PartModel {
   readonly #listeners = new Map<string, Set<Listener>>();
   #changed: Record<string, unknown> = {};
   readonly #off: Off;
+  /** Show the run as one without pictures of single words; those of a patch stay. */
+  whole = false;
+  #kept: [all: TokenMask[], some: TokenMask[]] = [[], []];
 
   constructor(
     private readonly owner: Model<any>,
@@ -36,6 +40,7 @@ export class PartModel {
   }
 
   get(key: string): any {
+    if (this.whole && key === "token_masks") return this.#masks();
     return LINKED.includes(key) ? this.owner.get(key) : this.#state[key];
   }
 
@@ -71,6 +76,13 @@ export class PartModel {
   dispose(): void {
     this.#off();
     this.#listeners.clear();
+  }
+
+  /** The same array until there are others: who listens compares. */
+  #masks(): TokenMask[] {
+    const all = (this.#state.token_masks ?? []) as TokenMask[];
+    if (this.#kept[0] !== all) this.#kept = [all, all.filter(({ label }) => label !== undefined)];
+    return this.#kept[1];
   }
 
   #isOfOwner(event: string): boolean {

@@ -26,10 +26,13 @@ export class ScopeSession extends Session<ScopeTraits> {
   late = false;
   /** What is wrong with the boxes. */
   refused = "";
+  /** What to do next. */
+  hint = "";
   /** The box that has the focus, to find it again when the notebook replaces the output. */
   focused = "";
 
   readonly #parts: Record<PartName, Definition>;
+  readonly #models = {} as Record<PartName, PartModel>;
   readonly #ends: (() => void)[] = [];
   readonly #listeners = new Set<() => void>();
   readonly #offs: Off[];
@@ -39,7 +42,7 @@ export class ScopeSession extends Session<ScopeTraits> {
     super(model, () => false, () => fileName("lens", model.get("prompt")));
     this.#parts = {} as Record<PartName, Definition>;
     for (const [name, define] of Object.entries(DEFINITIONS) as [PartName, () => Definition][]) {
-      const part = new PartModel(model, name);
+      const part = (this.#models[name] = new PartModel(model, name));
       const end = (this.#parts[name] = define()).initialize({ model: part as any });
       this.#ends.push(end, () => part.dispose());
     }
@@ -49,8 +52,12 @@ export class ScopeSession extends Session<ScopeTraits> {
     ];
   }
 
-  /** Show one of the widgets in an element; returns a function that takes it away. */
-  render(name: PartName, el: HTMLElement, folded?: boolean): Off {
+  /**
+   * Show one of the widgets in an element, `whole` without pictures of single words; returns a function that takes it
+   * away.
+   */
+  render(name: PartName, el: HTMLElement, folded?: boolean, whole = false): Off {
+    this.#models[name].whole = whole;
     return this.#parts[name].render({ el, folded }) as Off;
   }
 
@@ -94,7 +101,7 @@ export class ScopeSession extends Session<ScopeTraits> {
   }
 
   #ask(type: "run" | "entry" | "open", content: object, ...buffers: DataView[]): void {
-    this.refused = "";
+    this.refused = this.hint = "";
     this.asked = type;
     this.late = false;
     clearTimeout(this.#timer);
