@@ -30,6 +30,9 @@ DEMO_PROMPTS = (
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return the exit status: 2 for an error, 130 after Ctrl-C."""
     parser = _parser()
+    if not (sys.argv[1:] if arguments is None else arguments):
+        parser.print_help(sys.stderr)
+        return 2
     options, others = parser.parse_known_args(arguments)
     if options.command is _lab:
         options.jupyter = others

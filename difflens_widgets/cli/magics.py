@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 import shlex
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -23,7 +24,8 @@ class _Parser(CommandParser):
     passes_on = True  # `parse_known_intermixed_args` calls the others in two steps
 
     def error(self, message: str) -> NoReturn:
-        raise ValueError(f"{message}\n{self.format_usage().strip()}")
+        sign = "%" * (self.prog.count("%") // 2)
+        raise ValueError(f"{message}\n{re.sub('%+', sign, self.format_usage().strip(), count=1)}")
 
 
 class _HelpAskedFor(Exception):
@@ -96,7 +98,7 @@ def run_magic(line: str, cell: str | None = None) -> Any:
 
 
 def _parse(line: str, in_cell: bool) -> argparse.Namespace:
-    name = "%%%%lens" if in_cell else "%%lens"  # argparse formats it
+    name = "%%%%lens" if in_cell else "%%lens"  # argparse formats it, but not everywhere
     parser = _Parser(prog=name, description="Show what each layer of the text encoder sees.", allow_abbrev=False)
     if not in_cell:
         parser.add_argument("prompt", nargs="*", help="quotes are not needed; none: a prompt box")

@@ -34,6 +34,20 @@ class CommandParser(argparse.ArgumentParser):
             self.refuse(others, _QUOTES if unquoted else "")
         return found, others
 
+    def error(self, message: str) -> NoReturn:
+        """Exit with the usage and a message, to which what is probably meant is added."""
+        super().error(message + self._meant(message))
+
+    def _meant(self, message: str) -> str:
+        if found := re.search(r"invalid choice: '(.*?)' \(choose from (.*)\)", message):
+            given, known = found[1], re.findall(r"[\w-]+", found[2])
+            if " " in given and "lens" in known:
+                return f'; did you mean {self.prog} lens "{given}"?'
+            meant = get_close_matches(given, known, 1)
+            return f"; did you mean {meant[0]}?" if meant else ""
+        several = re.search(r"--\w+: invalid float value: '.* .*'", message)
+        return "; put the prompt before this option" if several else ""
+
     def refuse(self, others: Sequence[str], hint: str = "") -> NoReturn:
         """Exit because of arguments that are not known; without a `hint`, name the options that may be meant."""
         known = re.findall(r"--[a-z-]+", self.format_help())

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ..analysis.comparison.comparison import Comparison
+from ..analysis.sweep.result import MANIFEST
 from ..dreambooth.history.history import TrainingHistory
 from ..runs.render.page import WithPage, to_html
 from ..runs.run import LensRun
@@ -54,6 +55,8 @@ def _load(path: Path) -> WithPage:
     written = [path / name for name in (RUN_FILE, COMPARISON_FILE) if (path / name).is_file()]
     if len(written) == 1:  # a folder of `difflens lens --out` or `difflens compare --out`
         path = written[0]
+    if (path / MANIFEST).is_file():
+        raise ValueError(f"{path}: a sweep has no page; see its plot.png, or view the .lens files in {path / 'runs'}")
     if path.is_dir() or path.suffix == ".zip":
         return TrainingHistory.load(path)
     if not path.exists():

@@ -134,6 +134,9 @@ class DiffusionLens(Interventions):
         own: dict[str, Any] = {"batch_size": batch_size, "batch_invariant": batch_invariant, "compiled": compiled}
         return cls(pipe, model=name, text_encoder=text_encoder, **own)
 
+    def __repr__(self) -> str:
+        return f"DiffusionLens({self.model!r}, {self.num_layers} layers of {self.text_encoder})"
+
     @property
     def text_encoder(self) -> str:
         """The name of the examined text encoder, as a component of the pipeline."""

@@ -196,6 +196,9 @@ def test_what_the_model_does_not_know_of_a_prompt_is_said(tmp_path, monkeypatch,
         (["lens", "a cat", "--keep-tokens", "cat", "dog"], "unrecognized arguments: dog\n"),
         (["lens", "a cat", "--layres", "3"], "--layres 3; did you mean --layers?"),
         (["sweep", "a.txt", "b.txt", "--out", "x"], "arguments: b.txt\n"),
+        (["lense", "a cat"], "did you mean lens?\n"),
+        (["a red cat"], 'did you mean difflens lens "a red cat"?\n'),
+        (["steer", "--plus", "a", "--minus", "b", "--strengths", "1", "a cat"], "put the prompt before this option\n"),
         (["--layers=3", "demo"], "unrecognized arguments: --layers=3"),
     ],
     ids=str,
@@ -250,6 +253,11 @@ def test_layers(text, layers) -> None:
 def test_layers_that_are_none(text) -> None:
     with pytest.raises(argparse.ArgumentTypeError, match=r"is none of 0:13"):
         cli.parse_layers(text)
+
+
+def test_without_a_command_there_is_help(capsys) -> None:
+    assert cli.main([]) == 2
+    assert "paint what each layer of the text encoder sees" in capsys.readouterr().err
 
 
 def test_module_and_version() -> None:

@@ -62,6 +62,7 @@ def test_without_a_prompt_there_is_a_box_for_it(shell, model) -> None:
     ("line", "cell", "words"),
     [
         ("a cat --sed 3", None, "unrecognized arguments: --sed.*; did you mean --seed"),
+        ("a cat --sed 3", None, r"\nusage: %lens \["),
         ("a cat --steps 0", None, "^%lens: --steps: 0 must be at least 1"),
         ("a cat --layers cat", None, "is none of 0:13, 0:13:3, 5 or 0,4,12"),
         ("", "\n \n", "write a prompt on each line of the cell"),

@@ -87,6 +87,8 @@ def newer(path: Path) -> Path:
 def test_clear_words_for_what_cannot_be_shown(tmp_path: Path, opened: list[str], capsys) -> None:
     (tmp_path / "empty").mkdir()
     (tmp_path / "notes.txt").write_text("hello")
+    (tmp_path / "sweep").mkdir()
+    (tmp_path / "sweep" / "sweep.json").write_text("{}")
     history = training.finished((0,), folder=tmp_path / "dog").folder
     later = shutil.copytree(history, tmp_path / "later")
     record = json.loads((later / "training.json").read_text())
@@ -95,6 +97,7 @@ def test_clear_words_for_what_cannot_be_shown(tmp_path: Path, opened: list[str],
         newer(drawn_run(depth=1).save(tmp_path / "cat.lens")): "a newer difflens_widgets is needed",
         later: "a later version needs a newer difflens_widgets",
         tmp_path / "empty": "holds no training: there is no training.json",
+        tmp_path / "sweep": "a sweep has no page; see its plot.png",
         tmp_path / "notes.txt": "a .lenses file (a comparison) or a folder of a training",
         tmp_path / "nowhere.lens": "there is no such file or folder",
     }

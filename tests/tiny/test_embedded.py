@@ -34,6 +34,7 @@ def test_it_is_a_stable_diffusion_in_miniature(lens) -> None:
     assert type(lens.pipe).__name__ == "StableDiffusionPipeline"
     assert lens.num_layers == 13
     assert lens.model == "difflens-tiny"
+    assert repr(lens) == "DiffusionLens('difflens-tiny', 13 layers of text_encoder)"
     assert lens.pipe.tokenizer.model_max_length == 77
 
 

@@ -638,6 +638,8 @@ def test_a_patch_opens_on_what_it_changes(show):
     patched.token_images = {(layer, each): scripted.picture(layer) for layer in range(13) for each in changes}
     opened = LayerSlider(patched)
     page = slider_view(patched).state
+    assert slider_view(patched).label == "Layers"
+    assert slider_view(patched).title.endswith(" · red ← blue, circle ← square")
     assert (opened.layer, opened.token) == (page["layer"], page["token"]) == (0, -3)
     assert opened._key_on_screen() == "layer/0/token/-3"
     widget = show(plain)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from textwrap import shorten
 from typing import Any
 
 from PIL import Image
@@ -11,6 +12,8 @@ from ..attention_front_end import attention_state, is_stock_picture, views_of
 from ..attention_still import draw_still
 from ..front_end import FOLLOW, frame_key, on_screen, record_state
 from .view import PageView, kept, left_out
+
+_MOST_LETTERS = 60  # of the changes in a title
 
 
 def run_views(run: RunRecord, thinning: int = 0) -> list[PageView]:
@@ -75,8 +78,10 @@ def _stills(run: RunRecord, layers: list[int]) -> list[tuple[str, Image.Image]]:
 
 
 def name_of(run: RunRecord) -> str:
-    """The prompt in one line."""
-    return " ".join(run.prompt.split()) or "(empty prompt)"
+    """The prompt in one line; of a patch or steering also what it changes."""
+    prompt = " ".join(run.prompt.split()) or "(empty prompt)"
+    changes = shorten(", ".join(run.variants), _MOST_LETTERS, placeholder=" …")
+    return f"{prompt} · {changes}" if changes else prompt
 
 
 def _common(run: RunRecord, thinning: int, state: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
