@@ -184,7 +184,7 @@ def test_what_the_model_does_not_know_of_a_prompt_is_said(tmp_path, monkeypatch,
         (["sweep", "prompts.txt", "--out", "sweep"], dragon),
     ]:
         assert cli.main([*arguments, "--layers", "12", "--steps", "1"]) == 0
-        said = [line for line in re.split("[\r\n]", capsys.readouterr().err) if line.startswith("difflens:")]
+        said = [line for line in re.split("[\r\n]", capsys.readouterr().err) if line.startswith("difflens: the ")]
         assert "".join(f"{line}\n" for line in said) == words
 
 
