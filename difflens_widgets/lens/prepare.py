@@ -123,9 +123,8 @@ class Shared:
         """The words that the model does not know: of what it reads of the prompt, and of the prompts of an edit."""
         read, _ = read_part(run.prompt, run.settings.get("cut_off", ""))
         of_edit = self.method.settings
-        others = [*(of_edit.get("direction") or ()), of_edit.get("source")]
-        others.append(negative_prompt)
-        unknown = unknown_words(self.pipe, model_hash, [read, *(text for text in others if isinstance(text, str))])
+        texts = [read, negative_prompt, of_edit.get("source"), *(of_edit.get("direction") or ())]
+        unknown = unknown_words(self.pipe, model_hash, [text for text in texts if isinstance(text, str)])
         return {"unknown_words": unknown} if unknown else {}
 
     def _with_compiled(self, batch: Batch) -> tuple[Batch, str]:

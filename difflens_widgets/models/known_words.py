@@ -12,6 +12,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from .stated import read_stated
+
 FILE = "trained_words.json"
 _BETWEEN = re.compile(r"['’]s\b|[\s!-/:-@\[-`{-~“”‘’…–—]+")
 
@@ -31,18 +33,15 @@ def unknown_words(pipe: Any, model_hash: str, texts: Iterable[str]) -> list[str]
     ValueError
         If the file is damaged.
     """
-    path = Path(str(pipe.config.get("_name_or_path") or "")) / FILE
-    if not path.is_file():
-        return []
-    try:
-        stated = json.loads(path.read_text(encoding="utf-8"))
-        hashes, known = set(stated["model_hashes"]), set(stated["words"])
-    except (ValueError, TypeError, KeyError) as error:
-        raise ValueError(f"{path}: states no words: {error!r}") from None
+    hashes, known = read_stated(pipe, FILE, "words", _parse) or (set(), set())
     if model_hash not in hashes:
         return []
     words = (word for text in texts for word in re.split(_BETWEEN, text))
     return list(dict.fromkeys(word for word in words if word and word.lower() not in known))
+
+
+def _parse(stated: Any) -> tuple[set[str], set[str]]:
+    return set(stated["model_hashes"]), set(stated["words"])
 
 
 def write_trained_words(folder: Path, words: Iterable[str], model_hashes: Iterable[str]) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from . import checks, family_of
+from .stated import read_stated
 
 FILE = "sampling_defaults.json"
 
@@ -41,20 +42,21 @@ def sampling_defaults(pipe: Any) -> SamplingDefaults:
     ValueError
         If the file is damaged.
     """
-    path = Path(str(pipe.config.get("_name_or_path") or "")) / FILE
-    if not path.is_file():
-        family = family_of(pipe)
-        stock = family.call_defaults(pipe)
-        usual = {"num_inference_steps": stock["num_inference_steps"], "guidance_scale": stock.get(family.guidance, 0.0)}
-        return SamplingDefaults(**{**usual, **(family.defaults(pipe) if family.defaults else {})})
-    try:
-        stated = SamplingDefaults(**json.loads(path.read_text(encoding="utf-8")))
-        return SamplingDefaults(
-            checks.as_int("num_inference_steps", stated.num_inference_steps, at_least=1),
-            checks.non_negative("guidance_scale", stated.guidance_scale),
-        )
-    except (ValueError, TypeError) as error:
-        raise ValueError(f"{path}: states no sampling defaults: {error}") from None
+    stated = read_stated(pipe, FILE, "sampling defaults", _parse)
+    if stated is not None:
+        return stated
+    family = family_of(pipe)
+    stock = family.call_defaults(pipe)
+    usual = {"num_inference_steps": stock["num_inference_steps"], "guidance_scale": stock.get(family.guidance, 0.0)}
+    return SamplingDefaults(**{**usual, **(family.defaults(pipe) if family.defaults else {})})
+
+
+def _parse(stated: Any) -> SamplingDefaults:
+    found = SamplingDefaults(**stated)
+    return SamplingDefaults(
+        checks.as_int("num_inference_steps", found.num_inference_steps, at_least=1),
+        checks.non_negative("guidance_scale", found.guidance_scale),
+    )
 
 
 def write_sampling_defaults(folder: Path, defaults: SamplingDefaults) -> None:
